@@ -1,0 +1,52 @@
+# `make app` sets everything up and opens the page; `make test` sets everything up and runs the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help setup app app-bg test test-slow test-gpu test-floor bench lint format clean
+
+help:
+	@echo "make app        the page for words and light directions    (ARGS=\"--port 7861 --model sd15\")"
+	@echo "make app-bg     the page for backgrounds"
+	@echo "make test       the tests        make lint   style and types      make bench   speed and memory"
+	@echo "make setup      only set up $(VENV); then $(BIN)/iclight --help"
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml tools/setup.py
+	$(PYTHON) tools/setup.py $(VENV)
+
+$(VENV)/.ready-test: pyproject.toml tools/setup.py
+	$(PYTHON) tools/setup.py $(VENV) --extra test
+
+app: $(VENV)/.ready
+	$(BIN)/python app.py $(ARGS)
+
+app-bg: $(VENV)/.ready
+	$(BIN)/python app_bg.py $(ARGS)
+
+test: $(VENV)/.ready-test
+	$(BIN)/python -m pytest $(ARGS)
+
+test-slow: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-gpu: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+test-floor:
+	$(PYTHON) tools/setup.py .venv-floor --extra test --floor
+	.venv-floor/bin/python -m pytest $(ARGS)
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(VENV)/.ready-test
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(VENV)/.ready-test
+	$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .venv-floor build dist *.egg-info

@@ -1,0 +1,8 @@
+"""The fc page: relight a picture by words and a light direction. `python app.py --help` lists the options."""
+
+import sys
+
+from iclight.studio.launch import run_page
+
+if __name__ == "__main__":
+    sys.exit(run_page("fc"))

@@ -1,0 +1,352 @@
+"""The `iclight` command: relight, normals, models, doctor, app.
+
+Nothing heavy is imported until a command needs it, so that --help answers at once. Exit status: 0 only when every
+output was written, 1 for an error, 2 for a wrong call, 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .errors import Cancelled, IclightError, ImageError, RecipeError, SettingsError
+from .options import add_engine_options, add_setting_options, engine_arguments, settings_from
+from .settings import LIGHTS
+
+if TYPE_CHECKING:
+    from .progress import OnStep
+    from .recipes import Recipe
+    from .relighter import Relighter, Result
+    from .settings import Settings
+
+NORMALS_FILES = ("normal", "gain-left", "gain-right", "gain-bottom", "gain-top", "left", "right", "bottom", "top")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = build_parser()
+    options, rest = parser.parse_known_args(arguments)
+    if options.command == "app":
+        options.rest = rest
+    elif rest:
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    try:
+        report = options.run(options)
+    except Cancelled:
+        return _fail(options, "Stopped; nothing was written.", 130)
+    except KeyboardInterrupt:
+        return _fail(options, "Stopped.", 130)
+    except IclightError as error:
+        return _fail(options, str(error), 1)
+    if options.json and report is not None:
+        print(json.dumps(report, ensure_ascii=False))
+    return 0
+
+
+def _fail(options: argparse.Namespace, message: str, status: int) -> int:
+    print(f"iclight: {message}", file=sys.stderr)
+    if options.json:
+        print(json.dumps({"error": message}, ensure_ascii=False))
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="iclight", description="Relight a picture: IC-Light, open and faithful.")
+    parser.add_argument("--version", action="version", version=f"iclight {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    relight = commands.add_parser("relight", help="relight one picture", description="Relight one picture.")
+    relight.add_argument("input", nargs="?", metavar="IN", help="the picture; with --recipe it may be left out")
+    relight.add_argument("-o", "--output", metavar="OUT", help="a .png file, or a folder")
+    relight.add_argument("--background", metavar="BG", help="a background picture: runs the fbc workflow")
+    relight.add_argument("--mask", metavar="M", help="a matte of your own: white is subject")
+    relight.add_argument("--workflow", choices=tuple(LIGHTS), help="fc or fbc; follows from --background and --light")
+    relight.add_argument("--recipe", metavar="PNG", help="make the picture that this PNG carries the recipe of")
+    relight.set_defaults(run=run_relight)
+
+    normals = commands.add_parser("normals", help="estimate surface normals from four relightings")
+    normals.add_argument("input", metavar="IN", help="the picture")
+    normals.add_argument("-o", "--output", metavar="DIR", required=True, help="a folder for the nine pictures")
+    normals.add_argument("--mask", metavar="M", help="a matte of your own: white is subject")
+    normals.set_defaults(run=run_normals)
+
+    for command in (relight, normals):
+        add_setting_options(command)
+        add_engine_options(command)
+        command.add_argument("--quiet", action="store_true", help="no bar, no notes")
+
+    models = commands.add_parser("models", help="what is installed, where, and how to get the rest")
+    models.add_argument("--download", metavar="NAME", help="fetch sd15, rmbg or ormbg, or a hub id")
+    models.set_defaults(run=run_models)
+
+    doctor = commands.add_parser("doctor", help="device, memory, versions; what would run and how fast")
+    add_engine_options(doctor)
+    doctor.set_defaults(run=run_doctor)
+
+    app = commands.add_parser("app", help="open the page in a browser", add_help=False)
+    app.add_argument("--bg", action="store_true", help="the page that lights by a background")
+    app.set_defaults(run=run_app)
+
+    for command in (relight, normals, models, doctor, app):
+        command.add_argument("--json", action="store_true", help="print one JSON object for machines")
+    return parser
+
+
+# --- relight and normals ----------------------------------------------------------------------------------------------
+
+
+def run_relight(options: argparse.Namespace) -> dict[str, Any]:
+    """`iclight relight`: one picture, or the picture a recipe describes."""
+    if options.recipe:
+        return _replay(options)
+    if not options.input:
+        raise ImageError("Give a picture: iclight relight IN -o OUT.png")
+    target = output_path(options.output, Path(options.input))
+    settings = settings_from(options, _workflow(options))
+    _check_inputs(options.input, options.mask, options.background)
+    relighter = _load(options, settings.workflow, engine_arguments(options))
+    result = _relight(relighter, settings, options.input, options.background, options.mask, options.quiet)
+    inputs = {"image": options.input, "background": options.background, "mask": options.mask}
+    outputs = _save(result, inputs, target)
+    return _report(options, outputs, result)
+
+
+def _workflow(options: argparse.Namespace) -> str:
+    """fbc when asked for, or when the light or a background says so."""
+    if options.workflow:
+        return options.workflow
+    only_fbc = set(LIGHTS["fbc"]) - set(LIGHTS["fc"])
+    return "fbc" if options.background or options.light in only_fbc else "fc"
+
+
+def output_path(output: str | None, source: Path) -> Path:
+    """Where the (first) picture goes. Raises SettingsError for a name that cannot carry a recipe."""
+    if output is None:
+        return source.with_name(f"{source.stem}-relit.png")
+    target = Path(output)
+    if target.is_dir() or output.endswith(("/", "\\")):
+        return target / f"{source.stem}-relit.png"
+    if target.suffix.lower() != ".png":
+        raise SettingsError(
+            f"output is {output!r}, but it takes a name ending in .png: PNG is lossless and keeps the recipe."
+        )
+    return target
+
+
+def _check_inputs(*sources: str | None) -> None:
+    """Refuse what cannot be read before a model is loaded."""
+    from .images import read_image
+
+    for what, source in zip(("The picture", "The mask", "The background"), sources, strict=False):
+        if source is not None:
+            read_image(source, what)
+
+
+def _load(options: argparse.Namespace, workflow: str, arguments: dict[str, Any]) -> Relighter:
+    from .relighter import Relighter
+
+    relighter = Relighter.load(workflow=workflow, **arguments)
+    if not options.quiet:
+        if relighter.model.notice:
+            print(relighter.model.notice, file=sys.stderr)
+        print(f"{relighter.model.name} on {relighter.placement}", file=sys.stderr)
+    return relighter
+
+
+def _relight(
+    relighter: Relighter, settings: Settings, image: str, background: str | None, mask: str | None, quiet: bool
+) -> Result:
+    with _bar(quiet) as on_step:
+        return relighter.relight(image, settings, background, mask, on_step)
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[OnStep]:
+    """A bar over the whole request. Ctrl-C ends the work after the running step; a second one at once."""
+    from tqdm import tqdm
+
+    stop = threading.Event()
+    handler: Any = None
+    if threading.current_thread() is threading.main_thread():
+
+        def interrupt(*_: Any) -> None:
+            stop.set()
+            signal.signal(signal.SIGINT, handler)
+
+        handler = signal.signal(signal.SIGINT, interrupt)
+    with tqdm(total=100, disable=quiet, bar_format="{desc:<16}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
+
+        def on_step(event: Any) -> bool:
+            bar.set_description_str(f"{event.stage} {event.step}/{event.steps}", refresh=False)
+            bar.update(event.overall * 100 - bar.n)
+            return not stop.is_set()
+
+        try:
+            yield on_step
+        finally:
+            if handler is not None:
+                signal.signal(signal.SIGINT, handler)
+
+
+def _save(result: Result, inputs: dict[str, str | None], target: Path, only: int | None = None) -> list[str]:
+    """Write a result's pictures with their recipes: OUT.png, or OUT-1.png, OUT-2.png, ... for several."""
+    from .recipes import save_png
+
+    outputs = []
+    for index, picture in enumerate(result.images):
+        if only is not None and index != only:
+            continue
+        several = len(result.images) > 1 and only is None
+        path = target.with_name(f"{target.stem}-{index + 1}{target.suffix}") if several else target
+        save_png(path, picture, recipe_of(result, inputs, path.parent, index=index))
+        outputs.append(str(path))
+    return outputs
+
+
+def recipe_of(
+    result: Any, inputs: dict[str, str | None], folder: Path, kind: str = "relight", index: int = 0
+) -> Recipe:
+    """The recipe of a Result or Normals whose inputs are files, named by their way from `folder`."""
+    import os
+
+    from .recipes import Recipe, describe_input, software_versions
+
+    described = {}
+    for name, path in inputs.items():
+        if path is not None:
+            try:
+                way = os.path.relpath(path, folder)
+            except ValueError:  # another drive on Windows
+                way = os.path.basename(path)
+            described[name] = describe_input(path, way)
+    return Recipe(result.settings, result.model, result.matting, described, kind, index, software_versions())
+
+
+def _report(options: argparse.Namespace, outputs: list[str], result: Any) -> dict[str, Any]:
+    if not options.quiet and not options.json:
+        for path in outputs:
+            print(path)
+        print(f"{result.seconds:.1f} s, seed {result.settings.seed}, matting {result.matting}", file=sys.stderr)
+    return {
+        "outputs": outputs,
+        "settings": result.settings.to_dict(),
+        "model": result.model,
+        "matting": result.matting,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def _replay(options: argparse.Namespace) -> dict[str, Any]:
+    """Make the picture a PNG carries the recipe of; options given beside --recipe change it."""
+    from .recipes import check_model, find_input, read_recipe
+
+    made = Path(options.recipe)
+    recipe = read_recipe(made)
+    if recipe.kind != "relight":
+        raise RecipeError(f"{made} is a {recipe.kind} picture; run `iclight normals` with its settings.")
+    target = output_path(options.output, made) if options.output else made.with_name(f"{made.stem}-again.png")
+
+    def source(given: str | None, name: str) -> str | None:
+        if given or name not in recipe.inputs:
+            return given
+        return str(find_input(recipe.inputs[name], made.parent, {"image": "picture"}.get(name, name)))
+
+    image = source(options.input, "image")
+    background, mask = source(options.background, "background"), source(options.mask, "mask")
+    assert image is not None
+    settings = settings_from(options, recipe.settings.workflow, recipe.settings)
+    changed = settings != recipe.settings
+    _check_inputs(image, mask, background)
+    relighter = _load(options, settings.workflow, _recipe_engine(options, recipe))
+    if not changed:
+        check_model(recipe, relighter.identity())
+    result = _relight(relighter, settings, image, background, mask, options.quiet)
+    only = recipe.index if recipe.index < len(result.images) else None
+    outputs = _save(result, {"image": image, "background": background, "mask": mask}, target, only)
+    return _report(options, outputs, result)
+
+
+def _recipe_engine(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+    """What to load for a recipe: its own model, formats and matting, unless the command line names others."""
+    arguments = engine_arguments(options)
+    if arguments["model"] == "auto":
+        arguments["model"] = recipe.model.get("name", "auto")
+    if arguments["device"] == "auto" and arguments["dtype"] == "auto":
+        from .devices import choose
+
+        made_in, auto = recipe.model.get("dtype"), choose(recipe.model.get("device", "auto"))
+        # A named dtype rules the VAE too, so the automatic choice is kept where it was the recipe's.
+        arguments["device"] = recipe.model.get("device", "auto")
+        arguments["dtype"] = "auto" if made_in == str(auto.dtype).removeprefix("torch.") else made_in
+    if arguments["matting"] == "auto" and recipe.matting in ("rmbg", "ormbg", "grabcut", "none"):
+        arguments["matting"] = recipe.matting
+    return arguments
+
+
+def run_normals(options: argparse.Namespace) -> dict[str, Any]:
+    """`iclight normals`: nine pictures into a folder."""
+    settings = settings_from(options, "fbc")
+    _check_inputs(options.input, options.mask)
+    relighter = _load(options, "fbc", engine_arguments(options))
+    from .normals import estimate_normals
+    from .recipes import save_png
+
+    with _bar(options.quiet) as on_step:
+        result = estimate_normals(relighter, options.input, settings, options.mask, on_step)
+    folder, inputs, outputs = Path(options.output), {"image": options.input, "mask": options.mask}, []
+    for index, (name, picture) in enumerate(zip(NORMALS_FILES, result.images, strict=True)):
+        save_png(folder / f"{name}.png", picture, recipe_of(result, inputs, folder, "normals", index))
+        outputs.append(str(folder / f"{name}.png"))
+    return _report(options, outputs, result)
+
+
+# --- models, doctor, app ----------------------------------------------------------------------------------------------
+
+
+def run_models(options: argparse.Namespace) -> dict[str, Any]:
+    """`iclight models`: the catalogue, what of it is here, and `--download`."""
+    from . import weights
+
+    if options.download:
+        where = weights.download(options.download)
+        if not options.json:
+            print(f"{options.download} is ready in {where}")
+        return {"downloaded": options.download, "where": str(where)}
+    entries = [entry.as_dict() for entry in weights.installed()]
+    if not options.json:
+        for entry in entries:
+            mark = "installed" if entry["present"] else "not here"
+            print(f"{entry['name']:<8} {entry['kind']:<8} {mark:<10} {entry['about']}")
+            print(f"{'':<28}licence: {entry['license']}")
+            print(f"{'':<28}{entry['where'] if entry['present'] else 'get it: ' + entry['command']}")
+    return {"models": entries, "folder": str(weights.models_root())}
+
+
+def run_doctor(options: argparse.Namespace) -> dict[str, Any]:
+    """`iclight doctor`: what this machine has and what would run on it."""
+    from .doctor import examine, in_words
+
+    report = examine(engine_arguments(options))
+    if not options.json:
+        print(in_words(report))
+    return report
+
+
+def run_app(options: argparse.Namespace) -> None:
+    """`iclight app`: the pages' own options follow."""
+    from .studio.launch import run_page
+
+    run_page("fbc" if options.bg else "fc", options.rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

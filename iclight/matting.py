@@ -1,0 +1,156 @@
+"""From a picture to its subject: a network's matte, and the subject on grey, as the reference has them to the digit.
+
+A picture is HxWx3 uint8 RGB, a matte HxWx1 float32 in [0, 1]. Where there is no network, `grabcut` makes the matte.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from briarmbg import BriaRMBG
+
+from . import images
+from .errors import ImageError, ModelError, WeightsError
+
+Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+Flags = NDArray[np.bool_]
+
+# The network halves its input six times, so sides come in steps of 64; 16 x 16 of them make the megapixel it expects.
+CELL, CELLS = 64, 256
+
+
+def feed_size(width: int, height: int) -> tuple[int, int]:
+    """The (width, height) at which the network sees a picture: multiples of 64 of its aspect, about one megapixel.
+
+    The reference fails where a side rounds to 0; here a side is at least one cell. Since such strips no longer keep to
+    a megapixel, the longer side is at most 256 cells (the megapixel laid out in one row), which bounds the memory.
+    """
+    scale = math.sqrt(CELLS / (width * height))
+    across, down = (min(max(round(side * scale), 1), CELLS) for side in (width, height))
+    return CELL * across, CELL * down
+
+
+@torch.inference_mode()
+def estimate_matte(network: torch.nn.Module, image: Pixels, *, unit_range: bool = False) -> Floats:
+    """The network's matte of a HxWx3 uint8 picture: HxWx1 float32 in [0, 1].
+
+    `network`: a `BriaRMBG` in eval mode; it runs on its own device, in float32. It is fed x / 127 - 1, as the reference
+    feeds RMBG; with `unit_range` x / 255, which is what Open RMBG (ormbg) was trained on. Raises ImageError for
+    anything but such a picture, ModelError when the network's output is not finite.
+    """
+    height, width = images.check_pixels(image)
+    resized = images.resize(image, *feed_size(width, height))
+    feed = torch.from_numpy(resized).to(next(network.parameters()).device).float()[None].movedim(-1, 1)
+    matte = network(feed / 255.0 if unit_range else feed / 127.0 - 1.0)[0][0]
+    if not bool(torch.isfinite(matte).all()):
+        raise ModelError("The matting network's output is not finite; its weights are damaged. Fetch them again.")
+    matte = torch.nn.functional.interpolate(matte, size=(height, width), mode="bilinear", align_corners=False)
+    return matte[0].movedim(0, -1).clamp(0, 1).float().cpu().numpy()
+
+
+def load_matting_network(path: str | Path, device: str | torch.device = "cpu") -> BriaRMBG:
+    """The matting network in a .safetensors or PyTorch file, float32, in eval mode, on `device`.
+
+    A PyTorch file may hold the tensors as they are or under "state_dict" or "model", with or without a "module."
+    prefix; nothing in it is executed. Narrow variants are told by their first layer. Raises WeightsError when the file
+    cannot be read, ModelError when it holds some other network.
+    """
+    weights = _read_weights(Path(path))
+    first = weights.get("conv_in.weight")
+    narrow = first is not None and first.ndim == 4 and first.shape[0] in range(4, 64, 4)
+    with torch.device("meta"):  # filling 44 M parameters at random first would be for nothing
+        network = BriaRMBG(width=first.shape[0] if first is not None and narrow else 64)
+    _check_weights(network, weights, path)
+    network.load_state_dict({k: w.float() if w.is_floating_point() else w for k, w in weights.items()}, assign=True)
+    return network.eval().requires_grad_(False).to(device)
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise WeightsError(f"The matting weights {path} are not there; `iclight models` says how to get them.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # both libraries raise undocumented types on broken files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"{path} cannot be read as plain weights ({reason}). Code inside such files is never run; fetch it again."
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise ModelError(f"{path} holds something other than named tensors; give it the weights of a BriaRMBG.")
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _check_weights(network: BriaRMBG, weights: dict[str, torch.Tensor], path: str | Path) -> None:
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    faults = {
+        "missing": [name for name in wanted if name not in given],
+        "unexpected": [name for name in given if name not in wanted],
+        "of another shape": [
+            f"{name} {given[name]} for {wanted[name]}"
+            for name in wanted
+            if given.get(name, wanted[name]) != wanted[name]
+        ],
+    }
+    said = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in faults.items()
+        if names
+    ]
+    if said:
+        raise ModelError(f"{path} is not a BriaRMBG matting network: of its tensors, {'; '.join(said)}.")
+
+
+def prepare_foreground(image: Pixels, alpha: NDArray[Any], sigma: float = 0.0) -> Pixels:
+    """The subject on grey: 127 + (image - 127 + sigma) * alpha, clipped and truncated to HxWx3 uint8.
+
+    `image`: HxWx3 uint8. `alpha`: HxW or HxWx1; floats in [0, 1], bool, or integers that fill their range (uint8 0-255,
+    uint16 0-65535; other integers only as 0 and 1). `sigma` brightens the subject, in grey levels (16 for normals).
+    Raises ImageError when the shapes do not fit or alpha leaves its range.
+    """
+    images.check_pixels(image)
+    matte = _unit_alpha(np.asarray(alpha))
+    if matte.shape[:2] != image.shape[:2]:
+        raise ImageError(
+            f"The matte is {matte.shape[1]}x{matte.shape[0]}, the picture {image.shape[1]}x{image.shape[0]}; "
+            "give a matte of the picture's size."
+        )
+    result = image.astype(np.float32)
+    result += np.float32(sigma) - np.float32(127)
+    result *= matte
+    result += 127
+    return result.clip(0, 255, out=result).astype(np.uint8)
+
+
+def _unit_alpha(alpha: NDArray[Any]) -> Floats:
+    if alpha.ndim == 2:
+        alpha = alpha[..., None]
+    if alpha.ndim != 3 or alpha.shape[2] != 1:
+        raise ImageError(f"The matte has shape {alpha.shape}; give HxW or HxWx1.")
+    if alpha.dtype in (np.uint8, np.uint16):
+        return alpha.astype(np.float32) / np.float32(np.iinfo(alpha.dtype).max)
+    if alpha.dtype.kind not in "biuf":
+        raise ImageError(f"The matte has values of type {alpha.dtype}; give floats from 0 to 1, uint8 or bool.")
+    if not np.isfinite(alpha).all():
+        raise ImageError("The matte has values that are not finite (NaN or infinity); replace them by 0 to 1.")
+    if alpha.min(initial=0) < 0 or alpha.max(initial=0) > 1:
+        raise ImageError(
+            f"The matte has values from {alpha.min():g} to {alpha.max():g} as {alpha.dtype}; "
+            "scale it to 0 to 1, or give uint8 from 0 to 255."
+        )
+    return alpha.astype(np.float32)

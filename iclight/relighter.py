@@ -1,0 +1,373 @@
+"""The engine: load a model once, then relight pictures with it in two passes.
+
+    relighter = Relighter.load("auto", workflow="fc")
+    result = relighter.relight("photo.jpg", Settings.for_workflow("fc", prompt="sunset over sea", light="left"))
+    result.images[0]
+
+A picture's way: decode -> matte -> foreground on grey -> low pass -> decode, enlarge, encode -> high pass -> decode.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from numpy.typing import NDArray
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from . import devices, images, lights, prompts, sampler, weights
+from .codec import Codec
+from .devices import Placement
+from .errors import ImageError, ModelError, SettingsError
+from .grabcut import grabcut_matte
+from .images import ImageLike
+from .matting import estimate_matte, load_matting_network, prepare_foreground
+from .parts import load_parts
+from .progress import OnStep, Progress, fit_projection
+from .results import Prepared, Rendering, Result
+from .settings import WORKFLOWS, Settings
+from .tensors import open_tensors
+from .unet import add_loras, load_unet, parse_lora
+
+MATTINGS = ("auto", *weights.MATTINGS)
+MEMORY_ADVICE = (
+    "Ask for fewer images, a smaller width and height, or a smaller highres scale; on a small GPU start with --offload."
+)
+
+
+class Relighter:
+    """One loaded model for one workflow. Requests run one at a time; more threads wait their turn."""
+
+    def __init__(
+        self,
+        tokenizer: CLIPTokenizer,
+        text_encoder: CLIPTextModel,
+        codec: Codec,
+        unet: UNet2DConditionModel,
+        placement: Placement,
+        model: weights.Model,
+        matting: str = "auto",
+        loras: Sequence[tuple[Path, float]] = (),
+        unet_file: Path | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.text_encoder = text_encoder
+        self.codec = codec
+        self.unet = unet
+        self.placement = placement
+        self.model = model
+        self.workflow = model.workflow
+        self.matting = matting
+        self.loras = tuple(loras)
+        self.unet_file = unet_file
+        self._networks: dict[str, torch.nn.Module] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "auto",
+        workflow: str = "fc",
+        offset: str | Path | None = None,
+        matting: str = "auto",
+        device: str = "auto",
+        dtype: str = "auto",
+        *,
+        lora: str | Path | Sequence[str | Path] = (),
+        offload: bool = False,
+    ) -> Relighter:
+        """Load a model for a workflow ("fc" or "fbc").
+
+        `model`: "auto", "mini", "sd15", a folder or hub id in diffusers layout, or an SD1.5 .safetensors checkpoint.
+        `offset`: path or hub file of an IC-Light offset, None for the model's own. `matting`: "auto", "rmbg", "ormbg",
+        "grabcut" or "none". `device`: "auto", "cuda", "mps", "cpu". `dtype`: "auto", "float32", "float16",
+        "bfloat16". `lora`: one or more "PATH" or "PATH:SCALE". `offload` keeps parts off the GPU while they idle.
+
+        Raises WeightsError when files are missing or broken, ModelError when they do not fit, DeviceError.
+        """
+        if workflow not in WORKFLOWS:
+            raise SettingsError(f"workflow is {workflow!r}, but it takes one of {', '.join(WORKFLOWS)}.")
+        if matting not in MATTINGS:
+            raise SettingsError(f"matting is {matting!r}, but it takes one of {', '.join(MATTINGS)}.")
+        placement = devices.choose(device, dtype, offload)
+        found = weights.resolve_model(
+            str(model), workflow, None if offset is None else str(offset), device_type=placement.device.type
+        )
+        offset_tensors = open_tensors(found.offset)
+        parts = load_parts(found.base, found.config, placement.dtype, placement.vae_dtype)
+        with devices.memory_errors_explained(placement, "Start with --offload, or use --model mini."):
+            unet = load_unet(parts.unet, parts.unet_config, offset_tensors, workflow, placement.dtype, placement.home)
+            asked = [lora] if isinstance(lora, (str, Path)) else lora
+            loras = [parse_lora(str(one)) for one in asked]
+            add_loras(unet, loras)
+            codec = Codec(parts.vae.to(placement.home), placement)
+            text_encoder = parts.text_encoder.to(placement.home)
+        loaded = cls(parts.tokenizer, text_encoder, codec, unet, placement, found, matting, loras, parts.unet_file)
+        if matting in ("rmbg", "ormbg"):
+            loaded.matting_network(matting)  # missing weights are said now, not after the first upload
+        return loaded
+
+    # --- the request --------------------------------------------------------------------------------------------
+
+    def relight(
+        self,
+        image: ImageLike,
+        settings: Settings | None = None,
+        background: ImageLike | None = None,
+        mask: ImageLike | None = None,
+        on_step: OnStep | None = None,
+        *,
+        matting: str | None = None,
+    ) -> Result:
+        """Relight one picture.
+
+        `image`: HxWx3 or HxWx4 uint8 array, Pillow picture, path or bytes; alpha, if any, is the matte. `settings`:
+        defaults of the workflow if None. `background`: for fbc with light "upload" or "upload-flipped". `mask`: HxW
+        matte of the caller's own, which wins over alpha and network. `on_step` is called after each denoising step
+        with a `StepEvent`; returning False cancels. `matting` overrides the loaded choice for this request.
+
+        Raises SettingsError or ImageError before any model runs; ModelError, OutOfMemory or Cancelled afterwards.
+        """
+        started = time.perf_counter()
+        settings = settings or Settings.for_workflow(self.workflow)
+        self.check_settings(settings)
+        self.check_matting(matting)
+        picture, alpha = images.read_image(image)
+        backdrop = self._read_background(settings, background)
+        own = alpha if mask is None else images.read_mask(mask, picture.shape[1], picture.shape[0])
+        settings = self.complete(settings, picture)
+        with self.exclusive():
+            prepared = self.prepare(picture, own, matting)
+            rendering = self.render(prepared.foreground, settings, backdrop, on_step)
+        if self.workflow == "fbc":
+            made = [images.unit_to_pixels(unit) for unit in images.to_unit(rendering.decoded)]
+        else:
+            made = images.to_pixels(rendering.decoded)
+        check_pictures(made)
+        return Result(
+            images=made,
+            foreground=prepared.foreground,
+            alpha=prepared.alpha,
+            background=rendering.background,
+            latents=rendering.latents,
+            settings=settings,
+            matting="mask" if mask is not None else prepared.matting,
+            model=self.identity(),
+            seconds=time.perf_counter() - started,
+        )
+
+    def exclusive(self) -> threading.Lock:
+        """Held while a request runs: one at a time, so that two threads do not share a scheduler's memory."""
+        return self._lock
+
+    def check_settings(self, settings: Settings) -> None:
+        """Raise SettingsError unless the settings are for this relighter's workflow."""
+        if settings.workflow != self.workflow:
+            raise SettingsError(
+                f"These settings are for the {settings.workflow} workflow, but the {self.workflow} model is loaded: "
+                f"use Settings.for_workflow({self.workflow!r}), or load the other workflow."
+            )
+
+    @staticmethod
+    def check_matting(matting: str | None) -> None:
+        """Raise SettingsError unless `matting` is a known choice or None."""
+        if matting is not None and matting not in MATTINGS:
+            raise SettingsError(f"matting is {matting!r}, but it takes one of {', '.join(MATTINGS)}.")
+
+    def complete(self, settings: Settings, picture: NDArray[np.uint8]) -> Settings:
+        """Settings with everything left open decided: size after the picture, seed drawn."""
+        width, height = images.size_for(
+            (picture.shape[1], picture.shape[0]), self.model.native_size, settings.width, settings.height
+        )
+        seed = secrets.randbelow(2**32) if settings.seed is None else settings.seed
+        return settings.replace(width=width, height=height, seed=seed)
+
+    def prepare(
+        self,
+        picture: NDArray[np.uint8],
+        own_alpha: NDArray[np.float32] | None = None,
+        matting: str | None = None,
+        sigma: float = 0.0,
+    ) -> Prepared:
+        """Cut the foreground out: by the caller's matte if there is one, else by the chosen matting.
+
+        With matting "none" and no matte the picture stands as it is. `sigma` brightens the subject (normals use 16).
+        """
+        if own_alpha is not None:
+            return Prepared(picture, prepare_foreground(picture, own_alpha, sigma), own_alpha, "alpha")
+        used = self.resolve_matting(matting)
+        if used == "none":
+            alpha = np.ones((*picture.shape[:2], 1), np.float32)
+            foreground = picture if sigma == 0 else prepare_foreground(picture, alpha, sigma)
+            return Prepared(picture, foreground, alpha, used)
+        if used == "grabcut":
+            alpha = grabcut_matte(picture)
+        else:
+            with devices.memory_errors_explained(self.placement, "Use --matting grabcut, or a smaller picture."):
+                network = self.matting_network(used)
+                with devices.resident(network, self.placement):
+                    alpha = estimate_matte(network, picture, unit_range=used == "ormbg")
+        return Prepared(picture, prepare_foreground(picture, alpha, sigma), alpha, used)
+
+    def resolve_matting(self, matting: str | None = None) -> str:
+        """The matting that runs for pictures without a matte of their own: "rmbg", "ormbg", "grabcut" or "none"."""
+        chosen = matting or self.matting
+        return weights.resolve_matting("auto").name if chosen == "auto" else chosen
+
+    def matting_network(self, name: str) -> torch.nn.Module:
+        """The loaded network of that name, fetched on first use."""
+        if name not in self._networks:
+            found = weights.resolve_matting(name)
+            assert found.path is not None
+            self._networks[name] = load_matting_network(found.path, self.placement.home)
+        return self._networks[name]
+
+    def use_matting_network(self, name: str, network: torch.nn.Module) -> None:
+        """Run a network of the caller's own (a BriaRMBG, in eval mode) wherever matting `name` is chosen."""
+        self._networks[name] = network.to(self.placement.home)
+
+    # --- the two passes -----------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def render(
+        self,
+        foreground: NDArray[np.uint8],
+        settings: Settings,
+        background: NDArray[np.uint8] | None = None,
+        on_step: OnStep | None = None,
+    ) -> Rendering:
+        """Two passes over a prepared foreground; `settings` must be complete. Decoding is left in floats."""
+        assert settings.width is not None and settings.height is not None and settings.seed is not None
+        with devices.memory_errors_explained(self.placement, MEMORY_ADVICE):
+            return self._render(foreground, settings, background, on_step)
+
+    def _render(
+        self,
+        foreground: NDArray[np.uint8],
+        settings: Settings,
+        background: NDArray[np.uint8] | None,
+        on_step: OnStep | None,
+    ) -> Rendering:
+        width, height = settings.width or 0, settings.height or 0
+        ramp = lights.light_map(settings.light, settings.workflow, width, height)
+        is_fbc = settings.workflow == "fbc"
+        backdrop = (ramp if ramp is not None else background) if is_fbc else None
+        start = ramp if not is_fbc else None
+        generator = torch.Generator(self.placement.noise_device).manual_seed(settings.seed or 0)
+        guidance = self._guidance(settings)
+        large = images.highres_size(width, height, settings.highres_scale)
+        progress = Progress(on_step, _work(settings, (width, height), large, start is not None))
+
+        low = self._run_pass(
+            "lowres",
+            self._condition(foreground, backdrop, width, height, progress),
+            guidance,
+            settings,
+            None if start is None else settings.lowres_denoise,
+            None if start is None else self.codec.encode([start]),
+            generator,
+            progress,
+        )
+        enlarged = [images.resize(picture, *large) for picture in images.to_pixels(self.codec.decode(low))]
+        high = self._run_pass(
+            "highres",
+            self._condition(foreground, backdrop, *large, progress),
+            guidance,
+            settings,
+            settings.highres_denoise,
+            self.codec.encode(enlarged),
+            generator,
+            progress,
+        )
+        return Rendering(
+            decoded=self.codec.decode(high),
+            latents={"lowres": low.cpu(), "highres": high.cpu()},
+            background=None if backdrop is None else images.resize_and_center_crop(backdrop, *large),
+        )
+
+    def _run_pass(
+        self,
+        stage: str,
+        condition: torch.Tensor,
+        guidance: sampler.Guidance,
+        settings: Settings,
+        strength: float | None,
+        latents: torch.Tensor | None,
+        generator: torch.Generator,
+        progress: Progress,
+    ) -> torch.Tensor:
+        shape = (settings.num_images, self.codec.channels, *condition.shape[2:])
+        with devices.resident(self.unet, self.placement):
+            predict = sampler.NoisePredictor(self.unet, guidance, condition)
+            return sampler.denoise(predict, settings.steps, strength, latents, shape, generator, progress.stage(stage))
+
+    def _guidance(self, settings: Settings) -> sampler.Guidance:
+        with devices.resident(self.text_encoder, self.placement):
+            cond, uncond = prompts.encode_prompt_pair(
+                self.tokenizer, self.text_encoder, settings.positive_prompt, settings.negative_prompt
+            )
+        return sampler.Guidance(cond, uncond, settings.cfg)
+
+    def _condition(
+        self,
+        foreground: NDArray[np.uint8],
+        backdrop: NDArray[np.uint8] | None,
+        width: int,
+        height: int,
+        progress: Progress,
+    ) -> torch.Tensor:
+        """1 x C x h x w: the foreground's latent, for fbc followed by the background's, cropped to width x height."""
+        shown = [images.resize_and_center_crop(p, width, height) for p in (foreground, backdrop) if p is not None]
+        latents = self.codec.encode(shown)
+        factor = self.codec.factor
+        progress.projection = fit_projection(latents[:1], images.resize(shown[0], width // factor, height // factor))
+        return latents.reshape(1, -1, *latents.shape[2:])
+
+    # --- what it is -----------------------------------------------------------------------------------------------
+
+    def _read_background(self, settings: Settings, background: ImageLike | None) -> NDArray[np.uint8] | None:
+        if not settings.light.startswith("upload"):
+            return None
+        if background is None:
+            raise ImageError(
+                f"Light {settings.light!r} takes its light from a background picture, and none was given: "
+                "give a background, or choose left, right, top, bottom or ambient."
+            )
+        picture, _ = images.read_image(background, "The background")
+        return np.ascontiguousarray(np.fliplr(picture)) if settings.light == "upload-flipped" else picture
+
+    def identity(self) -> dict[str, Any]:
+        """Names and hashes of everything that decides the pixels, for recipes."""
+        return {
+            "name": self.model.name,
+            "workflow": self.workflow,
+            "base_sha256": weights.sha256_of(self.unet_file) if self.unet_file else None,
+            "offset": self.model.offset.name,
+            "offset_sha256": weights.sha256_of(self.model.offset),
+            "lora": [{"file": p.name, "scale": s, "sha256": weights.sha256_of(p)} for p, s in self.loras],
+            "device": str(self.placement.device),
+            "dtype": str(self.placement.dtype).removeprefix("torch."),
+            "vae_dtype": str(self.placement.vae_dtype).removeprefix("torch."),
+        }
+
+    def __repr__(self) -> str:
+        return f"Relighter({self.model.name!r}, {self.workflow!r}, {self.placement})"
+
+
+def check_pictures(made: Sequence[NDArray[np.uint8]]) -> None:
+    """Raise ModelError for black pictures: half precision overflowed somewhere, and that is never a result."""
+    if any(not picture.any() for picture in made):
+        raise ModelError("The model returned a black picture: its numbers overflowed. Try --dtype float32.")
+
+
+def _work(settings: Settings, small: tuple[int, int], large: tuple[int, int], from_light: bool) -> dict[str, float]:
+    low = sampler.plan(settings.steps, settings.lowres_denoise if from_light else None).running
+    high = sampler.plan(settings.steps, settings.highres_denoise).running
+    return {"lowres": low * small[0] * small[1], "highres": high * large[0] * large[1]}

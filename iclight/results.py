@@ -1,0 +1,52 @@
+"""What the engine's steps hand on: a prepared picture, a rendering, a finished request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A picture ready to be lit: the foreground on grey 127 (HxWx3 uint8), its matte, and who made the matte."""
+
+    image: NDArray[np.uint8]
+    foreground: NDArray[np.uint8]
+    alpha: NDArray[np.float32]
+    matting: str
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What two passes leave: decoded floats (Nx3xHxW about [-1, 1], CPU), latents, and what the model was shown."""
+
+    decoded: torch.Tensor
+    latents: dict[str, torch.Tensor]
+    background: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished request.
+
+    `images`: HxWx3 uint8 pictures. `foreground`: the prepared picture, 127 where the matte is 0. `alpha`: HxWx1
+    float32 in [0, 1]. `background`: the fbc background as cropped to the pictures' size, else None. `latents`:
+    "lowres" and "highres" as the sampler left them (N x 4 x h x w). `settings`: complete and replayable. `matting`: who
+    made the matte. `model`: names and hashes of what ran. `seconds`: how long it took.
+    """
+
+    images: list[NDArray[np.uint8]]
+    foreground: NDArray[np.uint8]
+    alpha: NDArray[np.float32]
+    background: NDArray[np.uint8] | None
+    latents: dict[str, torch.Tensor]
+    settings: Settings
+    matting: str = "none"
+    model: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0

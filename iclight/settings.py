@@ -1,0 +1,256 @@
+"""One request: every knob with its range, its default for each workflow, and the words that explain it.
+
+The pages' sliders, the command line's options and the checks are all made from `KNOBS`; nothing else in the
+project states a range or a default.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from .errors import SettingsError
+
+Workflow = Literal["fc", "fbc"]
+WORKFLOWS: tuple[str, ...] = get_args(Workflow)
+
+# A light's name, then the words the reference's pages use for it.
+LIGHTS: dict[str, dict[str, str]] = {
+    "fc": {
+        "none": "None",
+        "left": "Left Light",
+        "right": "Right Light",
+        "top": "Top Light",
+        "bottom": "Bottom Light",
+    },
+    "fbc": {
+        "upload": "Use Background Image",
+        "upload-flipped": "Use Flipped Background Image",
+        "left": "Left Light",
+        "right": "Right Light",
+        "top": "Top Light",
+        "bottom": "Bottom Light",
+        "ambient": "Ambient",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One setting: what it accepts, what it starts at, and what a face should say about it.
+
+    `minimum` to `maximum` is accepted; `slider`, where given, is the narrower range a page offers (the reference's).
+    `optional` means None is accepted and stands for "choose for me". `step` is a grid that integers must lie on.
+    """
+
+    kind: Literal["text", "integer", "number", "choice"]
+    label: str
+    help: str
+    default: Any
+    default_fbc: Any = dataclasses.field(default=...)
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    step: float = 1
+    slider: tuple[float, float] | None = None
+    optional: bool = False
+
+    def default_for(self, workflow: str) -> Any:
+        return self.default_fbc if workflow == "fbc" and self.default_fbc is not ... else self.default
+
+    @property
+    def slider_range(self) -> tuple[float, float]:
+        return self.slider or (self.minimum, self.maximum)
+
+    def range_text(self) -> str:
+        """The accepted range, in words."""
+        if self.kind == "text":
+            return f"text of at most {self.maximum:,.0f} characters"
+        whole = "a whole number" if self.kind == "integer" else "a number"
+        text = f"{whole} from {self.minimum:g} to {self.maximum:,.0f}"
+        if self.kind == "number":
+            text = f"{whole} from {self.minimum:g} to {self.maximum:g}"
+        if self.kind == "integer" and self.step != 1:
+            text += f" in steps of {self.step:g}"
+        return text + (", or left out" if self.optional else "")
+
+    def check(self, name: str, value: Any) -> Any:
+        """`value` as this knob's plain Python type; raises SettingsError naming knob, value and range."""
+        if value is None and self.optional:
+            return None
+        if self.kind == "text":
+            return self._check_text(name, value)
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+            raise SettingsError(f"{name} is {_shown(value)}, but it takes {self.range_text()}.")
+        number = float(value)
+        off_grid = self.kind == "integer" and not (number / self.step).is_integer()
+        if off_grid or not self.minimum <= number <= self.maximum:
+            raise SettingsError(f"{name} is {_shown(value)}, but it takes {self.range_text()}.")
+        return int(value) if self.kind == "integer" else number
+
+    def _check_text(self, name: str, value: Any) -> str:
+        if not isinstance(value, str) or len(value) > self.maximum:
+            shown = f"{len(value):,} characters long" if isinstance(value, str) else _shown(value)
+            raise SettingsError(f"{name} is {shown}, but it takes {self.range_text()}.")
+        # Lone surrogates (broken paste from elsewhere) cannot be tokenised; what they stood for is lost already.
+        return value.encode("utf-8", "replace").decode("utf-8")
+
+
+KNOBS: dict[str, Knob] = {
+    "prompt": Knob("text", "Prompt", "The light and the scene, e.g. 'sunset over sea'.", "", maximum=20_000),
+    "added_prompt": Knob("text", "Added prompt", "Appended to every prompt.", "best quality", maximum=20_000),
+    "negative_prompt": Knob(
+        "text",
+        "Negative prompt",
+        "What to steer away from; needs CFG above 1.",
+        "lowres, bad anatomy, bad hands, cropped, worst quality",
+        maximum=20_000,
+    ),
+    "light": Knob("choice", "Light", "Where the light comes from.", "none", "upload"),
+    "width": Knob(
+        "integer",
+        "Width",
+        "Pixels of the first pass; left out, it follows the picture.",
+        None,
+        minimum=64,
+        maximum=2048,
+        step=64,
+        slider=(256, 1024),
+        optional=True,
+    ),
+    "height": Knob(
+        "integer",
+        "Height",
+        "Pixels of the first pass; left out, it follows the picture.",
+        None,
+        minimum=64,
+        maximum=2048,
+        step=64,
+        slider=(256, 1024),
+        optional=True,
+    ),
+    "num_images": Knob("integer", "Images", "How many pictures to make at once.", 1, minimum=1, maximum=12),
+    "seed": Knob(
+        "integer",
+        "Seed",
+        "Same seed, same picture; left out, a random one.",
+        12345,
+        minimum=0,
+        maximum=2**53 - 1,
+        optional=True,
+    ),
+    "steps": Knob("integer", "Steps", "Denoising steps of each pass.", 25, 20, minimum=1, maximum=100),
+    "cfg": Knob(
+        "number",
+        "CFG scale",
+        "How strongly the prompt is followed; 1 ignores the negative prompt and halves the time.",
+        2.0,
+        7.0,
+        minimum=1.0,
+        maximum=32.0,
+        step=0.01,
+    ),
+    "lowres_denoise": Knob(
+        "number",
+        "Lowres denoise",
+        "First pass with a light direction: 1 forgets the direction, less keeps more of it.",
+        0.9,
+        minimum=0.1,
+        maximum=1.0,
+        step=0.01,
+    ),
+    "highres_scale": Knob(
+        "number", "Highres scale", "How much larger the second pass is.", 1.5, minimum=1.0, maximum=3.0, step=0.01
+    ),
+    "highres_denoise": Knob(
+        "number",
+        "Highres denoise",
+        "How much the second pass may change.",
+        0.5,
+        minimum=0.1,
+        maximum=1.0,
+        step=0.01,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything one relighting asks for; immutable, checked on creation.
+
+    Defaults are the fc workflow's; `Settings.for_workflow` gives those of either. Width and height are pixels of the
+    first pass (multiples of 64); None means: follow the picture at the model's native area. A seed of None means: draw
+    one, and report it in the result's settings.
+
+    Raises SettingsError, naming the knob, the value and the range.
+    """
+
+    prompt: str = KNOBS["prompt"].default
+    added_prompt: str = KNOBS["added_prompt"].default
+    negative_prompt: str = KNOBS["negative_prompt"].default
+    light: str = KNOBS["light"].default
+    width: int | None = KNOBS["width"].default
+    height: int | None = KNOBS["height"].default
+    num_images: int = KNOBS["num_images"].default
+    seed: int | None = KNOBS["seed"].default
+    steps: int = KNOBS["steps"].default
+    cfg: float = KNOBS["cfg"].default
+    lowres_denoise: float = KNOBS["lowres_denoise"].default
+    highres_scale: float = KNOBS["highres_scale"].default
+    highres_denoise: float = KNOBS["highres_denoise"].default
+    workflow: str = "fc"
+
+    def __post_init__(self) -> None:
+        if self.workflow not in WORKFLOWS:
+            raise SettingsError(f"workflow is {_shown(self.workflow)}, but it takes one of {', '.join(WORKFLOWS)}.")
+        _check_light(self.light, self.workflow)
+        for name, knob in KNOBS.items():
+            if knob.kind != "choice":
+                object.__setattr__(self, name, knob.check(name, getattr(self, name)))
+
+    @classmethod
+    def for_workflow(cls, workflow: str, **changes: Any) -> Settings:
+        """The workflow's defaults ("fc" or "fbc") with `changes` on top."""
+        if workflow not in WORKFLOWS:
+            raise SettingsError(f"workflow is {_shown(workflow)}, but it takes one of {', '.join(WORKFLOWS)}.")
+        unknown = sorted(set(changes) - set(KNOBS))
+        if unknown:
+            raise SettingsError(f"There is no setting named {', '.join(unknown)}; there are {', '.join(KNOBS)}.")
+        defaults = {name: knob.default_for(workflow) for name, knob in KNOBS.items()}
+        return cls(**{**defaults, **changes, "workflow": workflow})
+
+    def replace(self, **changes: Any) -> Settings:
+        """A copy with `changes`, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; `from_dict` takes them back."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
+        """The inverse of `to_dict`; raises SettingsError for names or values it does not know."""
+        values = dict(values)
+        return cls.for_workflow(values.pop("workflow", "fc"), **values)
+
+    @property
+    def positive_prompt(self) -> str:
+        return f"{self.prompt}, {self.added_prompt}"
+
+
+def _check_light(light: Any, workflow: str) -> None:
+    if isinstance(light, str) and light in LIGHTS[workflow]:
+        return
+    text = f"light is {_shown(light)}, but the {workflow} workflow takes one of {', '.join(LIGHTS[workflow])}."
+    for other in WORKFLOWS:
+        if isinstance(light, str) and light in LIGHTS[other]:
+            text += f" ({light!r} belongs to the {other} workflow.)"
+    raise SettingsError(text)
+
+
+def _shown(value: Any) -> str:
+    """A value as it may stand in a message: short, whatever was passed."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

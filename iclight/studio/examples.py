@@ -1,0 +1,57 @@
+"""What a newcomer can click: quick prompts of the reference's pages, example pictures, backgrounds.
+
+Pictures are in `assets/`; where each comes from is told in `assets/README.md`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ASSETS = Path(__file__).parent / "assets"
+
+SUBJECTS = ("beautiful woman, detailed face", "handsome man, detailed face")
+LIGHTING = (
+    "sunshine from window",
+    "neon light, city",
+    "sunset over sea",
+    "golden time",
+    "sci-fi RGB glowing, cyberpunk",
+    "natural lighting",
+    "warm atmosphere, at home, bedroom",
+    "magic lit",
+    "evil, gothic, Yharnam",
+    "light and shadow",
+    "shadow from window",
+    "soft studio lighting",
+    "home atmosphere, cozy bedroom illumination",
+    "neon, Wong Kar-wai, warm",
+)
+
+# (picture, prompt, light) for fc; (picture, background, prompt, light) for fbc.
+FC_EXAMPLES = (
+    ("astronaut.jpg", "astronaut, sunshine from window", "left"),
+    ("coffee.jpg", "coffee cup, sunset over sea", "right"),
+    ("cat.jpg", "cat, warm atmosphere, at home, bedroom", "bottom"),
+)
+FBC_EXAMPLES = (
+    ("astronaut.jpg", "sunset.jpg", "astronaut, sunset over sea", "upload"),
+    ("coffee.jpg", "neon.jpg", "coffee cup, neon light, city", "upload"),
+    ("cat.jpg", "window.jpg", "cat, sunshine from window", "upload"),
+)
+BACKGROUNDS = ("sunset.jpg", "window.jpg", "neon.jpg", "forest.jpg", "studio.jpg", "night.jpg")
+
+
+def asset(name: str) -> str:
+    """The path of a picture that ships."""
+    return str(ASSETS / name)
+
+
+def pick_subject(subject: str, prompt: str) -> str:
+    """A subject pick replaces the prompt."""
+    return subject
+
+
+def pick_lighting(lighting: str, prompt: str) -> str:
+    """A lighting pick keeps the prompt's first two comma-separated parts and appends itself."""
+    kept = [part for part in prompt.split(", ")[:2] if part.strip()]
+    return ", ".join([*kept, lighting])

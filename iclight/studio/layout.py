@@ -1,0 +1,241 @@
+"""The page both workflows share: picture, light and prompt on the left; what came of it on the right.
+
+fbc adds a background with a gallery to pick from, and normals. Everything else is the same by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from ..options import MATTING_CHOICES
+from ..settings import KNOBS, LIGHTS
+from . import examples
+from .engine import Engine
+from .inputs import knob_input, picture_input
+from .work import Work
+
+TITLES = {"fc": "Relight a picture by words and a direction", "fbc": "Relight a picture by a background"}
+MATTING_LABELS = {
+    "auto": "Automatic",
+    "rmbg": "RMBG-1.4 (non-commercial licence)",
+    "ormbg": "ORMBG (Apache-2.0)",
+    "grabcut": "GrabCut (no download)",
+    "none": "None: light the whole picture",
+}
+ADVANCED = (
+    ("num_images", "seed"),
+    ("width", "height"),
+    ("steps", "cfg"),
+    ("lowres_denoise",),
+    ("highres_scale", "highres_denoise"),
+)
+CONCURRENCY = {"concurrency_id": "gpu", "concurrency_limit": 1}
+HIDDEN = {"api_visibility": "private"}
+
+CSS = """
+.gradio-container { max-width: 1320px !important; margin: auto; }
+#title h1 { margin: 0.2em 0 0; font-size: 1.5rem; }
+#title p, #engine-status { opacity: 0.8; }
+#about { min-height: 1.6em; }
+#buttons { position: sticky; bottom: 0; z-index: 5; padding: 6px 0; background: var(--body-background-fill); }
+#matte-row .image-container { max-height: 260px; }
+@media (max-width: 640px) { .gradio-container { padding: 8px !important; } }
+"""
+
+
+@dataclass
+class Page:
+    """The components that events tie together, by name."""
+
+    inputs: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    outputs: list[Any] = field(default_factory=list)
+
+    def add(self, name: str, component: Any, default: Any = None) -> Any:
+        """Register an input; `default` is what its API parameter falls back to where the component is empty."""
+        self.inputs[name] = component
+        self.defaults[name] = default
+        return component
+
+
+def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
+    """The whole page as `gr.Blocks`, ready to be launched."""
+    work = Work(engine, gpu)
+    page = Page()
+    with gr.Blocks(title=f"iclight · {workflow}", delete_cache=(3600, 3600), analytics_enabled=False) as blocks:
+        gr.Markdown(f"# iclight\n{TITLES[workflow]}", elem_id="title")
+        status = gr.Markdown(engine.status(), elem_id="engine-status")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=5, min_width=320):
+                _pictures(page, workflow)
+                _light(page, workflow)
+                buttons = _buttons(workflow)
+                _quick_lists(page)
+                _advanced(page, workflow)
+            with gr.Column(scale=6, min_width=320):
+                _results(page)
+                _examples(page, workflow)
+        _bind(page, work, buttons)
+        _keep_status(blocks, engine, status)
+    return blocks
+
+
+def _pictures(page: Page, workflow: str) -> None:
+    with gr.Row():
+        page.add("image", picture_input(label="Picture", height=320, elem_id="image"), ...)
+        if workflow == "fbc":
+            page.add("background", picture_input(label="Background", height=320, elem_id="background"))
+    if workflow == "fbc":
+        paths = [examples.asset(name) for name in examples.BACKGROUNDS]
+        gallery = gr.Gallery(
+            paths,
+            label="Backgrounds to pick from",
+            columns=6,
+            height=120,
+            allow_preview=False,
+            object_fit="cover",
+            elem_id="backgrounds",
+            buttons=[],
+        )
+
+        def pick(event: gr.SelectData) -> str:
+            return paths[int(event.index)]
+
+        gallery.select(pick, None, page.inputs["background"], queue=False, **HIDDEN)
+
+
+def _light(page: Page, workflow: str) -> None:
+    choices = [(label, name) for name, label in LIGHTS[workflow].items()]
+    page.add(
+        "prompt",
+        gr.Textbox(
+            label="Prompt", placeholder="the light and the scene, e.g. sunset over sea", value="", elem_id="prompt"
+        ),
+    )
+    page.add(
+        "light",
+        gr.Radio(choices, value=KNOBS["light"].default_for(workflow), label="Light", elem_id="light"),
+    )
+
+
+def _buttons(workflow: str) -> dict[str, gr.Button]:
+    with gr.Row(elem_id="buttons"):
+        made = {"relight": gr.Button("Relight", variant="primary", scale=3, elem_id="relight")}
+        if workflow == "fbc":
+            made["normals"] = gr.Button("Compute normals (4x slower)", scale=2, elem_id="normals")
+        made["cancel"] = gr.Button("Cancel", variant="stop", scale=1, min_width=80, elem_id="cancel")
+    return made
+
+
+def _quick_lists(page: Page) -> None:
+    prompt = page.inputs["prompt"]
+    lists = (
+        ("Subjects", examples.SUBJECTS, examples.pick_subject),
+        ("Lighting", examples.LIGHTING, examples.pick_lighting),
+    )
+    for label, entries, pick in lists:
+        rows = gr.Dataset(
+            components=[prompt],
+            samples=[[entry] for entry in entries],
+            label=label,
+            samples_per_page=20,
+            elem_id=f"quick-{label.lower()}",
+        )
+        rows.click(lambda row, text, pick=pick: pick(row[0], text or ""), [rows, prompt], prompt, queue=False, **HIDDEN)
+
+
+def _advanced(page: Page, workflow: str) -> None:
+    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
+        for row in ADVANCED:
+            with gr.Row():
+                for name in row:
+                    if name == "lowres_denoise" and workflow == "fbc":
+                        continue  # the fbc workflow's first pass always starts from noise
+                    page.add(name, knob_input(name, workflow))
+                if "seed" in row:
+                    page.add("random_seed", gr.Checkbox(False, label="Random seed", elem_id="random-seed"))
+        for name in ("added_prompt", "negative_prompt"):
+            page.add(name, knob_input(name, workflow))
+        choices = [(MATTING_LABELS[name], name) for name in MATTING_CHOICES]
+        page.add(
+            "matting",
+            gr.Radio(
+                choices,
+                value="auto",
+                label="Matting",
+                info="Who cuts the subject out. A picture's own transparency, or a mask, always wins.",
+                elem_id="matting",
+            ),
+        )
+        page.add("mask", picture_input(label="Own mask (white is subject)", height=200, elem_id="mask"))
+
+
+def _results(page: Page) -> None:
+    gallery = gr.Gallery(
+        label="Results",
+        height=620,
+        object_fit="contain",
+        columns=2,
+        preview=True,
+        format="png",
+        elem_id="results",
+        interactive=False,
+    )
+    about = gr.Markdown(elem_id="about")
+    with gr.Row(elem_id="matte-row"):
+        foreground = gr.Image(
+            label="Preprocessed foreground", format="png", height=240, interactive=False, elem_id="foreground"
+        )
+        matte = gr.Image(label="Matte", format="png", height=240, interactive=False, elem_id="matte")
+        used_seed = gr.Number(label="Seed used", precision=0, interactive=False, visible="hidden", elem_id="used-seed")
+    page.outputs = [gallery, foreground, matte, used_seed, about]
+
+
+def _examples(page: Page, workflow: str) -> None:
+    names = ["image", "background", "prompt", "light"] if workflow == "fbc" else ["image", "prompt", "light"]
+    rows = examples.FBC_EXAMPLES if workflow == "fbc" else examples.FC_EXAMPLES
+    gr.Examples(
+        [[examples.asset(cell) if cell.endswith(".jpg") else cell for cell in row] for row in rows],
+        [page.inputs[name] for name in names],
+        label="Examples",
+        cache_examples=False,
+        api_visibility="private",
+    )
+
+
+def _bind(page: Page, work: Work, buttons: dict[str, gr.Button]) -> None:
+    from .work import with_signature
+
+    inputs, gallery = list(page.inputs.values()), page.outputs[0]
+    running = []
+    for name, action in (("relight", work.relight), ("normals", work.normals)):
+        if name in buttons:
+            running.append(
+                buttons[name].click(
+                    with_signature(action, page.defaults),
+                    inputs,
+                    page.outputs,
+                    api_name=name,
+                    api_description=action.__doc__,
+                    show_progress_on=gallery,
+                    **CONCURRENCY,
+                )
+            )
+    # The flag stops what runs, within one step; `cancels` takes away what still waits in the queue.
+    buttons["cancel"].click(work.cancel, None, None, queue=False, api_name="cancel")
+    buttons["cancel"].click(None, None, None, cancels=running, **HIDDEN)
+
+
+def _keep_status(blocks: gr.Blocks, engine: Engine, status: gr.Markdown) -> None:
+    """Keep the model's line fresh until loading is over."""
+    timer = gr.Timer(1.0)
+
+    def look() -> tuple[Any, Any]:
+        return engine.status(), gr.Timer(active=not engine.ready)
+
+    timer.tick(look, None, [status, timer], queue=False, show_progress="hidden", **HIDDEN)
+    blocks.load(look, None, [status, timer], queue=False, show_progress="hidden", **HIDDEN)

@@ -1,0 +1,255 @@
+"""What the pages' buttons do: check, relight with a bar and a way to stop, save PNGs with their recipes."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..errors import Cancelled, IclightError, ImageError
+from ..settings import KNOBS, Settings
+from .engine import Engine
+
+STAGES = {"lowres": "First pass", "highres": "Second pass"}
+# In the order of `normals.LIGHTS`, which is not imported here: it brings torch, and the page answers before that.
+NORMAL_LIGHTS = ("left", "right", "bottom", "top")
+NORMALS_CAPTIONS = (
+    "normals",
+    *(f"gain, {light}" for light in NORMAL_LIGHTS),
+    *(f"light from {light}" for light in NORMAL_LIGHTS),
+)
+
+
+class StopFlags:
+    """One flag a browser session, raised by Cancel and looked at after every step.
+
+    A flag is an empty file: on ZeroGPU the work runs in another process, and a file is seen from there too.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="iclight-stop-")
+
+    def path(self, session: str | None) -> Path:
+        return Path(self._folder) / re.sub(r"[^\w-]", "_", session or "none")
+
+    def lower(self, session: str | None) -> Path:
+        path = self.path(session)
+        path.unlink(missing_ok=True)
+        return path
+
+    def raise_(self, session: str | None) -> None:
+        with contextlib.suppress(OSError):
+            self.path(session).touch()
+
+
+def with_signature(function: Callable[..., Any], names: dict[str, Any]) -> Callable[..., Any]:
+    """`function(request, **values)` as a function of the positional inputs Gradio passes, named for its API.
+
+    `names` maps each input to its default, `...` for none. Gradio reads names and None defaults off the signature;
+    writing twenty parameters out by hand would repeat the knobs.
+    """
+
+    def handler(*values: Any) -> Any:
+        request, *inputs = values
+        try:
+            return function(request, **dict(zip(names, inputs, strict=True)))
+        except IclightError as error:
+            raise gr.Error(str(error), duration=None, title=_title(error), print_exception=False) from error
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter("request", kind, annotation=gr.Request)]
+    for name, default in names.items():
+        parameters.append(inspect.Parameter(name, kind, default=inspect.Parameter.empty if default is ... else default))
+    # Parameters without a default must come first in a Python signature; Gradio goes by position only.
+    handler.__signature__ = _Signature(parameters)  # type: ignore[attr-defined]
+    handler.__annotations__ = {"request": gr.Request}
+    handler.__name__ = function.__name__
+    handler.__doc__ = function.__doc__
+    return handler
+
+
+class _Signature(inspect.Signature):
+    def __init__(self, parameters: list[inspect.Parameter]) -> None:
+        super().__init__(parameters, __validate_parameters__=False)
+
+
+def _title(error: IclightError) -> str:
+    return {"Cancelled": "Stopped", "ImageError": "Picture", "SettingsError": "Settings"}.get(
+        type(error).__name__, "Error"
+    )
+
+
+def settings_of(workflow: str, values: dict[str, Any]) -> Settings:
+    """Settings from a page's inputs: knobs by name, and the random-seed toggle."""
+    knobs = {name: values[name] for name in KNOBS if name in values}
+    if values.get("random_seed"):
+        knobs["seed"] = None
+    return Settings.for_workflow(workflow, **knobs)
+
+
+def follow(stop: Path) -> Callable[[Any], bool]:
+    """An `on_step` that moves Gradio's bar and stops when the flag is up."""
+    bar = gr.Progress()
+
+    def on_step(event: Any) -> bool:
+        stage = STAGES[event.stage]
+        with contextlib.suppress(LookupError, AttributeError):  # called outside of a page there is no bar to move
+            bar(event.overall, desc=f"{stage}, step {event.step} of {event.steps}")
+        return not stop.exists()
+
+    return on_step
+
+
+class Work:
+    """The actions of one page."""
+
+    def __init__(self, engine: Engine, gpu: Callable[..., Any]) -> None:
+        """`gpu` decorates what needs the accelerator (`spaces.GPU` on ZeroGPU, else nothing)."""
+        self.engine = engine
+        self.stops = StopFlags()
+        self._relight = gpu(self._relight_here)
+        self._normals = gpu(self._normals_here)
+
+    # The order of the outputs is the order of the page's components: gallery, foreground, matte, used seed, line.
+
+    def relight(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
+        """Relight a picture: by words and a light direction, or by a background."""
+        settings, stop = self._begin(request, values)
+        result = self._relight(values, settings, stop)
+        folder = self._output_folder()
+        shown: list[tuple[str, str | None]] = [
+            (self._save(folder, picture, result, values, "relight", index), None)
+            for index, picture in enumerate(result.images)
+        ]
+        if settings.workflow == "fbc":
+            height, width = result.images[0].shape[:2]
+            shown += [
+                (self._save_plain(folder, "foreground", _crop(result.foreground, width, height)), "foreground"),
+                (self._save_plain(folder, "background", result.background), "background"),
+            ]
+        return shown, *self._about(folder, result)
+
+    def normals(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
+        """Estimate a subject's surface normals from four relightings (left, right, bottom, top)."""
+        if str(values.get("light", "")).startswith("upload"):
+            values = {**values, "light": "ambient"}  # the four lights are fixed; a missing background is no error here
+        settings, stop = self._begin(request, values)
+        result = self._normals(values, settings, stop)
+        folder = self._output_folder()
+        shown = [
+            (self._save(folder, picture, result, values, "normals", index), caption)
+            for index, (picture, caption) in enumerate(zip(result.images, NORMALS_CAPTIONS, strict=True))
+        ]
+        return shown, *self._about(folder, result)
+
+    def cancel(self, request: gr.Request) -> None:
+        """Stop this session's work after the step that is running."""
+        self.stops.raise_(request.session_hash)
+
+    def _begin(self, request: gr.Request, values: dict[str, Any]) -> tuple[Settings, Path]:
+        """Everything that can be refused before a model runs."""
+        from ..images import read_image
+
+        if not values.get("image"):
+            raise ImageError("Give a picture first: drop one into the box on the left.")
+        settings = settings_of(self.engine.workflow, values)
+        read_image(values["image"], "The picture")
+        for name in ("background", "mask"):
+            if values.get(name):
+                read_image(values[name], f"The {name}")
+        if settings.light.startswith("upload") and not values.get("background"):
+            raise ImageError("Give a background picture, or choose another light: left, right, top, bottom or ambient.")
+        return settings, self.stops.lower(request.session_hash)
+
+    def _relight_here(self, values: dict[str, Any], settings: Settings, stop: Path) -> Any:
+        return self._loaded(stop).relight(
+            values["image"],
+            settings,
+            background=values.get("background"),
+            mask=values.get("mask"),
+            on_step=follow(stop),
+            matting=values.get("matting"),
+        )
+
+    def _normals_here(self, values: dict[str, Any], settings: Settings, stop: Path) -> Any:
+        from ..normals import estimate_normals
+
+        return estimate_normals(
+            self._loaded(stop),
+            values["image"],
+            settings,
+            mask=values.get("mask"),
+            on_step=follow(stop),
+            matting=values.get("matting"),
+        )
+
+    def _loaded(self, stop: Path) -> Any:
+        if not self.engine.ready:
+            with contextlib.suppress(LookupError, AttributeError):
+                gr.Progress()(0, desc="Loading the model")
+        relighter = self.engine.get()
+        if stop.exists():
+            raise Cancelled()
+        return relighter
+
+    # --- what comes out -------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _output_folder() -> Path:
+        """A new folder inside Gradio's own cache, which serves it and clears it when it is old."""
+        from gradio.utils import get_upload_folder
+
+        root = Path(get_upload_folder())
+        root.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="iclight-", dir=root))
+
+    def _save(self, folder: Path, picture: Any, result: Any, values: dict[str, Any], kind: str, index: int) -> str:
+        from ..recipes import Recipe, describe_input, save_png, software_versions
+
+        inputs = {
+            name: describe_input(values[name])
+            for name in ("image", "background", "mask")
+            if values.get(name) and not (name == "background" and result.settings.light not in _UPLOADS)
+        }
+        recipe = Recipe(result.settings, result.model, result.matting, inputs, kind, index, software_versions())
+        stem = Path(os.path.basename(values["image"])).stem[:40]
+        path = folder / f"{stem}-{kind}-{result.settings.seed}-{index + 1}.png"
+        save_png(path, picture, recipe)
+        return str(path)
+
+    @staticmethod
+    def _save_plain(folder: Path, name: str, picture: Any) -> str:
+        from ..recipes import save_png
+
+        save_png(folder / f"{name}.png", picture)
+        return str(folder / f"{name}.png")
+
+    def _about(self, folder: Path, result: Any) -> tuple[str, str, int, str]:
+        matte = (result.alpha * 255).round().astype("uint8").repeat(3, axis=2)
+        settings, identity = result.settings, result.model
+        line = (
+            f"**{result.seconds:.1f} s** · model {identity['name']} · {identity['device']} {identity['dtype']} · "
+            f"matting {result.matting} · {settings.width}×{settings.height}, seed {settings.seed}"
+        )
+        return (
+            self._save_plain(folder, "prepared", result.foreground),
+            self._save_plain(folder, "matte", matte),
+            settings.seed,
+            line,
+        )
+
+
+_UPLOADS = ("upload", "upload-flipped")
+
+
+def _crop(picture: Any, width: int, height: int) -> Any:
+    from ..images import resize_and_center_crop
+
+    return resize_and_center_crop(picture, width, height)

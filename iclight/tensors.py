@@ -1,0 +1,87 @@
+"""Tensors by name, one at a time: the shape of each before any is read, and never more in memory than asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from .errors import WeightsError
+
+
+class TensorSource(ABC):
+    """A named set of tensors. `label` is how messages call it."""
+
+    label: str
+    shapes: dict[str, tuple[int, ...]]
+
+    @abstractmethod
+    def read(self, name: str) -> torch.Tensor:
+        """The tensor of that name, in the type it is stored in."""
+
+
+class SafetensorsSource(TensorSource):
+    """A .safetensors file, read tensor by tensor.
+
+    The file is mapped into memory, and pages once touched count as ours until it is unmapped; so the mapping is
+    renewed whenever more than `window` bytes were read through it.
+    """
+
+    window = 64 * 2**20
+
+    def __init__(self, path: Path) -> None:
+        from safetensors import safe_open
+
+        self.label = str(path)
+        self._path = path
+        self._open = safe_open
+        self._file = None
+        self._touched = 0
+        try:
+            with safe_open(path, framework="pt") as file:
+                self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except Exception as error:  # the library raises its own, undocumented types
+            raise WeightsError(f"{path} is not a readable .safetensors file ({error}). Fetch it again.") from error
+
+    def read(self, name: str) -> torch.Tensor:
+        if self._file is None or self._touched > self.window:
+            self._file = None  # unmap before mapping again
+            self._file = self._open(self._path, framework="pt")
+            self._touched = 0
+        tensor = self._file.get_tensor(name)
+        self._touched += tensor.nbytes
+        return tensor
+
+
+class MemorySource(TensorSource):
+    """Tensors that are in memory already (or mapped by torch); each is let go once read."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
+        self.label = label
+        self._tensors = dict(tensors)
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+
+    def read(self, name: str) -> torch.Tensor:
+        return self._tensors.pop(name)
+
+
+def open_tensors(path: Path) -> TensorSource:
+    """A .safetensors file, or a PyTorch file (.bin, .pt, .pth, .ckpt) read without executing anything in it.
+
+    Raises WeightsError when it is neither, or when the pickle holds more than tensors.
+    """
+    if path.suffix == ".safetensors":
+        return SafetensorsSource(path)
+    try:
+        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except Exception as error:
+        raise WeightsError(
+            f"{path} could not be read as plain weights ({str(error).splitlines()[0]}). "
+            "Code inside such files is never run; get the .safetensors version of it."
+        ) from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise WeightsError(f"{path} holds something other than named tensors; get the .safetensors version of it.")
+    return MemorySource(content, str(path))

@@ -1,0 +1,149 @@
+"""The relighting UNet: a text-to-image UNet, its first convolution widened, IC-Light's offsets added.
+
+Extra input channels are the foreground's latent (fc: 4 + 4), then the background's (fbc: 4 + 4 + 4). Every name and
+shape is checked before anything is allocated; then tensors stream through one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+
+from .errors import ModelError, WeightsError
+from .tensors import TensorSource
+
+CONV_IN = "conv_in.weight"
+LATENT_CHANNELS = 4
+INPUT_CHANNELS = {"fc": 8, "fbc": 12}
+
+
+def load_unet(
+    base: TensorSource,
+    config: Mapping[str, Any],
+    offset: TensorSource,
+    workflow: str,
+    dtype: torch.dtype,
+    device: torch.device | None = None,
+) -> UNet2DConditionModel:
+    """Merge `base` and `offset` into the workflow's UNet, in eval mode.
+
+    `config` is the base UNet's diffusers config. Sums are taken in float32, then cast to `dtype`. Neither source is
+    changed. At most one tensor more than the finished model is in memory. Raises ModelError naming the file, what was
+    found and what was expected.
+    """
+    check_base(base, config)
+    check_offset(base, offset, workflow)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config({**config, "in_channels": INPUT_CHANNELS[workflow]})
+    expected = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
+    _check_names(base, {**expected, CONV_IN: base.shapes[CONV_IN]}, "the UNet its config.json describes")
+
+    merged = {}
+    for name, shape in expected.items():
+        total = base.read(name).float()
+        if name == CONV_IN:
+            total = _widen(total, shape[1])
+        total = total + offset.read(name).float()
+        merged[name] = total.to(device=device, dtype=dtype)
+    unet.load_state_dict(merged, strict=True, assign=True)
+    return unet.requires_grad_(False).eval()
+
+
+def _widen(weight: torch.Tensor, channels: int) -> torch.Tensor:
+    """out x 4 x 3 x 3 -> out x channels x 3 x 3; what is new is zero, so a widened base answers as it did."""
+    wide = weight.new_zeros(weight.shape[0], channels, *weight.shape[2:])
+    wide[:, : weight.shape[1]] = weight
+    return wide
+
+
+def check_base(base: TensorSource, config: Mapping[str, Any]) -> None:
+    """Raise ModelError unless `base` is a plain SD1.5-like UNet: 4 input channels, text through cross-attention."""
+    if config.get("addition_embed_type") is not None or config.get("cross_attention_dim") in (2048, 1280):
+        raise ModelError(
+            f"{base.label} is an SDXL model; IC-Light's published offsets are for Stable Diffusion 1.5. "
+            "Give an SD1.5 model in diffusers layout, or an SD1.5 .safetensors checkpoint."
+        )
+    found = base.shapes.get(CONV_IN, (0, config.get("in_channels", 0)))[1]
+    if found != LATENT_CHANNELS:
+        kind = " (an inpainting model)" if found == 9 else " (already widened)" if found in (8, 12) else ""
+        raise ModelError(
+            f"{base.label} takes {found} input channels{kind}, expected {LATENT_CHANNELS}: "
+            "give a plain text-to-image SD1.5 model as the base."
+        )
+
+
+def check_offset(base: TensorSource, offset: TensorSource, workflow: str) -> None:
+    """Raise ModelError unless `offset` holds one tensor per tensor of `base`, widened for `workflow`."""
+    wanted = INPUT_CHANNELS[workflow]
+    if CONV_IN not in offset.shapes:
+        raise ModelError(f"{offset.label} is not an IC-Light offset: it holds no {CONV_IN}.")
+    found = offset.shapes[CONV_IN][1]
+    if found != wanted:
+        kind = next((name for name, channels in INPUT_CHANNELS.items() if channels == found), None)
+        belongs = f" (an {kind} file)" if kind else ""
+        raise ModelError(
+            f"{offset.label} has {found} input channels{belongs}, expected {wanted} for the {workflow} workflow. "
+            f"Give an offset made for {workflow}, or run the other workflow."
+        )
+    out, _, *kernel = base.shapes[CONV_IN]
+    _check_names(offset, {**base.shapes, CONV_IN: (out, wanted, *kernel)}, f"the base model {base.label}")
+
+
+def _check_names(source: TensorSource, expected: Mapping[str, tuple[int, ...]], whose: str) -> None:
+    missing = sorted(expected.keys() - source.shapes.keys())
+    extra = sorted(source.shapes.keys() - expected.keys())
+    other = [n for n, shape in expected.items() if n in source.shapes and source.shapes[n] != shape]
+    if missing or extra:
+        names = ", ".join([f"-{n}" for n in missing[:2]] + [f"+{n}" for n in extra[:2]])
+        raise ModelError(
+            f"{source.label} does not fit {whose}: {len(missing)} tensors missing, {len(extra)} unknown "
+            f"({names}, ...). It was made for another architecture."
+        )
+    if other:
+        raise ModelError(
+            f"{source.label} does not fit {whose}: {other[0]} has shape {source.shapes[other[0]]}, "
+            f"expected {expected[other[0]]} ({len(other)} such tensors). It was made for another architecture."
+        )
+
+
+def parse_lora(text: str) -> tuple[Path, float]:
+    """ "PATH" or "PATH:SCALE" -> (path, scale). A scale is a number; anything else belongs to the path."""
+    path, colon, scale = text.rpartition(":")
+    if colon:
+        try:
+            return Path(path), float(scale)
+        except ValueError:
+            pass
+    return Path(text), 1.0
+
+
+def add_loras(unet: UNet2DConditionModel, loras: Sequence[tuple[Path, float]]) -> None:
+    """Fold LoRA files (diffusers, PEFT or kohya naming), each at its scale, into the UNet's weights.
+
+    Folding costs nothing at run time. Text-encoder parts of a file are left aside. Raises ModelError or WeightsError
+    naming the file when it is missing, holds no UNet LoRA, or was made for another architecture.
+    """
+    from diffusers.loaders import StableDiffusionLoraLoaderMixin  # slow to import, seldom needed
+
+    for path, scale in loras:
+        if not path.is_file():
+            raise WeightsError(f"LoRA file {path} does not exist.")
+        try:
+            tensors, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(str(path.parent), weight_name=path.name)
+        except Exception as error:
+            raise WeightsError(f"LoRA file {path} cannot be read ({str(error).splitlines()[0]}).") from error
+        if not any(name.startswith("unet.") for name in tensors):
+            raise ModelError(f"LoRA file {path} holds nothing for the UNet of an SD1.5 model.")
+        try:
+            StableDiffusionLoraLoaderMixin.load_lora_into_unet(tensors, alphas, unet, adapter_name="lora")
+            unet.fuse_lora(lora_scale=scale)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ModelError(
+                f"LoRA file {path} does not fit this UNet ({str(error).splitlines()[0]}). Is it made for SD1.5?"
+            ) from error
+        finally:
+            unet.unload_lora()

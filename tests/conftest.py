@@ -1,0 +1,53 @@
+"""Fixtures that several test files share; what is dear to build is built once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+import torch
+from golden_data import GOLDEN, golden_matting_state_dict
+
+from briarmbg import BriaRMBG
+from iclight import Relighter
+from iclight.studio.launch import keep_localhost_off_proxies
+
+# Nothing in the suite may reach for the network; tests of the network path point HF_ENDPOINT at loopback themselves.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+keep_localhost_off_proxies()
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+Load = Callable[[str], Relighter]
+
+
+@pytest.fixture(scope="session")
+def golden_matting_network() -> BriaRMBG:
+    """The full-size matting network with the golden recipe's weights, in eval mode. Not to be changed."""
+    network = BriaRMBG()
+    network.load_state_dict(golden_matting_state_dict())
+    return network.eval()
+
+
+def _loader(model: str) -> Load:
+    loaded: dict[str, Relighter] = {}
+
+    def load(workflow: str) -> Relighter:
+        if workflow not in loaded:
+            loaded[workflow] = Relighter.load(model, workflow, matting="none", device="cpu", dtype="float32")
+        return loaded[workflow]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def golden_relighter() -> Load:
+    """workflow -> the golden model, loaded once, in float32 on the CPU, without matting. Not to be changed."""
+    return _loader(str(GOLDEN / "model"))
+
+
+@pytest.fixture(scope="session")
+def mini() -> Load:
+    """workflow -> the model that ships, likewise."""
+    return _loader("mini")

@@ -1,0 +1,91 @@
+"""The benchmark measures equal work on both sides, and writes down every stage."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from benchmarks.__main__ import main
+from benchmarks.job import STAGES
+from benchmarks.measure import Reading, Row, difference
+
+SMALL = ["--size", "tiny", "--width", "64", "--height", "64", "--repeat", "1", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads waiting for one another on a busy machine would take longer than work this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    def run_and_read(*options: str):
+        path = tmp_path / "bench.json"
+        status = main([*SMALL, "--json", str(path), *options])
+        return status, capsys.readouterr().out, json.loads(path.read_text())
+
+    return run_and_read
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--workflow", "fc", "--light", "left"),
+        ("--workflow", "fc", "--light", "none", "--cfg", "1"),
+        ("--workflow", "fbc", "--light", "upload", "--images", "2"),
+    ],
+    ids=["fc with a light", "fc without light or guidance", "fbc, two images"],
+)
+def test_both_sides_do_the_same_work_in_every_stage(run, options):
+    status, out, content = run(*options)
+    assert status == 0, out
+    assert [row["stage"] for row in content["stages"]] == list(STAGES)
+    if content["settings"]["num_images"] == 1:
+        assert all(row["difference"] == 0 for row in content["stages"])
+    for row in content["stages"]:
+        assert row["difference"] <= 1e-2  # one grey level here and there, where two pictures are decoded one by one
+        assert row["time_ratio"] > 0
+        assert row["memory_ratio"] is None or row["memory_ratio"] > 0
+        assert f"\n{row['stage']} " in out
+    assert content["machine"]["threads"] == 1
+    assert content["settings"]["width"] == 64
+
+
+def test_stages_can_be_picked(run):
+    _, out, content = run("--stages", "decode", "prompt")
+    assert [row["stage"] for row in content["stages"]] == ["prompt", "decode"]
+    assert "whole" not in out
+
+
+def test_what_stock_pipelines_cannot_run_is_refused_in_words(capsys):
+    assert main([*SMALL, "--steps", "1", "--workflow", "fc", "--light", "left"]) == 2
+    assert "give more steps" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_both_sides_load_the_same_unet(run):
+    status, _, content = run("--stages", "load", "--workflow", "fbc")
+    assert status == 0
+    assert content["stages"][0]["stage"] == "load"
+    assert content["unet_bytes"] > 0
+
+
+def test_outputs_that_differ_are_seen():
+    one = torch.ones(2, 3)
+    assert difference([one], [one]) == 0
+    assert difference([one * 1.5], [one]) == pytest.approx(0.5)
+    assert difference([one], [one[:1]]) == math.inf
+    assert math.isnan(difference([one * math.nan], [one]))
+
+
+def test_memory_too_small_to_measure_has_no_ratio():
+    row = Row("x", Reading(1.0, 100, 100), Reading(2.0, 2**30, 2**30), 0.0)
+    assert row.time_ratio == 0.5
+    assert row.memory_ratio is None

@@ -1,0 +1,223 @@
+"""The command line: quick help, honest exit statuses, outputs that can be made again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from golden_data import GOLDEN
+from PIL import Image
+
+from iclight.cli import NORMALS_FILES, main
+from iclight.recipes import read_recipe
+from iclight.settings import KNOBS
+
+MODEL = ["--model", str(GOLDEN / "model"), "--device", "cpu", "--dtype", "float32"]
+QUICK = ["--width", "64", "--height", "64", "--steps", "2", "--highres-scale", "1", *MODEL]
+PICTURE = str(GOLDEN / "cases" / "foreground.png")
+BACKGROUND = str(GOLDEN / "cases" / "background.png")
+
+
+def pixels(path):
+    return np.array(Image.open(path))
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.open(PICTURE).convert("RGB").save(path)
+    return path
+
+
+def run(*arguments) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_help_answers_in_under_a_second_and_a_half():
+    for command in ([], ["relight"], ["normals"], ["models"], ["doctor"]):
+        best = 99.0
+        for _ in range(2):  # the first run may pay for compiling
+            started = time.perf_counter()
+            out = subprocess.run(
+                [sys.executable, "-m", "iclight", *command, "--help"], capture_output=True, text=True, check=True
+            )
+            best = min(best, time.perf_counter() - started)
+        assert best < 1.5
+        assert "usage: iclight" in out.stdout
+
+
+def test_every_setting_is_an_option():
+    out = subprocess.run(
+        [sys.executable, "-m", "iclight", "relight", "--help"], capture_output=True, text=True, check=True
+    )
+    assert all(f"--{name.replace('_', '-')}" in out.stdout for name in KNOBS)
+
+
+def test_a_relit_picture_carries_its_recipe_and_is_made_again_from_it(photo, tmp_path, capsys):
+    out = tmp_path / "out.png"
+    assert run("relight", photo, "-o", out, "--light", "left", "--prompt", "日落", "--seed", "random", *QUICK) == 0
+    assert str(out) in capsys.readouterr().out
+    made = read_recipe(out)
+    assert made.settings.light == "left"
+    assert made.settings.prompt == "日落"
+    assert made.settings.seed is not None
+    again = tmp_path / "again.png"
+    assert run("relight", "--recipe", out, "-o", again, *MODEL) == 0
+    assert np.array_equal(pixels(again), pixels(out))
+    assert read_recipe(again).settings == made.settings
+
+
+def test_the_default_output_stands_beside_the_picture(photo, tmp_path):
+    assert run("relight", photo, *QUICK) == 0
+    assert (tmp_path / "photo-relit.png").exists()
+    assert run("relight", photo, "-o", f"{tmp_path}/folder/", *QUICK) == 0
+    assert (tmp_path / "folder" / "photo-relit.png").exists()
+
+
+def test_several_images_are_numbered_and_each_can_be_made_again(photo, tmp_path):
+    assert run("relight", photo, "-o", tmp_path / "out.png", "--num-images", 2, *QUICK) == 0
+    second = tmp_path / "out-2.png"
+    assert not np.array_equal(pixels(tmp_path / "out-1.png"), pixels(second))
+    assert run("relight", "--recipe", second, "-o", tmp_path / "again.png", *MODEL) == 0
+    assert np.array_equal(pixels(tmp_path / "again.png"), pixels(second))
+
+
+def test_a_background_runs_the_fbc_workflow(photo, tmp_path):
+    out = tmp_path / "out.png"
+    assert run("relight", photo, "-o", out, "--background", BACKGROUND, *QUICK) == 0
+    assert read_recipe(out).settings.workflow == "fbc"
+    assert run("relight", "--recipe", out, "-o", tmp_path / "again.png", *MODEL) == 0
+    assert np.array_equal(pixels(tmp_path / "again.png"), pixels(out))
+
+
+def test_a_mask_is_used_and_replayed(photo, tmp_path):
+    mask = np.zeros((240, 240), np.uint8)
+    mask[60:180] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    out = tmp_path / "out.png"
+    assert run("relight", photo, "-o", out, "--mask", tmp_path / "mask.png", *QUICK) == 0
+    assert read_recipe(out).matting == "mask"
+    assert run("relight", "--recipe", out, "-o", tmp_path / "again.png", *MODEL) == 0
+    assert np.array_equal(pixels(tmp_path / "again.png"), pixels(out))
+
+
+def test_a_recipe_can_be_changed_on_the_way(photo, tmp_path):
+    out, other = tmp_path / "out.png", tmp_path / "other.png"
+    assert run("relight", photo, "-o", out, "--light", "left", *QUICK) == 0
+    assert run("relight", "--recipe", out, "-o", other, "--light", "right", *MODEL) == 0
+    assert read_recipe(other).settings == read_recipe(out).settings.replace(light="right")
+
+
+def test_a_recipe_with_another_picture_or_model_is_refused(photo, tmp_path, capsys):
+    out = tmp_path / "out.png"
+    assert run("relight", photo, "-o", out, *QUICK) == 0
+    assert run("relight", "--recipe", out, "-o", tmp_path / "x.png", "--model", "mini") == 1
+    assert "not the loaded one" in capsys.readouterr().err
+    Image.new("RGB", (240, 240)).save(photo)
+    assert run("relight", "--recipe", out, "-o", tmp_path / "x.png", *MODEL) == 1
+    assert "pixels differ" in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_json_is_one_object_for_machines(photo, tmp_path, capsys):
+    assert run("relight", photo, "-o", tmp_path / "out.png", "--json", *QUICK) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["outputs"] == [str(tmp_path / "out.png")]
+    assert report["settings"]["steps"] == 2
+    assert report["seconds"] > 0
+    assert run("relight", tmp_path / "none.png", "--json") == 1
+    assert "does not exist" in json.loads(capsys.readouterr().out)["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--steps", "abc"], "steps is 'abc'"),
+        (["--steps", "nan"], "steps is nan"),
+        (["--steps", "-3"], "steps is -3"),
+        (["--cfg", "1e99"], "cfg is 1e+99"),
+        (["--width", "100"], "in steps of 64"),
+        (["--light", "sideways"], "'sideways'"),
+        (["-o", "out.jpg"], ".png"),
+        (["--background", "/no/such.png"], "The background"),
+        (["--mask", "/no/such.png"], "The mask"),
+        (["--model", "/no/such/model"], "/no/such/model"),
+        (["--device", "tpu"], "tpu"),
+    ],
+)
+def test_a_wrong_value_is_named_and_nothing_is_written(arguments, words, photo, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("relight", photo, *arguments) == 1
+    assert words in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
+
+
+def test_a_broken_picture_is_refused_before_a_model_is_loaded(tmp_path, capsys):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnonsense")
+    assert run("relight", tmp_path / "broken.png", "--model", "/no/such/model") == 1
+    assert "not an image" in capsys.readouterr().err
+
+
+def test_a_wrong_call_exits_with_two():
+    with pytest.raises(SystemExit) as caught:
+        run("relight", "a.png", "--no-such-option")
+    assert caught.value.code == 2
+    with pytest.raises(SystemExit) as caught:
+        run("relite")
+    assert caught.value.code == 2
+
+
+def test_an_interrupt_stops_after_the_step_and_writes_nothing(photo, tmp_path, monkeypatch, capsys):
+    import os
+    import signal
+
+    from iclight.sampler import NoisePredictor
+
+    calls = []
+    real = NoisePredictor.__call__
+
+    def interrupted(self, *arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(NoisePredictor, "__call__", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    assert run("relight", photo, "-o", tmp_path / "out.png", *QUICK, "--steps", "50") == 130
+    assert len(calls) == 2
+    assert not (tmp_path / "out.png").exists()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_normals_writes_its_nine_pictures(photo, tmp_path):
+    assert run("normals", photo, "-o", tmp_path / "n", "--matting", "none", *QUICK) == 0
+    assert {path.stem for path in (tmp_path / "n").iterdir()} == set(NORMALS_FILES)
+    assert read_recipe(tmp_path / "n" / "normal.png").kind == "normals"
+
+
+def test_models_lists_what_is_here_and_how_to_get_the_rest(capsys):
+    assert run("models") == 0
+    out = capsys.readouterr().out
+    assert "mini" in out
+    assert "iclight models --download sd15" in out
+    assert "non-commercial" in out
+    assert run("models", "--json") == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)["models"]}
+    assert entries["mini"]["present"]
+    assert not entries["sd15"]["present"] or entries["sd15"]["where"]
+
+
+def test_doctor_says_what_would_run_and_how_fast(capsys):
+    assert run("doctor", "--json", "--device", "cpu", "--model", "mini") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["model"] == "mini"
+    assert report["problem"] is None
+    assert report["seconds_per_step"] > 0
+    assert report["seconds_per_picture"] > report["seconds_per_step"]
+    assert run("doctor", "--device", "cpu", "--model", "/no/such") == 0
+    assert "no/such" in capsys.readouterr().out

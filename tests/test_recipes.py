@@ -1,0 +1,110 @@
+"""Recipes: a picture says how it was made, and is made again from that."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from iclight import Settings
+from iclight.errors import ImageError, RecipeError
+from iclight.recipes import (
+    Recipe,
+    check_model,
+    describe_input,
+    find_input,
+    png_bytes,
+    read_recipe,
+    save_png,
+    software_versions,
+)
+
+PICTURE = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+MODEL = {"name": "mini", "workflow": "fc", "base_sha256": "b" * 64, "offset_sha256": "o" * 64, "lora": []}
+
+
+def recipe(**changes) -> Recipe:
+    settings = Settings.for_workflow("fc", prompt="日落 🌅", light="left", width=64, height=64)
+    return Recipe(settings, MODEL, "grabcut", {"image": describe_input(PICTURE, "a.png")}, **changes)
+
+
+def test_a_recipe_survives_its_png_and_the_pixels_do_too(tmp_path):
+    made = recipe(index=2, software=software_versions())
+    save_png(tmp_path / "new" / "out.png", PICTURE, made)
+    assert read_recipe(tmp_path / "new" / "out.png") == made
+    assert np.array_equal(np.array(Image.open(tmp_path / "new" / "out.png")), PICTURE)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out.png"], "no part files stay behind"
+
+
+def test_a_picture_without_a_recipe_says_so(tmp_path):
+    (tmp_path / "plain.png").write_bytes(png_bytes(PICTURE))
+    with pytest.raises(RecipeError, match="carries no recipe"):
+        read_recipe(tmp_path / "plain.png")
+    (tmp_path / "text.png").write_text("hello")
+    with pytest.raises(ImageError, match="not a picture"):
+        read_recipe(tmp_path / "text.png")
+    with pytest.raises(ImageError, match="does not exist"):
+        read_recipe(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda values: values.pop("settings"), "broken"),
+        (lambda values: values.update(format=99), "newer iclight"),
+        (lambda values: values["settings"].update(steps=10**9), "steps is 1000000000"),
+        (lambda values: values["settings"].update(brightness=1), "no setting named brightness"),
+        (lambda values: values.update(settings=3), "broken"),
+        (lambda values: values.update(inputs=[1]), "broken"),
+    ],
+)
+def test_a_recipe_that_was_altered_is_refused_with_a_reason(change, words):
+    values = json.loads(recipe().to_json())
+    change(values)
+    with pytest.raises(RecipeError, match=words):
+        Recipe.from_json(json.dumps(values))
+
+
+def test_text_that_is_no_json_is_refused():
+    with pytest.raises(RecipeError, match="broken"):
+        Recipe.from_json("{not json")
+
+
+@pytest.mark.parametrize("key", ["workflow", "base_sha256", "offset_sha256"])
+def test_another_model_than_the_recipes_is_refused(key):
+    check_model(recipe(), dict(MODEL))
+    with pytest.raises(RecipeError, match="is not the loaded one"):
+        check_model(recipe(), {**MODEL, key: "other"})
+
+
+def test_missing_lora_files_are_named():
+    with_lora = Recipe(
+        recipe().settings, {**MODEL, "lora": [{"file": "x.safetensors", "scale": 0.5, "sha256": "s"}]}, "none"
+    )
+    with pytest.raises(RecipeError, match=r"x\.safetensors:0\.5"):
+        check_model(with_lora, MODEL)
+
+
+def test_an_input_is_found_by_name_and_known_by_its_pixels(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    entry = describe_input(PICTURE, "photos/a.png")
+    with pytest.raises(RecipeError, match="is not here"):
+        find_input(entry, tmp_path, "picture")
+    Image.fromarray(PICTURE[::-1].copy()).save(tmp_path / "a.png")
+    with pytest.raises(RecipeError, match="pixels differ"):
+        find_input(entry, tmp_path, "picture")
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    assert find_input(entry, tmp_path, "picture") == tmp_path / "a.png"
+
+
+def test_a_recipe_holds_no_folder_of_the_machine_it_was_made_on(tmp_path):
+    Image.fromarray(PICTURE).save(tmp_path / "secret.png")
+    assert describe_input(tmp_path / "secret.png")["file"] == "secret.png"
+
+
+def test_a_picture_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "out.png").mkdir()
+    with pytest.raises(ImageError, match="cannot be written"):
+        save_png(tmp_path / "out.png", PICTURE)
