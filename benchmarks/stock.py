@@ -44,10 +44,8 @@ class Stock:
             "feature_extractor": None,
             "image_encoder": None,
         }
-        self.text_to_image: Any = StableDiffusionPipeline(**shared)
-        self.image_to_image: Any = StableDiffusionImg2ImgPipeline(**shared)
-        self.text_to_image.set_progress_bar_config(disable=True)
-        self.image_to_image.set_progress_bar_config(disable=True)
+        self.text_to_image = _silent(StableDiffusionPipeline(**shared))
+        self.image_to_image = _silent(StableDiffusionImg2ImgPipeline(**shared))
 
     # --- the stages ---------------------------------------------------------------------------------------------
 
@@ -165,6 +163,11 @@ class Stock:
 
     def _enlarge(self, latents: torch.Tensor) -> torch.Tensor:
         return self._encode([images.resize(picture, *self.job.large) for picture in self._decode(latents)])
+
+
+def _silent(pipeline: Any) -> Any:
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def scheduler() -> DPMSolverMultistepScheduler:

@@ -100,9 +100,7 @@ def normals_from_lights(
     over RGB; height = max(0, 1 - u^2 - v^2) ^ 5; the normal is (u, v, height) normalised.
     """
     ambient = (relit["left"] + relit["right"] + relit["bottom"] + relit["top"]) / 4
-    brightening = {
-        light: ((relit[light] + EPSILON) / (ambient + EPSILON) - 1).astype(np.float32) for light in LIGHTS
-    }
+    brightening = {light: ((relit[light] + EPSILON) / (ambient + EPSILON) - 1).astype(np.float32) for light in LIGHTS}
     u = ((brightening["right"] - brightening["left"]) / 2).mean(axis=2)
     v = ((brightening["top"] - brightening["bottom"]) / 2).mean(axis=2)
     height = np.clip(1 - u**2 - v**2, 0, None) ** EXPONENT

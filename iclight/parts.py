@@ -116,7 +116,7 @@ def _whole(cls: Any, folder: Path, name: str, **options: Any) -> Any:
 def _from_checkpoint(path: Path, config: Path) -> Parts:
     from diffusers import StableDiffusionPipeline  # slow to import, needed for checkpoints only
 
-    _check_checkpoint(path)
+    check_checkpoint(path)
     try:
         # float32 whatever the file's type: the offsets are added in float32, and casting comes last.
         pipe = StableDiffusionPipeline.from_single_file(
@@ -136,8 +136,8 @@ def _from_checkpoint(path: Path, config: Path) -> Parts:
     return Parts(pipe.tokenizer, pipe.text_encoder, pipe.vae, unet, dict(pipe.unet.config), path)
 
 
-def _check_checkpoint(path: Path) -> None:
-    """Tell an SD1.5 checkpoint from its relatives by its header alone."""
+def check_checkpoint(path: Path) -> None:
+    """Raise ModelError unless a .safetensors file is a plain SD1.5 checkpoint; looks at its header alone."""
     shapes = SafetensorsSource(path).shapes
     if any(name.startswith("conditioner.embedders.") for name in shapes):
         raise ModelError(

@@ -29,7 +29,7 @@ from .errors import ImageError, ModelError, SettingsError
 from .grabcut import grabcut_matte
 from .images import ImageLike
 from .matting import estimate_matte, load_matting_network, prepare_foreground
-from .parts import load_parts
+from .parts import check_checkpoint, load_parts
 from .progress import OnStep, Progress, fit_projection
 from .results import Prepared, Rendering, Result
 from .settings import WORKFLOWS, Settings
@@ -97,6 +97,8 @@ class Relighter:
         if matting not in MATTINGS:
             raise SettingsError(f"matting is {matting!r}, but it takes one of {', '.join(MATTINGS)}.")
         placement = devices.choose(device, dtype, offload)
+        if str(model).endswith(".safetensors") and Path(model).is_file():
+            check_checkpoint(Path(model))  # before anything is fetched for it
         found = weights.resolve_model(
             str(model), workflow, None if offset is None else str(offset), device_type=placement.device.type
         )

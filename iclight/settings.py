@@ -84,11 +84,12 @@ class Knob:
             return self._check_text(name, value)
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
             raise SettingsError(f"{name} is {_shown(value)}, but it takes {self.range_text()}.")
+        # Exact for every whole number a knob takes: all are below 2 ** 53.
         number = float(value)
         off_grid = self.kind == "integer" and not (number / self.step).is_integer()
         if off_grid or not self.minimum <= number <= self.maximum:
             raise SettingsError(f"{name} is {_shown(value)}, but it takes {self.range_text()}.")
-        return int(value) if self.kind == "integer" else number
+        return int(number) if self.kind == "integer" else number
 
     def _check_text(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or len(value) > self.maximum:

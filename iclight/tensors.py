@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,7 +38,7 @@ class SafetensorsSource(TensorSource):
         self.label = str(path)
         self._path = path
         self._open = safe_open
-        self._file = None
+        self._file: Any = None
         self._touched = 0
         try:
             with safe_open(path, framework="pt") as file:

@@ -17,7 +17,9 @@ from iclight.studio.launch import keep_localhost_off_proxies
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 keep_localhost_off_proxies()
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# The models here are tiny: more threads gain nothing, and on a busy machine they wait for each other.
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Load = Callable[[str], Relighter]
 

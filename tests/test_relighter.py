@@ -166,22 +166,16 @@ def test_steps_are_told_in_order_and_end_at_one(fc):
     assert shares[-1] == pytest.approx(1)
 
 
-def test_a_preview_shows_the_picture_in_small(fc):
-    """On a picture the VAE keeps, the linear projection of its clean latents has its bright side on the same side."""
+def test_a_preview_shows_the_picture_in_small(mini):
     from iclight.images import resize
-    from iclight.progress import fit_projection
 
-    picture = resize(np.array(Image.open(PICTURE))[..., :3], 128, 128)
-    latent = fc.codec.encode([picture])
-    projection = fit_projection(latent, resize(picture, 16, 16))
-    events = []
-    fc.relight(PICTURE, quick(), on_step=events.append)
-    thumbnail = events[-1].preview()
-    assert thumbnail.dtype == np.uint8
-    assert thumbnail.shape == (8, 8, 3)
-    flat = torch.cat([latent[0].flatten(1), torch.ones(1, 256)]).T @ projection
-    truth = resize(picture, 16, 16).reshape(-1, 3) / 255
-    assert np.corrcoef(flat.numpy().ravel(), truth.ravel())[0, 1] > 0.5
+    previews = []
+    settings = quick(width=128, height=128, steps=4)
+    result = mini("fc").relight(PICTURE, settings, on_step=lambda event: previews.append(event.preview()))
+    small = resize(result.images[0], 32, 32)
+    assert previews[-1].dtype == np.uint8
+    assert previews[-1].shape == small.shape
+    assert np.corrcoef(previews[-1].ravel(), small.ravel())[0, 1] > 0.7
 
 
 def test_cancelling_stops_after_the_running_step_and_leaves_the_engine_usable(fc):
@@ -244,10 +238,13 @@ def test_running_out_of_memory_says_which_knob_to_turn_and_the_next_request_work
     assert fc.relight(PICTURE, quick()).images
 
 
-def test_a_vae_that_does_not_fit_works_in_tiles(fc, monkeypatch):
-    whole = fc.relight(PICTURE, quick(width=128, height=128)).images[0]
-    vae, real = fc.codec.vae, fc.codec.vae._decode
-    calls = []
+def test_a_vae_that_does_not_fit_works_in_tiles(mini, monkeypatch):
+    """At 448 pixels the tiles (256) overlap: the pictures differ at the seams, and hardly."""
+    codec = mini("fc").codec
+    picture = np.array(Image.open(PICTURE).convert("RGB").resize((448, 448)))
+    latent = codec.encode([picture])
+    whole = codec.decode(latent)
+    vae, real, calls = codec.vae, codec.vae._decode, []
 
     def decode(latents, *arguments, **options):
         calls.append(vae.use_tiling)
@@ -256,13 +253,13 @@ def test_a_vae_that_does_not_fit_works_in_tiles(fc, monkeypatch):
         return real(latents, *arguments, **options)
 
     monkeypatch.setattr(vae, "_decode", decode)
-    tiled = fc.relight(PICTURE, quick(width=128, height=128)).images[0]
+    tiled = codec.decode(latent)
     assert calls[:2] == [False, True]
     assert not vae.use_tiling, "the next request starts untiled"
-    assert np.abs(whole.astype(int) - tiled).mean() < 25
+    assert (whole - tiled).abs().mean() < 0.05
 
 
-def test_offload_gives_the_same_pixels(golden_relighter, fc):
+def test_offload_gives_the_same_pixels(fc):
     from dataclasses import replace
 
     offloaded = Relighter.load(GOLDEN / "model", "fc", matting="none", device="cpu", dtype="float32", offload=True)

@@ -84,7 +84,7 @@ def neon(rng: np.random.Generator) -> Picture:
     signs = np.zeros_like(picture)
     for _ in range(16):
         colour = np.array(((1, 0.15, 0.65), (0.1, 0.75, 1), (0.65, 0.2, 1), (1, 0.5, 0.1))[rng.integers(4)], np.float32)
-        x, y = int(rng.integers(WIDTH)), int(rng.integers(HEIGHT * 0.62))
+        x, y = int(rng.integers(WIDTH)), int(rng.integers(int(HEIGHT * 0.62)))
         w, h = (int(rng.integers(4, 14)), int(rng.integers(60, 220)))
         if rng.random() < 0.5:
             w, h = h, w

@@ -1,0 +1,66 @@
+"""A page in a process of its own, as a user starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from golden_data import GOLDEN
+
+ROOT = Path(__file__).parents[1]
+MODEL = ("--model", str(GOLDEN / "model"), "--device", "cpu", "--dtype", "float32", "--matting", "grabcut")
+
+
+@dataclass(frozen=True)
+class RunningPage:
+    """`seconds`: from the start of the process to its first answer."""
+
+    url: str
+    seconds: float
+    log: Path
+    process: subprocess.Popen[bytes]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(script: str, folder: Path, *options: str) -> Iterator[RunningPage]:
+    """Start app.py or app_bg.py and stop it afterwards. Its temporary files go to `folder`."""
+    port, log = free_port(), folder / f"{script}.log"
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "PYTHONUNBUFFERED": "1"}
+    started = time.perf_counter()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, script, "--port", str(port), *options],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        while True:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(url, timeout=5).read()
+                break
+            if process.poll() is not None or time.perf_counter() - started > 60:
+                raise RuntimeError(f"{script} did not start:\n{log.read_text()}")
+            time.sleep(0.05)
+        yield RunningPage(url, time.perf_counter() - started, log, process)
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+        process.kill()

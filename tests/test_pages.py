@@ -1,0 +1,234 @@
+"""The pages as programs see them: named endpoints, typed parameters, errors in words, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden_data import GOLDEN
+from gradio_client import Client, handle_file
+from pages import MODEL, running
+from PIL import Image
+
+from iclight.errors import SettingsError
+from iclight.recipes import read_recipe
+from iclight.settings import KNOBS
+from iclight.studio.examples import ASSETS, BACKGROUNDS, FBC_EXAMPLES, FC_EXAMPLES, pick_lighting, pick_subject
+from iclight.studio.launch import keep_localhost_off_proxies, parse_auth, parse_options
+
+PICTURE = str(GOLDEN / "cases" / "foreground.png")
+BACKGROUND = str(GOLDEN / "cases" / "background.png")
+QUICK = {"width": 64, "height": 64, "steps": 1, "highres_scale": 1.0}
+
+
+@pytest.fixture(scope="module")
+def fc(tmp_path_factory):
+    with running("app.py", tmp_path_factory.mktemp("fc"), *MODEL) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def fbc(tmp_path_factory):
+    with running("app_bg.py", tmp_path_factory.mktemp("fbc"), *MODEL) as page:
+        yield page
+
+
+@pytest.fixture
+def client(fc, tmp_path):
+    return Client(fc.url, verbose=False, download_files=tmp_path)
+
+
+@pytest.fixture
+def client_bg(fbc, tmp_path):
+    return Client(fbc.url, verbose=False, download_files=tmp_path)
+
+
+def test_the_page_answers_within_five_seconds_of_its_start(fc):
+    assert fc.seconds < 5
+
+
+def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client, client_bg):
+    for one, names in ((client, {"/relight", "/cancel"}), (client_bg, {"/relight", "/normals", "/cancel"})):
+        endpoints = one.view_api(return_format="dict", print_info=False)["named_endpoints"]
+        assert set(endpoints) == names
+        for name in names - {"/cancel"}:
+            parameters = endpoints[name]["parameters"]
+            assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["image"]
+            offered = {p["parameter_name"] for p in parameters}
+            assert offered >= set(KNOBS) - {"lowres_denoise"}
+
+
+def test_a_picture_alone_is_enough(client):
+    gallery, foreground, matte, seed, line = client.predict(handle_file(PICTURE), steps=1, api_name="/relight")
+    assert len(gallery) == 1
+    assert Image.open(foreground).size == Image.open(matte).size == (240, 240)
+    assert seed == 12345
+    for word in ("model", "cpu float32", "matting grabcut", " s**"):
+        assert word in line
+
+
+def test_what_comes_out_is_a_png_that_carries_its_recipe(client):
+    gallery, *_ = client.predict(handle_file(PICTURE), prompt="日落", light="left", api_name="/relight", **QUICK)
+    path = gallery[0]["image"]
+    made = read_recipe(path)
+    assert (made.settings.prompt, made.settings.light, made.settings.steps) == ("日落", "left", 1)
+    assert made.inputs["image"]["file"] == "foreground.png"
+    assert Image.open(path).format == "PNG"
+
+
+def test_fbc_shows_pictures_then_foreground_and_background(client_bg):
+    gallery, *_ = client_bg.predict(
+        handle_file(PICTURE), background=handle_file(BACKGROUND), num_images=2, api_name="/relight", **QUICK
+    )
+    assert [entry["caption"] for entry in gallery] == [None, None, "foreground", "background"]
+    assert {Image.open(entry["image"]).size for entry in gallery} == {(64, 64)}
+    assert set(read_recipe(gallery[0]["image"]).inputs) == {"image", "background"}
+
+
+def test_normals_show_all_nine_pictures(client_bg):
+    gallery, *_ = client_bg.predict(handle_file(PICTURE), api_name="/normals", **QUICK)
+    assert len(gallery) == 9
+    assert gallery[0]["caption"] == "normals"
+    assert read_recipe(gallery[0]["image"]).kind == "normals"
+
+
+def test_alpha_of_an_upload_is_the_matte(client, tmp_path):
+    rgba = np.full((64, 64, 4), 200, np.uint8)
+    rgba[:32, :, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "cut.png")
+    _, foreground, matte, _, line = client.predict(handle_file(tmp_path / "cut.png"), api_name="/relight", **QUICK)
+    assert "matting alpha" in line
+    assert np.array(Image.open(matte))[0, 0, 0] == 0
+    assert (np.array(Image.open(foreground))[0, 0, :3] == 127).all()
+
+
+def test_a_random_seed_is_shown_and_replays(client):
+    first = client.predict(handle_file(PICTURE), random_seed=True, api_name="/relight", **QUICK)
+    second = client.predict(handle_file(PICTURE), random_seed=True, api_name="/relight", **QUICK)
+    assert first[3] != second[3]
+    again = client.predict(handle_file(PICTURE), seed=first[3], api_name="/relight", **QUICK)
+    pixels = [np.array(Image.open(out[0][0]["image"])) for out in (first, second, again)]
+    assert np.array_equal(pixels[0], pixels[2])
+    assert not np.array_equal(pixels[0], pixels[1])
+
+
+BAD = {
+    "text": b"this is no picture",
+    "truncated": None,
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_broken_upload_is_refused_in_words(kind, client, tmp_path):
+    data = BAD[kind] if BAD[kind] is not None else Path(PICTURE).read_bytes()[:5000]
+    (tmp_path / "bad.png").write_bytes(data)
+    with pytest.raises(Exception, match=r"The picture is (not an image|broken)"):
+        client.predict(handle_file(tmp_path / "bad.png"), api_name="/relight")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"steps": 0}, "steps is 0, but it takes a whole number from 1 to 100"),
+        ({"steps": 10**9}, "steps is 1000000000"),
+        ({"cfg": -1}, "cfg is -1"),
+        ({"width": 100}, "width is 100"),
+        ({"seed": -1}, "seed is -1"),
+        ({"highres_denoise": "much"}, "highres_denoise is 'much'"),
+        ({"light": "sideways"}, "sideways"),
+        ({"prompt": "x" * 30_000}, "prompt is 30,000 characters"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name_and_range(values, words, client):
+    with pytest.raises(Exception, match=words):
+        client.predict(handle_file(PICTURE), api_name="/relight", **{**QUICK, **values})
+
+
+def test_fbc_without_a_background_says_what_to_do(client_bg):
+    with pytest.raises(Exception, match="Give a background picture, or choose another light"):
+        client_bg.predict(handle_file(PICTURE), api_name="/relight", **QUICK)
+    assert client_bg.predict(handle_file(PICTURE), light="ambient", api_name="/relight", **QUICK)[0]
+
+
+def test_after_an_error_the_next_request_works(client, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"junk")
+    with pytest.raises(Exception, match="picture"):
+        client.predict(handle_file(tmp_path / "bad.png"), api_name="/relight")
+    assert client.predict(handle_file(PICTURE), api_name="/relight", **QUICK)[0]
+
+
+def test_cancel_stops_ones_own_work_only_and_the_queue_goes_on(fc, tmp_path):
+    mine, other = (Client(fc.url, verbose=False, download_files=tmp_path) for _ in range(2))
+    long = {**QUICK, "width": 512, "height": 512, "steps": 100}
+    running_job = mine.submit(handle_file(PICTURE), api_name="/relight", **long)
+    deadline = time.monotonic() + 30
+    while running_job.status().progress_data in (None, []) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    waiting_job = other.submit(handle_file(PICTURE), api_name="/relight", **QUICK)
+    other_cancel = threading.Thread(target=mine.predict, kwargs={"api_name": "/cancel"})
+    started = time.monotonic()
+    other_cancel.start()
+    with pytest.raises(Exception, match="Cancelled"):
+        running_job.result(timeout=30)
+    assert time.monotonic() - started < 10, "a hundred steps at this size take much longer"
+    assert waiting_job.result(timeout=60)[0], "another session's request in the queue is not touched"
+
+
+def test_nothing_outside_of_the_pages_own_files_is_served(fc):
+    import urllib.error
+    import urllib.request
+
+    for path in (os.path.abspath(__file__), "/etc/hostname", str(GOLDEN / "README.md")):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{fc.url}gradio_api/file={path}", timeout=10)
+        assert caught.value.code in (403, 404)
+
+
+# --- without a server -------------------------------------------------------------------------------------------------
+
+
+def test_quick_lists_do_what_the_references_do():
+    assert pick_subject("handsome man, detailed face", "anything") == "handsome man, detailed face"
+    kept = pick_lighting("neon light, city", "beautiful woman, detailed face, sunset over sea, more")
+    assert kept == "beautiful woman, detailed face, neon light, city"
+    assert pick_lighting("golden time", "") == "golden time"
+
+
+def test_every_example_is_there():
+    for row in (*FC_EXAMPLES, *FBC_EXAMPLES, BACKGROUNDS):
+        for cell in row:
+            assert not cell.endswith(".jpg") or (ASSETS / cell).is_file()
+
+
+def test_auth_is_a_name_and_a_password():
+    assert parse_auth("anna:pass:word") == ("anna", "pass:word")
+    assert parse_auth(None) is None
+    for wrong in ("anna", "anna:", ":secret", ""):
+        with pytest.raises(SettingsError, match="USER:PASSWORD"):
+            parse_auth(wrong)
+
+
+def test_localhost_is_kept_off_proxies_without_losing_what_was_there(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "intranet.example")
+    monkeypatch.delenv("no_proxy", raising=False)
+    keep_localhost_off_proxies()
+    keep_localhost_off_proxies()
+    assert os.environ["NO_PROXY"] == "intranet.example,localhost,127.0.0.1,::1"
+    assert os.environ["no_proxy"].startswith("localhost,127.0.0.1")
+
+
+def test_pages_take_every_option_of_the_engine_and_the_server():
+    options = parse_options(
+        "fc",
+        ["--model", "sd15", "--offset", "fcon", "--lora", "a.safetensors:0.5", "--lora", "b.safetensors", "--matting",
+         "rmbg", "--device", "cuda", "--dtype", "float16", "--offload", "--host", "0.0.0.0", "--port", "7861",
+         "--share", "--auth", "a:b"],
+    )  # fmt: skip
+    assert options.lora == ["a.safetensors:0.5", "b.safetensors"]
+    assert options.host == "0.0.0.0"
+    assert parse_options("fc", []).host is None, "this machine only, unless asked"
