@@ -105,7 +105,7 @@ KNOBS: dict[str, Knob] = {
     "negative_prompt": Knob(
         "text",
         "Negative prompt",
-        "What to steer away from; needs CFG above 1.",
+        "What to steer away from; has no effect at CFG 1.",
         "lowres, bad anatomy, bad hands, cropped, worst quality",
         maximum=20_000,
     ),
@@ -113,7 +113,7 @@ KNOBS: dict[str, Knob] = {
     "width": Knob(
         "integer",
         "Width",
-        "Pixels of the first pass; left out, it follows the picture.",
+        "First pass, pixels; left out, it follows the picture.",
         None,
         minimum=64,
         maximum=2048,
@@ -124,7 +124,7 @@ KNOBS: dict[str, Knob] = {
     "height": Knob(
         "integer",
         "Height",
-        "Pixels of the first pass; left out, it follows the picture.",
+        "First pass, pixels; left out, it follows the picture.",
         None,
         minimum=64,
         maximum=2048,
@@ -146,7 +146,7 @@ KNOBS: dict[str, Knob] = {
     "cfg": Knob(
         "number",
         "CFG scale",
-        "How strongly the prompt is followed; 1 ignores the negative prompt and halves the time.",
+        "How strongly the prompt is followed; 1 is twice as fast.",
         2.0,
         7.0,
         minimum=1.0,

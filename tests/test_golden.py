@@ -26,7 +26,7 @@ NAMES |= {"n_prompt": "negative_prompt"}
 
 @pytest.fixture(autouse=True, scope="module")
 def two_threads():
-    """On flat pictures (ramps) group norm magnifies rounding, which depends on how a convolution is split among threads.
+    """On flat pictures (ramps) group norm magnifies rounding, which depends on the number of threads.
 
     The golden numbers agree with themselves at two; at one, fc_10 is 1.5e-3 off after its second pass.
     """

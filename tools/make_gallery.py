@@ -1,6 +1,6 @@
 """Make the README's results picture: three photos, lit from four sides by the model that ships.
 
-    python tools/make_gallery.py [--model mini] [--output docs/results.jpg]
+python tools/make_gallery.py [--model mini] [--output docs/results.jpg]
 """
 
 from __future__ import annotations

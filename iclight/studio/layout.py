@@ -27,7 +27,8 @@ MATTING_LABELS = {
     "none": "None: light the whole picture",
 }
 ADVANCED = (
-    ("num_images", "seed"),
+    ("seed",),
+    ("num_images",),
     ("width", "height"),
     ("steps", "cfg"),
     ("lowres_denoise",),
@@ -35,6 +36,7 @@ ADVANCED = (
 )
 CONCURRENCY = {"concurrency_id": "gpu", "concurrency_limit": 1}
 HIDDEN = {"api_visibility": "private"}
+SHOW_BUTTONS = ["download", "fullscreen"]
 
 CSS = """
 .gradio-container { max-width: 1320px !important; margin: auto; }
@@ -42,8 +44,16 @@ CSS = """
 #title p, #engine-status { opacity: 0.8; }
 #about { min-height: 1.6em; }
 #buttons { position: sticky; bottom: 0; z-index: 5; padding: 6px 0; background: var(--body-background-fill); }
+#backgrounds .grid-container { grid-template-columns: repeat(6, minmax(0, 1fr)) !important; }
+#backgrounds .thumbnail-item { min-width: 0; }
 #matte-row .image-container { max-height: 260px; }
-@media (max-width: 640px) { .gradio-container { padding: 8px !important; } }
+@media (max-width: 640px) {
+  .gradio-container { padding: 8px !important; }
+  .gradio-container .column { min-width: 0 !important; max-width: 100%; }
+  #examples { overflow-x: auto; }
+  #examples td, #examples th { padding: 4px !important; font-size: 0.8rem; }
+  #backgrounds .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+}
 """
 
 
@@ -81,6 +91,7 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
                 _examples(page, workflow)
         _bind(page, work, buttons)
         _keep_status(blocks, engine, status)
+        blocks.unload(work.cancel)  # nobody waits for a closed tab
     return blocks
 
 
@@ -95,7 +106,7 @@ def _pictures(page: Page, workflow: str) -> None:
             paths,
             label="Backgrounds to pick from",
             columns=6,
-            height=120,
+            height=None,
             allow_preview=False,
             object_fit="cover",
             elem_id="backgrounds",
@@ -188,9 +199,16 @@ def _results(page: Page) -> None:
     about = gr.Markdown(elem_id="about")
     with gr.Row(elem_id="matte-row"):
         foreground = gr.Image(
-            label="Preprocessed foreground", format="png", height=240, interactive=False, elem_id="foreground"
+            label="Preprocessed foreground",
+            buttons=SHOW_BUTTONS,
+            format="png",
+            height=240,
+            interactive=False,
+            elem_id="foreground",
         )
-        matte = gr.Image(label="Matte", format="png", height=240, interactive=False, elem_id="matte")
+        matte = gr.Image(
+            label="Matte", buttons=SHOW_BUTTONS, format="png", height=240, interactive=False, elem_id="matte"
+        )
         used_seed = gr.Number(label="Seed used", precision=0, interactive=False, visible="hidden", elem_id="used-seed")
     page.outputs = [gallery, foreground, matte, used_seed, about]
 
@@ -202,6 +220,7 @@ def _examples(page: Page, workflow: str) -> None:
         [[examples.asset(cell) if cell.endswith(".jpg") else cell for cell in row] for row in rows],
         [page.inputs[name] for name in names],
         label="Examples",
+        elem_id="examples",
         cache_examples=False,
         api_visibility="private",
     )
@@ -225,6 +244,8 @@ def _bind(page: Page, work: Work, buttons: dict[str, gr.Button]) -> None:
                     **CONCURRENCY,
                 )
             )
+            # The first picture opens large; the value itself stays a plain list, which is what programs get.
+            running[-1].success(lambda: gr.Gallery(selected_index=0), None, gallery, queue=False, **HIDDEN)
     # The flag stops what runs, within one step; `cancels` takes away what still waits in the queue.
     buttons["cancel"].click(work.cancel, None, None, queue=False, api_name="cancel")
     buttons["cancel"].click(None, None, None, cancels=running, **HIDDEN)

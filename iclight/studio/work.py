@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 import os
-import re
 import tempfile
-from collections.abc import Callable
+import threading
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,25 +29,37 @@ NORMALS_CAPTIONS = (
 
 
 class StopFlags:
-    """One flag a browser session, raised by Cancel and looked at after every step.
+    """A flag for every request that runs, raised by its session's Cancel and looked at after every step.
 
-    A flag is an empty file: on ZeroGPU the work runs in another process, and a file is seen from there too.
+    A flag is a file that appears: on ZeroGPU the work runs in another process, and a file is seen from there too. Each
+    request has its own, because Gradio may start a session's next request while the cancelled one is still in a step.
     """
 
     def __init__(self) -> None:
-        self._folder = tempfile.mkdtemp(prefix="iclight-stop-")
+        self._folder = Path(tempfile.mkdtemp(prefix="iclight-stop-"))
+        self._running: dict[str, set[Path]] = {}
+        self._lock = threading.Lock()
 
-    def path(self, session: str | None) -> Path:
-        return Path(self._folder) / re.sub(r"[^\w-]", "_", session or "none")
+    @contextlib.contextmanager
+    def of(self, session: str | None) -> Iterator[Path]:
+        """A new request's flag, for as long as the request runs."""
+        flag = self._folder / uuid.uuid4().hex
+        with self._lock:
+            self._running.setdefault(session or "", set()).add(flag)
+        try:
+            yield flag
+        finally:
+            with self._lock:
+                self._running[session or ""].discard(flag)
+                if not self._running[session or ""]:
+                    del self._running[session or ""]
+            flag.unlink(missing_ok=True)
 
-    def lower(self, session: str | None) -> Path:
-        path = self.path(session)
-        path.unlink(missing_ok=True)
-        return path
-
-    def raise_(self, session: str | None) -> None:
-        with contextlib.suppress(OSError):
-            self.path(session).touch()
+    def raise_all(self, session: str | None) -> None:
+        """Stop whatever runs for a session."""
+        with self._lock:
+            for flag in self._running.get(session or "", ()):
+                flag.touch()
 
 
 def with_signature(function: Callable[..., Any], names: dict[str, Any]) -> Callable[..., Any]:
@@ -121,8 +134,9 @@ class Work:
 
     def relight(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Relight a picture: by words and a light direction, or by a background."""
-        settings, stop = self._begin(request, values)
-        result = self._relight(values, settings, stop)
+        settings = self._checked(values)
+        with self.stops.of(request.session_hash) as stop:
+            result = self._relight(values, settings, stop)
         folder = self._output_folder()
         shown: list[tuple[str, str | None]] = [
             (self._save(folder, picture, result, values, "relight", index), None)
@@ -140,8 +154,9 @@ class Work:
         """Estimate a subject's surface normals from four relightings (left, right, bottom, top)."""
         if str(values.get("light", "")).startswith("upload"):
             values = {**values, "light": "ambient"}  # the four lights are fixed; a missing background is no error here
-        settings, stop = self._begin(request, values)
-        result = self._normals(values, settings, stop)
+        settings = self._checked(values)
+        with self.stops.of(request.session_hash) as stop:
+            result = self._normals(values, settings, stop)
         folder = self._output_folder()
         shown = [
             (self._save(folder, picture, result, values, "normals", index), caption)
@@ -151,9 +166,9 @@ class Work:
 
     def cancel(self, request: gr.Request) -> None:
         """Stop this session's work after the step that is running."""
-        self.stops.raise_(request.session_hash)
+        self.stops.raise_all(request.session_hash)
 
-    def _begin(self, request: gr.Request, values: dict[str, Any]) -> tuple[Settings, Path]:
+    def _checked(self, values: dict[str, Any]) -> Settings:
         """Everything that can be refused before a model runs."""
         from ..images import read_image
 
@@ -166,7 +181,7 @@ class Work:
                 read_image(values[name], f"The {name}")
         if settings.light.startswith("upload") and not values.get("background"):
             raise ImageError("Give a background picture, or choose another light: left, right, top, bottom or ambient.")
-        return settings, self.stops.lower(request.session_hash)
+        return settings
 
     def _relight_here(self, values: dict[str, Any], settings: Settings, stop: Path) -> Any:
         return self._loaded(stop).relight(
