@@ -39,20 +39,19 @@ HIDDEN = {"api_visibility": "private"}
 SHOW_BUTTONS = ["download", "fullscreen"]
 
 CSS = """
-.gradio-container { max-width: 1320px !important; margin: auto; }
+.gradio-container { max-width: 1320px !important; min-width: 0 !important; margin: auto; }
+.main { padding: 16px clamp(8px, 2vw, 32px) !important; min-width: 0 !important; }
 #title h1 { margin: 0.2em 0 0; font-size: 1.5rem; }
 #title p, #engine-status { opacity: 0.8; }
 #about { min-height: 1.6em; }
 #buttons { position: sticky; bottom: 0; z-index: 5; padding: 6px 0; background: var(--body-background-fill); }
-#backgrounds .grid-container { grid-template-columns: repeat(6, minmax(0, 1fr)) !important; }
+#backgrounds .grid-container { grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)) !important; }
 #backgrounds .thumbnail-item { min-width: 0; }
 #matte-row .image-container { max-height: 260px; }
+#examples { overflow-x: auto; }
 @media (max-width: 640px) {
-  .gradio-container { padding: 8px !important; }
-  .gradio-container .column { min-width: 0 !important; max-width: 100%; }
-  #examples { overflow-x: auto; }
+  .column { min-width: 0 !important; }
   #examples td, #examples th { padding: 4px !important; font-size: 0.8rem; }
-  #backgrounds .grid-container { grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
 }
 """
 
