@@ -24,7 +24,7 @@ from iclight.prompts import encode_prompt_pair
 from iclight.sampler import Guidance, NoisePredictor, denoise
 from iclight.studio.examples import asset
 
-PHOTO = asset("astronaut.jpg")
+PHOTO = asset("astronaut.png")
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ output was written, 1 for an error, 2 for a wrong call, 130 when interrupted.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import signal
 import sys
@@ -343,6 +344,8 @@ def run_doctor(options: argparse.Namespace) -> dict[str, Any]:
 
 def run_app(options: argparse.Namespace) -> None:
     """`iclight app`: the pages' own options follow."""
+    if importlib.util.find_spec("gradio") is None:
+        raise IclightError("The pages need Gradio: pip install 'iclight[app]', or run `make app` in a clone.")
     from .studio.launch import run_page
 
     run_page("fbc" if options.bg else "fc", options.rest)

@@ -91,6 +91,8 @@ def test_nothing_imports_the_training_wing():
     ],
 )
 def test_importing_is_light(statement, absent):
+    if "layout" in statement:
+        pytest.importorskip("gradio")
     code = f"import sys; {statement}; print([name for name in {absent} if name in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert out.stdout.strip() == "[]"

@@ -8,6 +8,8 @@ import time
 
 import numpy as np
 import pytest
+
+pytest.importorskip("gradio")
 from golden_data import GOLDEN
 from pages import MODEL, running
 from PIL import Image

@@ -260,7 +260,7 @@ ASTRONAUT += [(300, 385), (285, 511), (10, 511), (22, 400), (35, 290), (90, 225)
 
 @pytest.fixture(scope="module")
 def astronaut() -> np.ndarray:
-    return np.array(Image.open(asset("astronaut.jpg")))
+    return np.array(Image.open(asset("astronaut.png")))
 
 
 def test_grabcut_finds_the_astronaut(astronaut: np.ndarray) -> None:
@@ -270,7 +270,7 @@ def test_grabcut_finds_the_astronaut(astronaut: np.ndarray) -> None:
     drawn = np.zeros((512, 512), np.uint8)
     cv2.fillPoly(drawn, [np.array(ASTRONAUT)], 1)
     found = matte[..., 0] > 0.5
-    assert (drawn & found).sum() / (drawn | found).sum() > 0.75
+    assert (drawn & found).sum() / (drawn | found).sum() > 0.85
     assert matte[60:140, 200:240].mean() > 0.95  # the face
     assert matte[300:400, 180:260].mean() > 0.95  # the chest
     assert matte[:150, :60].max() < 0.05  # the flag

@@ -14,7 +14,7 @@ from iclight import Relighter, Settings
 from iclight.images import resize_and_center_crop
 from iclight.studio.examples import asset
 
-PHOTOS = ("astronaut.jpg", "coffee.jpg", "cat.jpg")
+PHOTOS = ("astronaut.png", "coffee.jpg", "cat.jpg")
 LIGHTS = ("left", "right", "top", "bottom")
 CELL = (256, 256)
 

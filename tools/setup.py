@@ -41,7 +41,9 @@ def main() -> int:
             run(python, "-m", "pip", "install", "--quiet", *floors())
         elif not has_torch(python):
             install_torch(python, has_gpu)
-        target = f"{ROOT}[{','.join(options.extra)}]" if options.extra else str(ROOT)
+        # The oldest transformers and any current Gradio cannot be in one environment: the floor has no pages.
+        extras = [*options.extra] if options.floor else ["app", *options.extra]
+        target = f"{ROOT}[{','.join(extras)}]" if extras else str(ROOT)
         run(python, "-m", "pip", "install", "--quiet", "--editable", target)
     except subprocess.CalledProcessError as error:
         print(f"Setting up failed: {' '.join(map(str, error.cmd))}", file=sys.stderr)

@@ -29,12 +29,12 @@ LIGHTING = (
 
 # (picture, prompt, light) for fc; (picture, background, prompt, light) for fbc.
 FC_EXAMPLES = (
-    ("astronaut.jpg", "astronaut, sunshine from window", "left"),
+    ("astronaut.png", "astronaut, sunshine from window", "left"),
     ("coffee.jpg", "coffee cup, sunset over sea", "right"),
     ("cat.jpg", "cat, warm atmosphere, at home, bedroom", "bottom"),
 )
 FBC_EXAMPLES = (
-    ("astronaut.jpg", "sunset.jpg", "astronaut, sunset over sea", "upload"),
+    ("astronaut.png", "sunset.jpg", "astronaut, sunset over sea", "upload"),
     ("coffee.jpg", "neon.jpg", "coffee cup, neon light, city", "upload"),
     ("cat.jpg", "window.jpg", "cat, sunshine from window", "upload"),
 )

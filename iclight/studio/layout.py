@@ -193,6 +193,7 @@ def _results(page: Page) -> None:
         preview=True,
         format="png",
         elem_id="results",
+        buttons=SHOW_BUTTONS,
         interactive=False,
     )
     about = gr.Markdown(elem_id="about")
@@ -216,7 +217,7 @@ def _examples(page: Page, workflow: str) -> None:
     names = ["image", "background", "prompt", "light"] if workflow == "fbc" else ["image", "prompt", "light"]
     rows = examples.FBC_EXAMPLES if workflow == "fbc" else examples.FC_EXAMPLES
     gr.Examples(
-        [[examples.asset(cell) if cell.endswith(".jpg") else cell for cell in row] for row in rows],
+        [[examples.asset(cell) if cell.endswith((".jpg", ".png")) else cell for cell in row] for row in rows],
         [page.inputs[name] for name in names],
         label="Examples",
         elem_id="examples",
