@@ -7,13 +7,14 @@ output was written, 1 for an error, 2 for a wrong call, 130 when interrupted.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
+    options.status = 0  # a command may set another without raising
     if options.command == "app":
         options.rest = rest
     elif rest:
@@ -49,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(options, str(error), 1)
     if options.json and report is not None:
         print(json.dumps(report, ensure_ascii=False))
-    return 0
+    return options.status
 
 
 def _fail(options: argparse.Namespace, message: str, status: int) -> int:
@@ -112,7 +114,13 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     if not options.input:
         raise ImageError("Give a picture: iclight relight IN -o OUT.png")
     target = output_path(options.output, Path(options.input))
+    check_output(target, options.input, options.background, options.mask)
     settings = settings_from(options, _workflow(options))
+    if options.background and not settings.light.startswith("upload"):
+        raise SettingsError(
+            f"light is {settings.light!r}, which does not look at --background: "
+            "leave one of them out, or use --light upload (or upload-flipped)."
+        )
     _check_inputs(options.input, options.mask, options.background)
     relighter = _load(options, settings.workflow, engine_arguments(options))
     result = _relight(relighter, settings, options.input, options.background, options.mask, options.quiet)
@@ -141,6 +149,25 @@ def output_path(output: str | None, source: Path) -> Path:
             f"output is {output!r}, but it takes a name ending in .png: PNG is lossless and keeps the recipe."
         )
     return target
+
+
+def check_output(target: Path, *inputs: str | None) -> None:
+    """Raise before any work is done if the output cannot be written, or would replace an input."""
+    if target.is_dir():
+        raise ImageError(f"{target} is a folder; give a name for the picture, or end it with a slash.")
+    for source in inputs:
+        if source and target.exists() and os.path.exists(source) and os.path.samefile(target, source):
+            raise ImageError(f"{target} is an input of this request; give the output another name.")
+    _check_folder(target.parent)
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(f"{folder} cannot be made or is no folder ({error.strerror or error}).") from error
+    if not os.access(folder, os.W_OK):
+        raise ImageError(f"{folder} cannot be written to.")
 
 
 def _check_inputs(*sources: str | None) -> None:
@@ -203,33 +230,26 @@ def _save(result: Result, inputs: dict[str, str | None], target: Path, only: int
     from .recipes import save_png
 
     outputs = []
+    recipe = recipe_of(result, inputs, target.parent)
     for index, picture in enumerate(result.images):
         if only is not None and index != only:
             continue
         several = len(result.images) > 1 and only is None
         path = target.with_name(f"{target.stem}-{index + 1}{target.suffix}") if several else target
-        save_png(path, picture, recipe_of(result, inputs, path.parent, index=index))
+        save_png(path, picture, replace(recipe, index=index))
         outputs.append(str(path))
     return outputs
 
 
-def recipe_of(
-    result: Any, inputs: dict[str, str | None], folder: Path, kind: str = "relight", index: int = 0
-) -> Recipe:
-    """The recipe of a Result or Normals whose inputs are files, named by their way from `folder`."""
-    import os
+def recipe_of(result: Any, inputs: dict[str, str | None], folder: Path, kind: str = "relight") -> Recipe:
+    """The recipe of a Result or Normals whose inputs are files; everything is named by its way from `folder`."""
+    from .recipes import Recipe, describe_asked, describe_input, software_versions, way_from
 
-    from .recipes import Recipe, describe_input, software_versions
-
-    described = {}
-    for name, path in inputs.items():
-        if path is not None:
-            try:
-                way = os.path.relpath(path, folder)
-            except ValueError:  # another drive on Windows
-                way = os.path.basename(path)
-            described[name] = describe_input(path, way)
-    return Recipe(result.settings, result.model, result.matting, described, kind, index, software_versions())
+    described = {
+        name: describe_input(path, way_from(folder, path)) for name, path in inputs.items() if path is not None
+    }
+    model = {**result.model, "asked": describe_asked(result.model["asked"], folder)}
+    return Recipe(result.settings, model, result.matting, described, kind, software=software_versions())
 
 
 def _report(options: argparse.Namespace, outputs: list[str], result: Any) -> dict[str, Any]:
@@ -263,11 +283,12 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
 
     image = source(options.input, "image")
     background, mask = source(options.background, "background"), source(options.mask, "mask")
-    assert image is not None
+    assert image is not None  # a recipe names its picture, or it would not have been read
+    check_output(target, image, background, mask)
     settings = settings_from(options, recipe.settings.workflow, recipe.settings)
     changed = settings != recipe.settings
     _check_inputs(image, mask, background)
-    relighter = _load(options, settings.workflow, _recipe_engine(options, recipe))
+    relighter = _load(options, settings.workflow, _recipe_engine(options, recipe, made.parent))
     if not changed:
         check_model(recipe, relighter.identity())
     result = _relight(relighter, settings, image, background, mask, options.quiet)
@@ -276,19 +297,36 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
     return _report(options, outputs, result)
 
 
-def _recipe_engine(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) -> dict[str, Any]:
     """What to load for a recipe: its own model, formats and matting, unless the command line names others."""
-    arguments = engine_arguments(options)
-    if arguments["model"] == "auto":
-        arguments["model"] = recipe.model.get("name", "auto")
-    if arguments["device"] == "auto" and arguments["dtype"] == "auto":
-        from .devices import choose
+    from . import devices, weights
+    from .recipes import find_asked
 
-        made_in, auto = recipe.model.get("dtype"), choose(recipe.model.get("device", "auto"))
-        # A named dtype rules the VAE too, so the automatic choice is kept where it was the recipe's.
-        arguments["device"] = recipe.model.get("device", "auto")
-        arguments["dtype"] = "auto" if made_in == str(auto.dtype).removeprefix("torch.") else made_in
-    if arguments["matting"] == "auto" and recipe.matting in ("rmbg", "ormbg", "grabcut", "none"):
+    arguments = engine_arguments(options)
+    asked = find_asked(recipe, beside)
+    if arguments["model"] == "auto":
+        name = recipe.model.get("name") if asked["model"] == "auto" else asked["model"]
+        arguments["model"] = str(name)
+        if name not in weights.MODELS:
+            # A picture from elsewhere may name any repository: what is not here is not fetched on its word.
+            try:
+                weights.resolve_model(str(name), recipe.settings.workflow, asked["offset"], download=False)
+            except weights.WeightsError as error:
+                raise RecipeError(f"The recipe's model is not here. {error} Or name one with --model.") from error
+    for part in ("offset", "lora"):
+        arguments[part] = arguments[part] or asked[part]
+    if options.device == "auto" and options.dtype == "auto":
+        try:
+            auto = devices.choose(str(recipe.model.get("device", "auto")))
+        except IclightError:
+            print("The recipe's device is not here; the pixels will differ a little.", file=sys.stderr)
+        else:
+            made_in = recipe.model.get("dtype")
+            arguments["device"] = str(auto.device)
+            # A named dtype rules the VAE too, so the automatic choice is kept where it was the recipe's.
+            if made_in in devices.DTYPES and made_in != str(auto.dtype).removeprefix("torch."):
+                arguments["dtype"] = made_in
+    if options.matting == "auto" and recipe.matting in weights.MATTINGS:
         arguments["matting"] = recipe.matting
     return arguments
 
@@ -296,6 +334,7 @@ def _recipe_engine(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any
 def run_normals(options: argparse.Namespace) -> dict[str, Any]:
     """`iclight normals`: nine pictures into a folder."""
     settings = settings_from(options, "fbc")
+    _check_folder(Path(options.output))
     _check_inputs(options.input, options.mask)
     relighter = _load(options, "fbc", engine_arguments(options))
     from .normals import estimate_normals
@@ -304,8 +343,9 @@ def run_normals(options: argparse.Namespace) -> dict[str, Any]:
     with _bar(options.quiet) as on_step:
         result = estimate_normals(relighter, options.input, settings, options.mask, on_step)
     folder, inputs, outputs = Path(options.output), {"image": options.input, "mask": options.mask}, []
+    recipe = recipe_of(result, inputs, folder, "normals")
     for index, (name, picture) in enumerate(zip(NORMALS_FILES, result.images, strict=True)):
-        save_png(folder / f"{name}.png", picture, recipe_of(result, inputs, folder, "normals", index))
+        save_png(folder / f"{name}.png", picture, replace(recipe, index=index))
         outputs.append(str(folder / f"{name}.png"))
     return _report(options, outputs, result)
 
@@ -339,16 +379,15 @@ def run_doctor(options: argparse.Namespace) -> dict[str, Any]:
     report = examine(engine_arguments(options))
     if not options.json:
         print(in_words(report))
+    options.status = 1 if report["problem"] else 0
     return report
 
 
 def run_app(options: argparse.Namespace) -> None:
     """`iclight app`: the pages' own options follow."""
-    if importlib.util.find_spec("gradio") is None:
-        raise IclightError("The pages need Gradio: pip install 'iclight[app]', or run `make app` in a clone.")
     from .studio.launch import run_page
 
-    run_page("fbc" if options.bg else "fc", options.rest)
+    options.status = run_page("fbc" if options.bg else "fc", options.rest)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import images
 from .devices import Placement, free_memory, is_out_of_memory, release_memory, resident
+from .errors import ModelError
 
 Work = Callable[[torch.Tensor], torch.Tensor]
 
@@ -56,9 +57,14 @@ class Codec:
             if self._will_not_fit(width, height):
                 self.vae.enable_tiling()
             try:
-                return torch.cat([self._whole_or_tiled(work, batch) for batch in batches]).float()
+                done = torch.cat([self._whole_or_tiled(work, batch) for batch in batches]).float()
             finally:
                 self.vae.disable_tiling()
+        if not torch.isfinite(done).all():
+            raise ModelError(
+                "The VAE's numbers overflowed (NaN or infinity), so there is no picture. Try --dtype float32."
+            )
+        return done
 
     def _whole_or_tiled(self, work: Work, batch: torch.Tensor) -> torch.Tensor:
         try:

@@ -122,8 +122,12 @@ def _cgroup_room() -> int:
     with contextlib.suppress(OSError, ValueError):
         with open("/sys/fs/cgroup/memory.max", encoding="utf-8") as limit:
             ceiling = int(limit.read())
-        with open("/sys/fs/cgroup/memory.current", encoding="utf-8") as used:
-            return max(ceiling - int(used.read()), 0)
+        with open("/sys/fs/cgroup/memory.current", encoding="utf-8") as current:
+            used = int(current.read())
+        with open("/sys/fs/cgroup/memory.stat", encoding="utf-8") as stat:
+            # Cached file pages (a model just read, for one) are given up when memory is needed.
+            used -= sum(int(line.split()[1]) for line in stat if line.startswith(("inactive_file", "active_file")))
+        return max(ceiling - used, 0)
     return sys.maxsize
 
 
@@ -133,8 +137,8 @@ def resident(module: torch.nn.Module, placement: Placement) -> Iterator[torch.nn
     if not placement.offload:
         yield module
         return
-    module.to(placement.device)
     try:
+        module.to(placement.device)  # inside: a move that runs out of memory is undone, too
         yield module
     finally:
         module.to(placement.home)
@@ -154,7 +158,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     words = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in words or "can't allocate memory" in words)
+    signs = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(sign in words for sign in signs)
+
+
+@contextlib.contextmanager
+def exact_float32(placement: Placement) -> Iterator[None]:
+    """Where float32 was asked for on CUDA, keep convolutions from rounding to TF32 behind our back."""
+    if placement.device.type != "cuda" or placement.dtype != torch.float32:
+        yield
+        return
+    with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, allow_tf32=False):
+        yield
 
 
 @contextlib.contextmanager

@@ -105,7 +105,10 @@ def read_manifest(folder: Path, kind: str = "files") -> dict[str, HubFile]:
     """What was fetched into `folder` ("files"), or could be ("offered"), by path. A broken manifest counts as none."""
     try:
         data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        return {str(name): HubFile(**entry) for name, entry in data.get(kind, {}).items()}
+        files = {str(name): HubFile(**entry) for name, entry in data.get(kind, {}).items()}
+        # A manifest may have come with somebody's folder: it names files below that folder, or it does not count.
+        sound = all(file.path == name and ".." not in Path(name).parts for name, file in files.items())
+        return files if sound and not any(Path(name).is_absolute() for name in files) else {}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
 

@@ -29,6 +29,9 @@ ImageLike = Any
 
 # Larger pictures are refused from their header, before a single pixel is decoded.
 MAX_PIXELS = 100_000_000
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "MPO", "JPEG2000", "PPM", "ICO", "TGA")
+# Scaled beyond this, a picture is cropped before it is resized. No ordinary shape comes near it.
+MAX_RESIZED = 64_000_000
 SIZE_STEP = 64
 MAX_SIDE = 2048
 
@@ -49,7 +52,9 @@ def read_image(image: ImageLike, what: str = "The picture") -> tuple[NDArray[np.
     _check_size(image.width, image.height, what)
     try:
         return _split_alpha(_pil_to_uint8(image), what)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever their parsers trip over
         raise ImageError(f"{what} is broken or cut short and cannot be decoded ({error}). Export it again.") from error
 
 
@@ -65,13 +70,19 @@ def _open(source: Any, what: str) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(handle)
+            return Image.open(handle, formats=_formats())
     except Image.DecompressionBombError as error:
         raise ImageError(_too_large(what)) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # decoders raise whatever their parsers trip over
         raise ImageError(
             f"{what} is not an image this can read; give a PNG, JPEG, WebP or another common format."
         ) from error
+
+
+def _formats() -> list[str]:
+    """What is opened: the formats people have pictures in. Others run external programs or have weak parsers."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _check_size(width: int, height: int, what: str) -> None:
@@ -142,9 +153,12 @@ def check_pixels(image: Any) -> tuple[int, int]:
 def read_mask(mask: ImageLike, width: int, height: int) -> NDArray[np.float32]:
     """A matte of the caller's own as HxWx1 float32 in [0, 1].
 
-    Takes an array (bool, uint8 0-255 or float 0-1; HxW or HxWx1), or a picture or path whose alpha channel is used if
-    it has one, else its brightness. Must have the picture's size. Raises ImageError otherwise, or if it is empty.
+    Takes an array (bool, integers 0 and 1, uint8 0-255 or float 0-1; HxW or HxWx1), or a picture or path, whose alpha
+    channel is used if it has one, else its brightness. Must have the picture's size. Raises ImageError otherwise, or if
+    it is empty.
     """
+    if isinstance(mask, np.ndarray) and mask.dtype.kind in "iu" and mask.size and mask.min() >= 0 and mask.max() <= 1:
+        mask = mask.astype(bool)  # 0 and 1, in whatever integers
     if isinstance(mask, np.ndarray) and mask.dtype.kind in "bf":
         matte = np.asarray(mask, np.float32)
         matte = matte[..., None] if matte.ndim == 2 else matte
@@ -217,6 +231,10 @@ def resize_and_center_crop(image: NDArray[np.uint8], width: int, height: int) ->
     resized_width, resized_height = round(picture.width * scale), round(picture.height * scale)
     # Strips thinner than a pixel after scaling cannot be; the reference fails there.
     resized_width, resized_height = max(resized_width, width), max(resized_height, height)
+    if resized_width * resized_height > MAX_RESIZED:
+        # A hair-thin picture would be blown up to gigabytes only to be cut down again: cut first, then scale.
+        middle = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+        return np.array(middle)
     picture = picture.resize((resized_width, resized_height), Image.Resampling.LANCZOS)
     left, top = (resized_width - width) / 2, (resized_height - height) / 2
     box = (left, top, (resized_width + width) / 2, (resized_height + height) / 2)

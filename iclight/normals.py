@@ -86,7 +86,7 @@ def estimate_normals(
         foreground=prepared.foreground,
         alpha=prepared.alpha,
         matting="mask" if mask is not None else prepared.matting,
-        model=relighter.identity(),
+        model=relighter.identity(prepared.matting),
         seconds=time.perf_counter() - started,
     )
 

@@ -30,14 +30,14 @@ UNET_FILES = (
 
 @dataclass
 class Parts:
-    """What a relighter is made of. `unet_file` is where the UNet's weights came from, for the recipe."""
+    """What a relighter is made of. `files`: the weights of "unet", "vae" and "text_encoder"."""
 
     tokenizer: CLIPTokenizer
     text_encoder: CLIPTextModel
     vae: AutoencoderKL
     unet: TensorSource
     unet_config: Mapping[str, Any]
-    unet_file: Path
+    files: Mapping[str, Path]
 
 
 def load_parts(base: Path, config: Path, dtype: torch.dtype, vae_dtype: torch.dtype) -> Parts:
@@ -77,17 +77,24 @@ def unet_file(folder: Path) -> Path:
 def _from_folder(folder: Path, vae_dtype: torch.dtype) -> Parts:
     file = unet_file(folder)
     config = _read_config(folder / "unet" / "config.json")
-    tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise WeightsError(f"{folder / 'tokenizer'} could not be loaded ({_first_line(error)}).") from error
     text_encoder = _whole(CLIPTextModel, folder, "text_encoder")
     vae = _whole(AutoencoderKL, folder, "vae", torch_dtype=vae_dtype)
-    return Parts(tokenizer, text_encoder, vae, open_tensors(file), config, file)
+    files = {"unet": file} | {name: _weights_of(folder / name) for name in ("vae", "text_encoder")}
+    return Parts(tokenizer, text_encoder, vae, open_tensors(file), config, files)
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
     except (OSError, ValueError) as error:
         raise WeightsError(f"{path} is missing or broken ({error}).") from error
+    return config
 
 
 def _whole(cls: Any, folder: Path, name: str, **options: Any) -> Any:
@@ -102,8 +109,7 @@ def _whole(cls: Any, folder: Path, name: str, **options: Any) -> Any:
     try:
         model, info = cls.from_pretrained(str(folder / name), **options)
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{folder / name} could not be loaded ({reason}). Fetch it again.") from error
+        raise WeightsError(f"{folder / name} could not be loaded ({_first_line(error)}). Fetch it again.") from error
     missing = [key for key in info.get("missing_keys", ()) if not key.endswith("position_ids")]
     if missing or info.get("mismatched_keys"):
         raise ModelError(
@@ -111,6 +117,16 @@ def _whole(cls: Any, folder: Path, name: str, **options: Any) -> Any:
             f"{len(info.get('mismatched_keys') or ())} of another shape ({', '.join(sorted(missing)[:2])})."
         )
     return model
+
+
+def _weights_of(folder: Path) -> Path:
+    """The file that a part's weights were read from; .safetensors go before .bin."""
+    files = sorted(folder.iterdir(), key=lambda file: (file.suffix != ".safetensors", ".fp16" in file.name, file.name))
+    return next(file for file in files if file.suffix in (".safetensors", ".bin"))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _from_checkpoint(path: Path, config: Path) -> Parts:
@@ -129,11 +145,12 @@ def _from_checkpoint(path: Path, config: Path) -> Parts:
         )
     except Exception as error:
         raise ModelError(
-            f"{path} could not be taken apart as an SD1.5 checkpoint ({str(error).splitlines()[0]}). "
+            f"{path} could not be taken apart as an SD1.5 checkpoint ({_first_line(error)}). "
             "Give a model folder in diffusers layout instead."
         ) from error
+    files = dict.fromkeys(("unet", "vae", "text_encoder"), path)
     unet = MemorySource(pipe.unet.state_dict(), str(path))
-    return Parts(pipe.tokenizer, pipe.text_encoder, pipe.vae, unet, dict(pipe.unet.config), path)
+    return Parts(pipe.tokenizer, pipe.text_encoder, pipe.vae, unet, dict(pipe.unet.config), files)
 
 
 def check_checkpoint(path: Path) -> None:
@@ -150,6 +167,7 @@ def check_checkpoint(path: Path) -> None:
             f"{path} is not an SD1.5 checkpoint: it holds no model.diffusion_model.input_blocks.0.0.weight. "
             "Offsets and LoRA files go to --offset and --lora."
         )
-    if first[1] != 4:
-        kind = " (an inpainting model)" if first[1] == 9 else ""
-        raise ModelError(f"{path} takes {first[1]} input channels{kind}, expected 4: give a plain SD1.5 checkpoint.")
+    found = first[1] if len(first) == 4 else 0
+    if found != 4:
+        kind = " (an inpainting model)" if found == 9 else ""
+        raise ModelError(f"{path} takes {found} input channels{kind}, expected 4: give a plain SD1.5 checkpoint.")

@@ -46,7 +46,7 @@ def fit_projection(latent: torch.Tensor, picture: NDArray[np.uint8]) -> Projecti
 
     Least squares with a little ridge, so that it works for any VAE and costs a millisecond. `picture` is h x w x 3.
     """
-    values = latent[0].double().cpu().flatten(1)
+    values = latent[0].cpu().double().flatten(1)  # in this order: MPS has no float64
     design = torch.cat([values, torch.ones(1, values.shape[1], dtype=torch.float64)]).T
     target = torch.from_numpy(picture.reshape(-1, 3).astype(np.float64)) / 255
     ridge = 1e-3 * len(design) * torch.eye(design.shape[1], dtype=torch.float64)

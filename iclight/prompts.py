@@ -8,6 +8,7 @@ import torch
 from transformers import CLIPTextModel, CLIPTokenizer
 
 
+@torch.no_grad()
 def encode_prompt_pair(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, positive: str, negative: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -21,9 +22,8 @@ def encode_prompt_pair(
     return _join(cond, count), _join(uncond, count)
 
 
-def token_chunks(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:
-    """Token ids in chunks: BOS, up to max_length - 2 ids, EOS, padded with EOS to max_length (77 for CLIP)."""
-    length = tokenizer.model_max_length
+def token_chunks(tokenizer: CLIPTokenizer, text: str, length: int = 77) -> list[list[int]]:
+    """Token ids in chunks: BOS, up to length - 2 ids, EOS, padded with EOS to `length` (77 for CLIP)."""
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     # verbose=False: a prompt longer than the model's window is what this function is for, not worth a warning.
     ids = tokenizer(text, truncation=False, add_special_tokens=False, verbose=False)["input_ids"]
@@ -34,7 +34,11 @@ def token_chunks(tokenizer: CLIPTokenizer, text: str) -> list[list[int]]:
 
 
 def _encode_chunks(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, text: str) -> torch.Tensor:
-    ids = torch.tensor(token_chunks(tokenizer, text), dtype=torch.int64, device=text_encoder.device)
+    ids = torch.tensor(
+        token_chunks(tokenizer, text, text_encoder.config.max_position_embeddings),
+        dtype=torch.int64,
+        device=text_encoder.device,
+    )
     return text_encoder(ids).last_hidden_state
 
 

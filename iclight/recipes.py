@@ -6,6 +6,7 @@ It never holds the input's pixels, and no folder beyond the way from the picture
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -24,6 +25,14 @@ from .settings import Settings
 
 KEY = "iclight"
 FORMAT = 1
+HASHED = {
+    "workflow": "workflow",
+    "base_sha256": "base model",
+    "vae_sha256": "VAE",
+    "text_encoder_sha256": "text encoder",
+    "offset_sha256": "offset",
+}
+KINDS = ("relight", "normals")
 SOFTWARE = ("torch", "diffusers", "transformers")
 
 
@@ -64,6 +73,13 @@ class Recipe:
             values = json.loads(text)
             if values["format"] > FORMAT:
                 raise RecipeError("The recipe was written by a newer iclight; update to read it.")
+            if values["kind"] not in KINDS or not 0 <= values["index"] < 12:
+                raise ValueError("kind or index out of range")
+            for entry in values["inputs"].values():
+                if not isinstance(entry["file"], str) or not isinstance(entry["sha256"], str):
+                    raise TypeError("an input without name or fingerprint")
+            if "image" not in values["inputs"] or not all(isinstance(one, dict) for one in values["model"]["lora"]):
+                raise ValueError("no picture is named, or the LoRA list is broken")
             return cls(
                 settings=Settings.from_dict(values["settings"]),
                 model=dict(values["model"]),
@@ -88,6 +104,59 @@ def software_versions() -> dict[str, str]:
     return {"iclight": __version__, **{name: metadata.version(name) for name in SOFTWARE}}
 
 
+def way_from(folder: Path, path: str | os.PathLike[str]) -> str:
+    """How a file or folder is remembered: its way from where the recipe lies, so that no other folder is told."""
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:  # another drive on Windows
+        return os.path.basename(path)
+
+
+def describe_asked(asked: dict[str, Any], folder: Path | None) -> dict[str, Any]:
+    """What was asked for (model, offset, LoRA): names as they are, paths as ways from `folder`, or bare names."""
+
+    def described(text: str | None) -> str | None:
+        if text is None:
+            return None
+        path, scale = (text, "") if os.path.exists(text) else _split_scale(text)
+        if not os.path.exists(path):
+            return text
+        return (os.path.basename(os.path.normpath(path)) if folder is None else way_from(folder, path)) + scale
+
+    return {
+        "model": described(asked.get("model")),
+        "offset": described(asked.get("offset")),
+        "lora": [described(one) for one in asked.get("lora", [])],
+    }
+
+
+def find_asked(recipe: Recipe, beside: Path) -> dict[str, Any]:
+    """The inverse of `describe_asked`: paths that are there from `beside` or from here, else names as they are."""
+
+    def found(text: Any) -> Any:
+        if not isinstance(text, str):
+            return None
+        path, scale = _split_scale(text)
+        for whole, rest in ((text, ""), (path, scale)):
+            if (beside / whole).exists():
+                return str(beside / whole) + rest
+        return text
+
+    asked = recipe.model.get("asked")
+    asked = asked if isinstance(asked, dict) else {"model": recipe.model.get("name")}
+    lora = asked.get("lora")
+    return {
+        "model": found(asked.get("model")) or "auto",
+        "offset": found(asked.get("offset")),
+        "lora": [one for one in map(found, lora if isinstance(lora, list) else []) if one],
+    }
+
+
+def _split_scale(text: str) -> tuple[str, str]:
+    path, colon, scale = text.rpartition(":")
+    return (path, colon + scale) if colon else (text, "")
+
+
 def describe_input(image: ImageLike, name: str | os.PathLike[str] | None = None) -> dict[str, str]:
     """How a recipe remembers an input: a file name (or relative path) and a fingerprint of its pixels."""
     if name is None and isinstance(image, (str, os.PathLike)):
@@ -109,13 +178,14 @@ def png_bytes(image: NDArray[np.uint8], recipe: Recipe | None = None) -> bytes:
 def save_png(path: str | os.PathLike[str], image: NDArray[np.uint8], recipe: Recipe | None = None) -> None:
     """Write a PNG whole or not at all."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.tmp")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(png_bytes(image, recipe))
         part.replace(target)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         raise ImageError(f"{target} cannot be written ({error.strerror or error}).") from error
 
 
@@ -138,7 +208,7 @@ def read_recipe(source: str | os.PathLike[str]) -> Recipe:
 
 def check_model(recipe: Recipe, identity: dict[str, Any]) -> None:
     """Raise RecipeError unless the loaded model (`Relighter.identity()`) is the one the recipe names, by hash."""
-    for key, what in (("workflow", "workflow"), ("base_sha256", "base model"), ("offset_sha256", "offset")):
+    for key, what in HASHED.items():
         if recipe.model.get(key) != identity.get(key):
             raise RecipeError(
                 f"The recipe's {what} is not the loaded one: it was made by {recipe.model.get('name')!r} "

@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,7 @@ class Relighter:
         placement: Placement,
         model: weights.Model,
         matting: str = "auto",
-        loras: Sequence[tuple[Path, float]] = (),
-        unet_file: Path | None = None,
+        identity: dict[str, Any] | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
@@ -65,9 +64,9 @@ class Relighter:
         self.model = model
         self.workflow = model.workflow
         self.matting = matting
-        self.loras = tuple(loras)
-        self.unet_file = unet_file
+        self._identity = identity or {}
         self._networks: dict[str, torch.nn.Module] = {}
+        self._matting_files: dict[str, Path] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -106,12 +105,14 @@ class Relighter:
         parts = load_parts(found.base, found.config, placement.dtype, placement.vae_dtype)
         with devices.memory_errors_explained(placement, "Start with --offload, or use --model mini."):
             unet = load_unet(parts.unet, parts.unet_config, offset_tensors, workflow, placement.dtype, placement.home)
-            asked = [lora] if isinstance(lora, (str, Path)) else lora
-            loras = [parse_lora(str(one)) for one in asked]
+            lora_files = [str(one) for one in ([lora] if isinstance(lora, (str, Path)) else lora)]
+            loras = [parse_lora(one) for one in lora_files]
             add_loras(unet, loras)
             codec = Codec(parts.vae.to(placement.home), placement)
             text_encoder = parts.text_encoder.to(placement.home)
-        loaded = cls(parts.tokenizer, text_encoder, codec, unet, placement, found, matting, loras, parts.unet_file)
+        asked = {"model": str(model), "offset": None if offset is None else str(offset), "lora": lora_files}
+        identity = identify(found, parts.files, loras, placement, asked)
+        loaded = cls(parts.tokenizer, text_encoder, codec, unet, placement, found, matting, identity)
         if matting in ("rmbg", "ormbg"):
             loaded.matting_network(matting)  # missing weights are said now, not after the first upload
         return loaded
@@ -161,7 +162,7 @@ class Relighter:
             latents=rendering.latents,
             settings=settings,
             matting="mask" if mask is not None else prepared.matting,
-            model=self.identity(),
+            model=self.identity(prepared.matting),
             seconds=time.perf_counter() - started,
         )
 
@@ -229,6 +230,7 @@ class Relighter:
             found = weights.resolve_matting(name)
             assert found.path is not None
             self._networks[name] = load_matting_network(found.path, self.placement.home)
+            self._matting_files[name] = found.path
         return self._networks[name]
 
     def use_matting_network(self, name: str, network: torch.nn.Module) -> None:
@@ -247,7 +249,7 @@ class Relighter:
     ) -> Rendering:
         """Two passes over a prepared foreground; `settings` must be complete. Decoding is left in floats."""
         assert settings.width is not None and settings.height is not None and settings.seed is not None
-        with devices.memory_errors_explained(self.placement, MEMORY_ADVICE):
+        with devices.memory_errors_explained(self.placement, MEMORY_ADVICE), devices.exact_float32(self.placement):
             return self._render(foreground, settings, background, on_step)
 
     def _render(
@@ -329,7 +331,9 @@ class Relighter:
         shown = [images.resize_and_center_crop(p, width, height) for p in (foreground, backdrop) if p is not None]
         latents = self.codec.encode(shown)
         factor = self.codec.factor
-        progress.projection = fit_projection(latents[:1], images.resize(shown[0], width // factor, height // factor))
+        if progress.on_step is not None:
+            thumbnail = images.resize(shown[0], width // factor, height // factor)
+            progress.projection = fit_projection(latents[:1], thumbnail)
         return latents.reshape(1, -1, *latents.shape[2:])
 
     # --- what it is -----------------------------------------------------------------------------------------------
@@ -345,19 +349,10 @@ class Relighter:
         picture, _ = images.read_image(background, "The background")
         return np.ascontiguousarray(np.fliplr(picture)) if settings.light == "upload-flipped" else picture
 
-    def identity(self) -> dict[str, Any]:
-        """Names and hashes of everything that decides the pixels, for recipes."""
-        return {
-            "name": self.model.name,
-            "workflow": self.workflow,
-            "base_sha256": weights.sha256_of(self.unet_file) if self.unet_file else None,
-            "offset": self.model.offset.name,
-            "offset_sha256": weights.sha256_of(self.model.offset),
-            "lora": [{"file": p.name, "scale": s, "sha256": weights.sha256_of(p)} for p, s in self.loras],
-            "device": str(self.placement.device),
-            "dtype": str(self.placement.dtype).removeprefix("torch."),
-            "vae_dtype": str(self.placement.vae_dtype).removeprefix("torch."),
-        }
+    def identity(self, matting: str | None = None) -> dict[str, Any]:
+        """Names and hashes of everything that decides the pixels, for recipes; `matting`: the one that was used."""
+        network = self._matting_files.get(matting or "")
+        return {**self._identity, "matting_sha256": weights.sha256_of(network) if network else None}
 
     def __repr__(self) -> str:
         return f"Relighter({self.model.name!r}, {self.workflow!r}, {self.placement})"
@@ -373,3 +368,27 @@ def _work(settings: Settings, small: tuple[int, int], large: tuple[int, int], fr
     low = sampler.plan(settings.steps, settings.lowres_denoise if from_light else None).running
     high = sampler.plan(settings.steps, settings.highres_denoise).running
     return {"lowres": low * small[0] * small[1], "highres": high * large[0] * large[1]}
+
+
+def identify(
+    model: weights.Model,
+    files: Mapping[str, Path],
+    loras: Sequence[tuple[Path, float]],
+    placement: Placement,
+    asked: dict[str, Any],
+) -> dict[str, Any]:
+    """What was loaded, by name and SHA-256, and how it was asked for. Files are read now, not when they may be gone."""
+    return {
+        "name": model.name,
+        "workflow": model.workflow,
+        "asked": asked,
+        "base_sha256": weights.sha256_of(files["unet"]),
+        "vae_sha256": weights.sha256_of(files["vae"]),
+        "text_encoder_sha256": weights.sha256_of(files["text_encoder"]),
+        "offset": model.offset.name,
+        "offset_sha256": weights.sha256_of(model.offset),
+        "lora": [{"file": path.name, "scale": scale, "sha256": weights.sha256_of(path)} for path, scale in loras],
+        "device": str(placement.device),
+        "dtype": str(placement.dtype).removeprefix("torch."),
+        "vae_dtype": str(placement.vae_dtype).removeprefix("torch."),
+    }

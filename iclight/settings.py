@@ -82,7 +82,7 @@ class Knob:
             return None
         if self.kind == "text":
             return self._check_text(name, value)
-        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _is_finite(value):
             raise SettingsError(f"{name} is {_shown(value)}, but it takes {self.range_text()}.")
         # Exact for every whole number a knob takes: all are below 2 ** 53.
         number = float(value)
@@ -251,7 +251,17 @@ def _check_light(light: Any, workflow: str) -> None:
     raise SettingsError(text)
 
 
+def _is_finite(value: numbers.Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond any float
+        return False
+
+
 def _shown(value: Any) -> str:
     """A value as it may stand in a message: short, whatever was passed."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not print integers of thousands of digits
+        return "a number of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."

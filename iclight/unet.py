@@ -6,6 +6,8 @@ shape is checked before anything is allocated; then tensors stream through one b
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 
-from .errors import ModelError, WeightsError
+from .errors import ModelError, SettingsError, WeightsError
 from .tensors import TensorSource
 
 CONV_IN = "conv_in.weight"
@@ -37,8 +39,11 @@ def load_unet(
     """
     check_base(base, config)
     check_offset(base, offset, workflow)
-    with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config({**config, "in_channels": INPUT_CHANNELS[workflow]})
+    try:
+        with torch.device("meta"):
+            unet = UNet2DConditionModel.from_config({**config, "in_channels": INPUT_CHANNELS[workflow]})
+    except Exception as error:  # whatever the library trips over in a config that makes no sense
+        raise ModelError(f"The config.json of {base.label} describes no UNet that can be built ({error}).") from error
     expected = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
     _check_names(base, {**expected, CONV_IN: base.shapes[CONV_IN]}, "the UNet its config.json describes")
 
@@ -67,7 +72,8 @@ def check_base(base: TensorSource, config: Mapping[str, Any]) -> None:
             f"{base.label} is an SDXL model; IC-Light's published offsets are for Stable Diffusion 1.5. "
             "Give an SD1.5 model in diffusers layout, or an SD1.5 .safetensors checkpoint."
         )
-    found = base.shapes.get(CONV_IN, (0, config.get("in_channels", 0)))[1]
+    shape = base.shapes.get(CONV_IN, ())
+    found = shape[1] if len(shape) == 4 else 0
     if found != LATENT_CHANNELS:
         kind = " (an inpainting model)" if found == 9 else " (already widened)" if found in (8, 12) else ""
         raise ModelError(
@@ -81,7 +87,8 @@ def check_offset(base: TensorSource, offset: TensorSource, workflow: str) -> Non
     wanted = INPUT_CHANNELS[workflow]
     if CONV_IN not in offset.shapes:
         raise ModelError(f"{offset.label} is not an IC-Light offset: it holds no {CONV_IN}.")
-    found = offset.shapes[CONV_IN][1]
+    shape = offset.shapes[CONV_IN]
+    found = shape[1] if len(shape) == 4 else 0
     if found != wanted:
         kind = next((name for name, channels in INPUT_CHANNELS.items() if channels == found), None)
         belongs = f" (an {kind} file)" if kind else ""
@@ -114,10 +121,11 @@ def parse_lora(text: str) -> tuple[Path, float]:
     """ "PATH" or "PATH:SCALE" -> (path, scale). A scale is a number; anything else belongs to the path."""
     path, colon, scale = text.rpartition(":")
     if colon:
-        try:
-            return Path(path), float(scale)
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError):
+            number = float(scale)
+            if not math.isfinite(number):
+                raise SettingsError(f"lora scale is {scale}, but it takes a number, e.g. {path}:0.7.")
+            return Path(path), number
     return Path(text), 1.0
 
 

@@ -23,6 +23,7 @@ from iclight.recipes import (
 
 PICTURE = np.random.default_rng(1).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 MODEL = {"name": "mini", "workflow": "fc", "base_sha256": "b" * 64, "offset_sha256": "o" * 64, "lora": []}
+MODEL |= {"vae_sha256": "v" * 64, "text_encoder_sha256": "t" * 64, "asked": {"model": "mini"}}
 
 
 def recipe(**changes) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IclightError
@@ -32,6 +33,9 @@ class Engine:
             self.get()
         except IclightError as error:
             print(f"iclight: {error}")  # also shown on the page, and again when somebody presses the button
+        except Exception as error:  # a bug of ours: the page must not wait for ever on top of it
+            traceback.print_exc()
+            self._error = IclightError(f"Loading failed unexpectedly ({type(error).__name__}: {error}).")
 
     def get(self) -> Relighter:
         """The relighter, loaded if it is not. Raises what loading raised; the next call tries again."""

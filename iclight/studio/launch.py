@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import SettingsError
+from ..errors import IclightError, SettingsError
 from ..options import add_engine_options, engine_arguments
 
 PAGE_NAMES = {"fc": "app.py", "fbc": "app_bg.py"}
@@ -40,10 +41,16 @@ def parse_auth(text: str | None) -> tuple[str, str] | None:
 
 
 def keep_localhost_off_proxies() -> None:
-    """A system proxy that swallows localhost breaks Gradio ("Expecting value: line 1 column 1")."""
-    for name in ("NO_PROXY", "no_proxy"):
-        known = [part for part in os.environ.get(name, "").split(",") if part.strip()]
-        os.environ[name] = ",".join([*known, *(host for host in LOCAL_NAMES if host not in known)])
+    """A system proxy that swallows localhost breaks Gradio ("Expecting value: line 1 column 1").
+
+    Both spellings end up with all that either had: libraries read one or the other.
+    """
+    given = ",".join(os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy"))
+    known = [part.strip() for part in given.split(",") if part.strip()]
+    if "*" in known:
+        return  # no proxy for anything: only recognised while it stands alone
+    value = ",".join(dict.fromkeys([*known, *LOCAL_NAMES]))
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = value
 
 
 def gpu_decorator() -> tuple[Callable[..., Any], bool]:
@@ -58,6 +65,16 @@ def gpu_decorator() -> tuple[Callable[..., Any], bool]:
 def run_page(workflow: str, arguments: Sequence[str] | None = None) -> int:
     """Build the page for a workflow, serve it, and stay until it is stopped. Returns an exit status."""
     options = parse_options(workflow, arguments)
+    try:
+        return _serve(workflow, options)
+    except IclightError as error:
+        print(f"iclight: {error}", file=sys.stderr)
+        return 1
+
+
+def _serve(workflow: str, options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("gradio") is None:
+        raise IclightError("The pages need Gradio: pip install 'iclight[app]', or run `make app` in a clone.")
     auth = parse_auth(options.auth)
     keep_localhost_off_proxies()
     gpu, zero_gpu = gpu_decorator()

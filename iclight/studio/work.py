@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import os
 import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +138,9 @@ class Work:
         with self.stops.of(request.session_hash) as stop:
             result = self._relight(values, settings, stop)
         folder = self._output_folder()
+        recipe = self._recipe(result, values, "relight")
         shown: list[tuple[str, str | None]] = [
-            (self._save(folder, picture, result, values, "relight", index), None)
+            (self._save(folder, picture, replace(recipe, index=index)), None)
             for index, picture in enumerate(result.images)
         ]
         if settings.workflow == "fbc":
@@ -158,8 +159,9 @@ class Work:
         with self.stops.of(request.session_hash) as stop:
             result = self._normals(values, settings, stop)
         folder = self._output_folder()
+        recipe = self._recipe(result, values, "normals")
         shown = [
-            (self._save(folder, picture, result, values, "normals", index), caption)
+            (self._save(folder, picture, replace(recipe, index=index)), caption)
             for index, (picture, caption) in enumerate(zip(result.images, NORMALS_CAPTIONS, strict=True))
         ]
         return shown, *self._about(folder, result)
@@ -225,17 +227,24 @@ class Work:
         root.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(prefix="iclight-", dir=root))
 
-    def _save(self, folder: Path, picture: Any, result: Any, values: dict[str, Any], kind: str, index: int) -> str:
-        from ..recipes import Recipe, describe_input, save_png, software_versions
+    @staticmethod
+    def _recipe(result: Any, values: dict[str, Any], kind: str) -> Any:
+        from ..recipes import Recipe, describe_asked, describe_input, software_versions
 
         inputs = {
             name: describe_input(values[name])
             for name in ("image", "background", "mask")
-            if values.get(name) and not (name == "background" and result.settings.light not in _UPLOADS)
+            if values.get(name) and (name != "background" or result.settings.light.startswith("upload"))
         }
-        recipe = Recipe(result.settings, result.model, result.matting, inputs, kind, index, software_versions())
-        stem = Path(os.path.basename(values["image"])).stem[:40]
-        path = folder / f"{stem}-{kind}-{result.settings.seed}-{index + 1}.png"
+        model = {**result.model, "asked": describe_asked(result.model["asked"], None)}
+        return Recipe(result.settings, model, result.matting, inputs, kind, software=software_versions())
+
+    @staticmethod
+    def _save(folder: Path, picture: Any, recipe: Any) -> str:
+        from ..recipes import save_png
+
+        stem = Path(recipe.inputs["image"]["file"]).stem[:40]
+        path = folder / f"{stem}-{recipe.kind}-{recipe.settings.seed}-{recipe.index + 1}.png"
         save_png(path, picture, recipe)
         return str(path)
 
@@ -259,9 +268,6 @@ class Work:
             settings.seed,
             line,
         )
-
-
-_UPLOADS = ("upload", "upload-flipped")
 
 
 def _crop(picture: Any, width: int, height: int) -> Any:
