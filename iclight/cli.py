@@ -142,6 +142,8 @@ def output_path(output: str | None, source: Path) -> Path:
     if output is None:
         return source.with_name(f"{source.stem}-relit.png")
     target = Path(output)
+    if len(target.name) > 200:
+        raise SettingsError(f"output is a name of {len(target.name)} characters, but it takes at most 200.")
     if target.is_dir() or output.endswith(("/", "\\")):
         return target / f"{source.stem}-relit.png"
     if target.suffix.lower() != ".png":

@@ -221,3 +221,37 @@ def test_doctor_says_what_would_run_and_how_fast(capsys):
     assert report["seconds_per_picture"] > report["seconds_per_step"]
     assert run("doctor", "--device", "cpu", "--model", "/no/such") == 0
     assert "no/such" in capsys.readouterr().out
+
+
+def test_a_recipe_finds_its_own_model_again_by_its_way_there(photo, tmp_path):
+    assert run("relight", photo, "-o", tmp_path / "out.png", *QUICK) == 0
+    assert run("relight", "--recipe", tmp_path / "out.png", "-o", tmp_path / "again.png") == 0
+    assert np.array_equal(pixels(tmp_path / "again.png"), pixels(tmp_path / "out.png"))
+
+
+def test_a_recipe_does_not_start_a_download_on_its_word(photo, tmp_path, capsys):
+    from dataclasses import replace
+
+    from iclight.recipes import save_png
+
+    assert run("relight", photo, "-o", tmp_path / "out.png", *QUICK) == 0
+    made = read_recipe(tmp_path / "out.png")
+    strange = replace(made, model={**made.model, "asked": {"model": "some/repository"}})
+    save_png(tmp_path / "strange.png", pixels(tmp_path / "out.png"), strange)
+    assert run("relight", "--recipe", tmp_path / "strange.png", "-o", tmp_path / "x.png") == 1
+    assert "The recipe's model is not here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["photo.png", "photo.png/x.png", "/proc/x/y.png", "n" * 300 + ".png"])
+def test_an_output_that_cannot_be_written_is_refused_and_inputs_are_kept(output, photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    before = photo.read_bytes()
+    assert run("relight", photo, "-o", output, *QUICK) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("iclight: ")
+    assert photo.read_bytes() == before
+
+
+def test_a_background_that_would_not_be_looked_at_is_pointed_out(photo, tmp_path, capsys):
+    out = tmp_path / "out.png"
+    assert run("relight", photo, "-o", out, "--background", BACKGROUND, "--light", "left", *QUICK) == 1
+    assert "does not look at --background" in capsys.readouterr().err

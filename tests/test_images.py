@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -203,3 +204,38 @@ def test_a_fingerprint_is_of_the_pixels_not_of_the_file(tmp_path):
     other = RGB.copy()
     other[0, 0, 0] ^= 1
     assert images.fingerprint(other) != images.fingerprint(RGB)
+
+
+def test_a_hair_thin_picture_is_not_blown_up_to_gigabytes():
+    import resource
+
+    strip = RNG.integers(0, 256, (8000, 1, 3), dtype=np.uint8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert images.resize_and_center_crop(strip, 512, 640).shape == (640, 512, 3)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    assert grown < 300e6, "scaled as a whole it would take 6 GB"
+
+
+def test_formats_that_run_other_programs_are_not_opened():
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    with pytest.raises(ImageError, match="not an image"):
+        images.read_image(eps)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "TIFF", "BMP"])
+def test_no_damage_to_a_file_escapes_as_anything_but_an_image_error(form):
+    data = bytearray(encoded(Image.fromarray(RGB), form))
+    for trial in range(60):
+        rng = np.random.default_rng(trial)
+        damaged = bytearray(data[: rng.integers(1, len(data) + 1)])
+        for place in rng.integers(0, len(damaged), 4):
+            damaged[place] = rng.integers(256)
+        with contextlib.suppress(ImageError):
+            images.read_image(bytes(damaged))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
+def test_a_mask_of_zeros_and_ones_is_all_or_nothing(dtype):
+    mask = np.zeros((40, 60), dtype)
+    mask[5:20] = 1
+    assert set(np.unique(images.read_mask(mask, 60, 40))) == {0.0, 1.0}

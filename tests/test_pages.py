@@ -191,6 +191,45 @@ def test_nothing_outside_of_the_pages_own_files_is_served(fc):
         assert caught.value.code in (403, 404)
 
 
+def test_a_picture_sent_inside_of_the_request_is_checked_like_any_other(fc):
+    import base64
+    import json
+    import urllib.request
+
+    def post(data: bytes) -> str:
+        url = "data:image/png;base64," + base64.b64encode(data).decode()
+        body = json.dumps({"data": [{"path": None, "url": url, "meta": {"_type": "gradio.FileData"}}, "", "none"]})
+        # The rest of the parameters keep their defaults only for the client; here they are given in order.
+        rest = [1, 1, False, 64, 64, 1, 2, 0.9, 1, 0.5, "", "", "none", None]
+        body = json.dumps({"data": [*json.loads(body)["data"], 12345, False, 1, 64, 64, *rest[5:]]})
+        request = urllib.request.Request(
+            f"{fc.url}gradio_api/call/relight", body.encode(), {"Content-Type": "application/json"}
+        )
+        event = json.loads(urllib.request.urlopen(request, timeout=20).read())["event_id"]
+        return urllib.request.urlopen(f"{fc.url}gradio_api/call/relight/{event}", timeout=60).read().decode()
+
+    assert "event: complete" in post(Path(PICTURE).read_bytes())
+    assert "not an image" in post(b"junk")
+
+
+def test_a_page_that_cannot_start_says_why_and_exits_with_one(fc, tmp_path):
+    import subprocess
+    import sys
+
+    from pages import ROOT
+
+    for options, words in (
+        (["--auth", "anna"], "USER:PASSWORD"),
+        (["--port", fc.url.split(":")[-1].strip("/")], "port"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "app.py", *options], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+        )
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 # --- without a server -------------------------------------------------------------------------------------------------
 
 
@@ -220,8 +259,10 @@ def test_localhost_is_kept_off_proxies_without_losing_what_was_there(monkeypatch
     monkeypatch.delenv("no_proxy", raising=False)
     keep_localhost_off_proxies()
     keep_localhost_off_proxies()
-    assert os.environ["NO_PROXY"] == "intranet.example,localhost,127.0.0.1,::1"
-    assert os.environ["no_proxy"].startswith("localhost,127.0.0.1")
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "intranet.example,localhost,127.0.0.1,::1"
+    monkeypatch.setenv("NO_PROXY", "*")
+    keep_localhost_off_proxies()
+    assert os.environ["NO_PROXY"] == "*"
 
 
 def test_pages_take_every_option_of_the_engine_and_the_server():

@@ -109,3 +109,43 @@ def test_a_picture_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "out.png").mkdir()
     with pytest.raises(ImageError, match="cannot be written"):
         save_png(tmp_path / "out.png", PICTURE)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.update(index=-1),
+        lambda values: values.update(kind="video"),
+        lambda values: values["inputs"].pop("image"),
+        lambda values: values["inputs"]["image"].pop("sha256"),
+        lambda values: values["inputs"]["image"].update(file=5),
+        lambda values: values["model"].update(lora=[1]),
+        lambda values: values.update(model=None),
+    ],
+)
+def test_a_recipe_of_the_wrong_shape_is_refused_when_it_is_read(change):
+    values = json.loads(recipe().to_json())
+    change(values)
+    with pytest.raises(RecipeError, match="broken"):
+        Recipe.from_json(json.dumps(values))
+
+
+def test_what_was_asked_for_is_remembered_as_a_way_and_found_again(tmp_path):
+    from iclight.recipes import describe_asked, find_asked
+
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "style.safetensors").touch()
+    asked = {
+        "model": str(tmp_path / "models" / "mine"),
+        "offset": "fcon",
+        "lora": [f"{tmp_path / 'style.safetensors'}:0.5"],
+    }
+    kept = describe_asked(asked, tmp_path / "out")
+    assert str(tmp_path) not in json.dumps(kept)
+    assert kept["lora"] == ["../style.safetensors:0.5"]
+    again = find_asked(Recipe(recipe().settings, {**MODEL, "asked": kept}, "none"), tmp_path / "out")
+    assert again["offset"] == "fcon"
+    assert (tmp_path / "out" / kept["model"]).samefile(again["model"])
+    assert again["lora"][0].endswith("style.safetensors:0.5")
+    assert describe_asked(asked, None)["model"] == "mine", "a page tells no folder at all"

@@ -259,15 +259,68 @@ def test_a_vae_that_does_not_fit_works_in_tiles(mini, monkeypatch):
     assert (whole - tiled).abs().mean() < 0.05
 
 
-def test_offload_gives_the_same_pixels(fc):
+def test_a_vae_whose_numbers_overflow_is_an_error_not_a_picture(fc, monkeypatch):
+    for call, words in (("_decode", "VAE"), ("_encode", "VAE")):
+        with monkeypatch.context() as patch:
+            real = getattr(fc.codec.vae, call)
+
+            def broken(x, *arguments, real=real, **options):
+                out = real(x, *arguments, **options)
+                if isinstance(out, torch.Tensor):
+                    return out * float("nan")
+                out.sample.mul_(float("nan"))
+                return out
+
+            patch.setattr(fc.codec.vae, call, broken)
+            with pytest.raises(ModelError, match=words):
+                fc.relight(PICTURE, quick())
+    assert fc.relight(PICTURE, quick()).images
+
+
+def test_with_offload_a_part_is_on_the_device_only_while_it_works():
     from dataclasses import replace
 
-    offloaded = Relighter.load(GOLDEN / "model", "fc", matting="none", device="cpu", dtype="float32", offload=True)
-    assert not offloaded.placement.offload, "on a CPU there is nothing to offload to"
-    forced = replace(offloaded.placement, offload=True)
-    offloaded.placement = offloaded.codec.placement = forced
-    settings = quick(steps=2)
-    assert np.array_equal(offloaded.relight(PICTURE, settings).images[0], fc.relight(PICTURE, settings).images[0])
+    from iclight.devices import choose, resident
+
+    class Part:
+        def __init__(self, fails: bool = False) -> None:
+            self.places: list[str] = []
+            self.fails = fails
+
+        def to(self, place):
+            self.places.append(str(place))
+            if self.fails and str(place) == "meta":
+                raise torch.OutOfMemoryError("out of memory")
+
+    placement = replace(choose("cpu"), device=torch.device("meta"), offload=True)
+    part = Part()
+    with resident(part, placement):
+        assert part.places == ["meta"]
+    assert part.places == ["meta", "cpu"]
+    unlucky = Part(fails=True)
+    with pytest.raises(torch.OutOfMemoryError), resident(unlucky, placement):
+        pass
+    assert unlucky.places == ["meta", "cpu"], "a move that failed half-way is undone"
+    staying = Part()
+    with resident(staying, replace(placement, offload=False)):
+        pass
+    assert staying.places == []
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "DefaultCPUAllocator: not enough memory",
+        "can't allocate memory",
+    ],
+)
+def test_every_way_of_running_out_of_memory_is_recognised(message):
+    from iclight.devices import is_out_of_memory
+
+    assert is_out_of_memory(RuntimeError(message))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])

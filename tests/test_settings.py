@@ -93,3 +93,10 @@ def test_unknown_names_and_workflows_are_refused():
 
 def test_a_broken_surrogate_in_a_prompt_does_no_harm():
     assert Settings(prompt="light \ud83d").prompt == "light ?"
+
+
+def test_numbers_of_any_length_are_refused_in_few_words():
+    for value in (10**400, -(10**400), 10**5000):
+        with pytest.raises(SettingsError) as caught:
+            Settings(seed=value)
+        assert len(str(caught.value)) < 200
