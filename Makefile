@@ -43,6 +43,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(VENV)/.ready-test
+	rm -f iclight/studio/*.pyi
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: $(VENV)/.ready-test

@@ -19,6 +19,8 @@ FLOORS = {
         "tensors",
         "folders",
         "hub",
+        "bases",
+        "offsets",
         "weights",
         "parts",
         "codec",

@@ -1,0 +1,82 @@
+"""IC-Light offsets: the one a model brings along, sd15's published ones, or a file of the caller's choice."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from . import hub
+from .bases import HUB_FILE, Base, one_file
+from .catalogue import SD15, gigabytes
+from .errors import WeightsError
+from .folders import folder_name, models_root
+from .hub import Say
+
+
+def find_offset(found: Base, workflow: str, offset: str | None, download: bool, say: Say) -> Path:
+    if offset is None:
+        return _own_offset(found, workflow, download, say)
+    path = Path(offset).expanduser()
+    if path.is_file():
+        hub.check_files(path.parent, [path.name], download=download, say=say)
+        return path
+    if offset in found.facts.offsets or offset in SD15.offsets:
+        return _offset_by_name(found, workflow, offset, download, say)
+    if match := HUB_FILE.fullmatch(offset):
+        return hub_file(match, download, say)
+    names = ", ".join(sorted({*SD15.offsets, *found.facts.offsets}))
+    raise WeightsError(
+        f"There is no offset {offset!r}: no such file. Use a path to a .safetensors file, a name ({names}), "
+        "or a hub file (owner/name/file.safetensors)."
+    )
+
+
+def _offset_by_name(found: Base, workflow: str, name: str, download: bool, say: Say) -> Path:
+    if SD15.offset_workflows.get(name, name) != workflow:
+        raise WeightsError(
+            f"The offset {name!r} is not for the workflow {workflow!r}. Leave --offset out, or change the workflow."
+        )
+    if name in found.facts.offsets:
+        return _own_offset(found, name, download, say)
+    if found.facts.offsets:
+        raise WeightsError(f"{found.facts.name} has no offset {name!r}, and sd15's does not fit it. Add --model sd15.")
+    return _sd15_offset(name, download, say)
+
+
+def _own_offset(found: Base, workflow: str, download: bool, say: Say) -> Path:
+    """The offset a model brings along; sd15's for a model of SD1.5's shape that brings none."""
+    offsets, folder = found.facts.offsets, found.folder
+    if offsets and workflow not in offsets:
+        raise WeightsError(
+            f"{found.facts.name} has no offset for the workflow {workflow!r}; it has {', '.join(sorted(offsets))}. "
+            "Use another model, or give an offset that fits with --offset."
+        )
+    name = offsets.get(workflow, f"iclight_sd15_{workflow}.safetensors")
+    if folder is not None:
+        offered = hub.read_manifest(folder, "offered").get(name)
+        if (folder / name).is_file():
+            hub.check_files(folder, [name], download=download, say=say)
+            return folder / name
+        if offered is not None and download:
+            say(f"Fetching {name} from {offered.repo}: {gigabytes(offered.size or 0)}, once.")
+            return hub.fetch([offered], folder, say=say)[0]
+        if offsets:
+            raise WeightsError(f"{folder / name} is missing, which iclight.json names for {workflow!r}. Put it there.")
+    return _sd15_offset(workflow, download, say)
+
+
+def _sd15_offset(name: str, download: bool, say: Say) -> Path:
+    if name not in SD15.offsets:
+        raise WeightsError(
+            f"There is no published offset {name!r}; there are {', '.join(SD15.offsets)}. Give a path with --offset."
+        )
+    file = SD15.offsets[name]
+    # The reference keeps its offsets in models/ itself: whoever moves over from it need not download them again.
+    places = [models_root() / SD15.name, models_root()]
+    return one_file(SD15.offsets_repo, SD15.offsets_revision, file, places, download, say, SD15.offset_size)
+
+
+def hub_file(match: re.Match[str], download: bool, say: Say) -> Path:
+    repo, revision, file = match["repo"], match["revision"], match["file"]
+    folder = models_root() / folder_name(repo, revision)
+    return one_file(repo, revision or "main", file, [folder], download, say)
