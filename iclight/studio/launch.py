@@ -55,10 +55,10 @@ def keep_localhost_off_proxies() -> None:
 
 def gpu_decorator() -> tuple[Callable[..., Any], bool]:
     """(`spaces.GPU(...)` or a decorator that does nothing, whether this is ZeroGPU)."""
-    if os.environ.get("SPACES_ZERO_GPU"):
-        import spaces  # must come before torch
+    if importlib.util.find_spec("spaces") is not None:
+        import spaces  # must come before torch; does nothing where there is no ZeroGPU
 
-        return spaces.GPU(duration=GPU_SECONDS), True
+        return spaces.GPU(duration=GPU_SECONDS), bool(os.environ.get("SPACES_ZERO_GPU"))
     return (lambda function: function), False
 
 

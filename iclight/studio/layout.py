@@ -231,10 +231,17 @@ def _bind(page: Page, work: Work, buttons: dict[str, gr.Button]) -> None:
 
     inputs, gallery = list(page.inputs.values()), page.outputs[0]
     running = []
-    for name, action in (("relight", work.relight), ("normals", work.normals)):
+    for name, action, check in (
+        ("relight", work.relight, work.check_relight),
+        ("normals", work.normals, work.check_normals),
+    ):
         if name in buttons:
+            # Looked at without waiting for the GPU: what cannot work is said at once; the last result stays.
+            looked_at = buttons[name].click(
+                with_signature(check, page.defaults), inputs, None, concurrency_limit=None, **HIDDEN
+            )
             running.append(
-                buttons[name].click(
+                looked_at.success(
                     with_signature(action, page.defaults),
                     inputs,
                     page.outputs,

@@ -132,6 +132,19 @@ class Work:
 
     # The order of the outputs is the order of the page's components: gallery, foreground, matte, used seed, line.
 
+    def check_relight(self, request: gr.Request, **values: Any) -> None:
+        """Refuse what cannot be relit, in words."""
+        self._checked(values)
+
+    def check_normals(self, request: gr.Request, **values: Any) -> None:
+        """The same for normals."""
+        self._checked(self._for_normals(values))
+
+    @staticmethod
+    def _for_normals(values: dict[str, Any]) -> dict[str, Any]:
+        """The four lights are fixed, so a missing background is no error here."""
+        return {**values, "light": "ambient"} if str(values.get("light", "")).startswith("upload") else values
+
     def relight(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Relight a picture: by words and a light direction, or by a background."""
         settings = self._checked(values)
@@ -153,8 +166,7 @@ class Work:
 
     def normals(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Estimate a subject's surface normals from four relightings (left, right, bottom, top)."""
-        if str(values.get("light", "")).startswith("upload"):
-            values = {**values, "light": "ambient"}  # the four lights are fixed; a missing background is no error here
+        values = self._for_normals(values)
         settings = self._checked(values)
         with self.stops.of(request.session_hash) as stop:
             result = self._normals(values, settings, stop)
