@@ -62,6 +62,8 @@ def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client, clien
             assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["image"]
             offered = {p["parameter_name"] for p in parameters}
             assert offered >= set(KNOBS) - {"lowres_denoise"}
+            chosen = next(p for p in parameters if p["parameter_name"] == "matting")
+            assert chosen["parameter_default"] == "grabcut", "what the page was started with"
 
 
 def test_a_picture_alone_is_enough(client):

@@ -22,6 +22,11 @@ class Engine:
         self._error: IclightError | None = None
         self._lock = threading.Lock()
 
+    @property
+    def matting(self) -> str:
+        """The matting that was asked for when the page was started."""
+        return self._arguments.get("matting", "auto")
+
     def warm_up(self) -> threading.Thread:
         """Start loading in the background."""
         thread = threading.Thread(target=self._load_quietly, name="load-model", daemon=True)

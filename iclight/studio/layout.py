@@ -84,7 +84,7 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
                 _light(page, workflow)
                 buttons = _buttons(workflow)
                 _quick_lists(page)
-                _advanced(page, workflow)
+                _advanced(page, workflow, engine.matting)
             with gr.Column(scale=6, min_width=320):
                 _results(page)
                 _examples(page, workflow)
@@ -158,7 +158,7 @@ def _quick_lists(page: Page) -> None:
         rows.click(lambda row, text, pick=pick: pick(row[0], text or ""), [rows, prompt], prompt, queue=False, **HIDDEN)
 
 
-def _advanced(page: Page, workflow: str) -> None:
+def _advanced(page: Page, workflow: str, matting: str) -> None:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         for row in ADVANCED:
             with gr.Row():
@@ -175,7 +175,7 @@ def _advanced(page: Page, workflow: str) -> None:
             "matting",
             gr.Radio(
                 choices,
-                value="auto",
+                value=matting,
                 label="Matting",
                 info="Who cuts the subject out. A picture's own transparency, or a mask, always wins.",
                 elem_id="matting",

@@ -80,17 +80,11 @@ def with_signature(function: Callable[..., Any], names: dict[str, Any]) -> Calla
     parameters = [inspect.Parameter("request", kind, annotation=gr.Request)]
     for name, default in names.items():
         parameters.append(inspect.Parameter(name, kind, default=inspect.Parameter.empty if default is ... else default))
-    # Parameters without a default must come first in a Python signature; Gradio goes by position only.
-    handler.__signature__ = _Signature(parameters)  # type: ignore[attr-defined]
+    handler.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     handler.__annotations__ = {"request": gr.Request}
     handler.__name__ = function.__name__
     handler.__doc__ = function.__doc__
     return handler
-
-
-class _Signature(inspect.Signature):
-    def __init__(self, parameters: list[inspect.Parameter]) -> None:
-        super().__init__(parameters, __validate_parameters__=False)
 
 
 def _title(error: IclightError) -> str:
