@@ -46,11 +46,12 @@ CSS = """
 #about { min-height: 1.6em; }
 #buttons { position: sticky; bottom: 0; z-index: 5; padding: 6px 0; background: var(--body-background-fill); }
 #backgrounds .grid-container { grid-template-columns: repeat(auto-fill, minmax(72px, 1fr)) !important; }
-#backgrounds .thumbnail-item { min-width: 0; }
+#backgrounds .thumbnail-item { min-width: 0; aspect-ratio: 1; }
 #matte-row .image-container { max-height: 260px; }
 #examples { overflow-x: auto; }
+.half { min-width: min(320px, 100%) !important; overflow-x: clip; }
 @media (max-width: 640px) {
-  .column { min-width: 0 !important; }
+  .half { flex-basis: 100% !important; max-width: 100%; }
   #examples td, #examples th { padding: 4px !important; font-size: 0.8rem; }
 }
 """
@@ -79,13 +80,13 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
         gr.Markdown(f"# iclight\n{TITLES[workflow]}", elem_id="title")
         status = gr.Markdown(engine.status(), elem_id="engine-status")
         with gr.Row(equal_height=False):
-            with gr.Column(scale=5, min_width=320):
+            with gr.Column(scale=5, min_width=320, elem_classes="half"):
                 _pictures(page, workflow)
                 _light(page, workflow)
                 buttons = _buttons(workflow)
                 _quick_lists(page)
                 _advanced(page, workflow, engine.matting)
-            with gr.Column(scale=6, min_width=320):
+            with gr.Column(scale=6, min_width=320, elem_classes="half"):
                 _results(page)
                 _examples(page, workflow)
         _bind(page, work, buttons)
@@ -105,7 +106,7 @@ def _pictures(page: Page, workflow: str) -> None:
             paths,
             label="Backgrounds to pick from",
             columns=6,
-            height=None,
+            height=130,
             allow_preview=False,
             object_fit="cover",
             elem_id="backgrounds",
@@ -136,7 +137,7 @@ def _buttons(workflow: str) -> dict[str, gr.Button]:
     with gr.Row(elem_id="buttons"):
         made = {"relight": gr.Button("Relight", variant="primary", scale=3, elem_id="relight")}
         if workflow == "fbc":
-            made["normals"] = gr.Button("Compute normals (4x slower)", scale=2, elem_id="normals")
+            made["normals"] = gr.Button("Normals (4x)", scale=2, elem_id="normals")
         made["cancel"] = gr.Button("Cancel", variant="stop", scale=1, min_width=80, elem_id="cancel")
     return made
 
