@@ -10,10 +10,11 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,7 @@ def _fetch(file: HubFile, folder: Path, say: Say) -> Path:
     from huggingface_hub.utils import WeakFileLock
 
     _refuse_offline(file.repo, folder)
+    file = _completed(file)
     target = folder / file.path
     tag = (file.sha256 or file.blob_id or file.revision)[:12]
     part = target.with_name(f".{target.name}.{tag}.part")
@@ -226,6 +228,22 @@ def _fetch(file: HubFile, folder: Path, say: Say) -> Path:
         f"{file.path} from {endpoint()}/{file.repo} {wrong}, twice in a row: something on the way alters it. "
         f"Try another network or mirror (HF_ENDPOINT), or put a good copy at {target}."
     )
+
+
+def _completed(file: HubFile) -> HubFile:
+    """A file whose listing gave no size (some mirrors leave it out) with what its own address says of it."""
+    if file.size is not None:
+        return file
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(file.repo, file.path, revision=file.revision, endpoint=endpoint())
+    try:
+        said = get_hf_file_metadata(url, token=_token(), timeout=10)
+    except Exception:  # the download itself will say what is wrong, in better words
+        return file
+    # Large files are tagged with their sha256, small ones with a git id.
+    sha256 = said.etag if said.etag and re.fullmatch("[0-9a-f]{64}", said.etag) else None
+    return replace(file, size=said.size, sha256=file.sha256 or sha256)
 
 
 def _receive(file: HubFile, part: Path) -> None:

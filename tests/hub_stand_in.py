@@ -77,6 +77,7 @@ class HubStandIn:
         self.stalls: dict[str, int] = {}
         self.corrupt: dict[str, int] = {}
         self.ignore_range = False
+        self.terse = False  # listings without sizes and hashes, as some mirrors give them
         self.stalled = threading.Event()
         self.closing = threading.Event()
         self.lock = threading.Lock()
@@ -183,6 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
             tree = [{"type": "file", "path": name, **_lfs(facts, "oid")} for name, facts in entries]
             self._json(tree)
             return
+        if self.hub.terse:
+            entries = [(name, {"size": None, "oid": None}) for name, _ in entries]
         siblings = [{"rfilename": name, "blobId": facts["oid"], **_lfs(facts, "sha256")} for name, facts in entries]
         self._json({"id": repo_id, "modelId": repo_id, "sha": commit, "tags": [], "siblings": siblings})
 

@@ -611,3 +611,12 @@ def test_models_root_follows_its_variable_and_is_made(tmp_path: Path, monkeypatc
         weights.models_root()
     monkeypatch.delenv("ICLIGHT_MODELS")
     assert weights.models_root() == REPO / "models"
+
+
+def test_a_mirror_that_lists_no_sizes_is_checked_all_the_same(sd15: HubStandIn) -> None:
+    sd15.terse = True
+    sd15.corrupt_once(UNET)
+    said: list[str] = []
+    model = weights.resolve_model("sd15", say=said.append)
+    assert (model.base / UNET).read_bytes() == (GOLDEN / UNET).read_bytes()
+    assert any("trying once more" in line for line in said)
