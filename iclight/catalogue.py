@@ -128,6 +128,7 @@ MATTINGS: dict[str, MattingEntry] = {
         ),
     )
 }
+MATTING_CHOICES = ("auto", *MATTINGS)
 
 
 def weight_names(part: str) -> list[str]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .errors import Cancelled, IclightError, ImageError, RecipeError, SettingsError
 from .options import add_engine_options, add_setting_options, engine_arguments, settings_from
-from .settings import LIGHTS
+from .settings import LIGHTS, NORMAL_LIGHTS
 
 if TYPE_CHECKING:
     from .progress import OnStep
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .relighter import Relighter, Result
     from .settings import Settings
 
-NORMALS_FILES = ("normal", "gain-left", "gain-right", "gain-bottom", "gain-top", "left", "right", "bottom", "top")
+NORMALS_FILES = ("normal", *(f"gain-{light}" for light in NORMAL_LIGHTS), *NORMAL_LIGHTS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,7 +114,6 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     if not options.input:
         raise ImageError("Give a picture: iclight relight IN -o OUT.png")
     target = output_path(options.output, Path(options.input))
-    check_output(target, options.input, options.background, options.mask)
     settings = settings_from(options, _workflow(options))
     if options.background and not settings.light.startswith("upload"):
         raise SettingsError(
@@ -122,6 +121,7 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
             "leave one of them out, or use --light upload (or upload-flipped)."
         )
     _check_inputs(options.input, options.mask, options.background)
+    check_output(target, options.input, options.background, options.mask)
     relighter = _load(options, settings.workflow, engine_arguments(options))
     result = _relight(relighter, settings, options.input, options.background, options.mask, options.quiet)
     inputs = {"image": options.input, "background": options.background, "mask": options.mask}
@@ -164,12 +164,10 @@ def check_output(target: Path, *inputs: str | None) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImageError(f"{folder} cannot be made or is no folder ({error.strerror or error}).") from error
-    if not os.access(folder, os.W_OK):
-        raise ImageError(f"{folder} cannot be written to.")
+    """Look whether a folder is there or can be made, without making it: nothing is left behind by a refusal."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ImageError(f"{folder} cannot be written to: {there} is no folder, or not yours to write in.")
 
 
 def _check_inputs(*sources: str | None) -> None:
@@ -286,10 +284,10 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
     image = source(options.input, "image")
     background, mask = source(options.background, "background"), source(options.mask, "mask")
     assert image is not None  # a recipe names its picture, or it would not have been read
-    check_output(target, image, background, mask)
     settings = settings_from(options, recipe.settings.workflow, recipe.settings)
     changed = settings != recipe.settings
     _check_inputs(image, mask, background)
+    check_output(target, image, background, mask)
     relighter = _load(options, settings.workflow, _recipe_engine(options, recipe, made.parent))
     if not changed:
         check_model(recipe, relighter.identity())
@@ -307,16 +305,19 @@ def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) ->
     arguments = engine_arguments(options)
     asked = find_asked(recipe, beside)
     if arguments["model"] == "auto":
-        name = recipe.model.get("name") if asked["model"] == "auto" else asked["model"]
-        arguments["model"] = str(name)
-        if name not in weights.MODELS:
-            # A picture from elsewhere may name any repository: what is not here is not fetched on its word.
-            try:
-                weights.resolve_model(str(name), recipe.settings.workflow, asked["offset"], download=False)
-            except weights.WeightsError as error:
-                raise RecipeError(f"The recipe's model is not here. {error} Or name one with --model.") from error
+        arguments["model"] = str(recipe.model.get("name") if asked["model"] == "auto" else asked["model"])
+    by_hand = bool(arguments["offset"])
     for part in ("offset", "lora"):
         arguments[part] = arguments[part] or asked[part]
+    strange_offset = not by_hand and "/" in (arguments["offset"] or "")
+    if strange_offset or (options.model == "auto" and arguments["model"] not in weights.MODELS):
+        # A picture from elsewhere may name any repository: what is not here is not fetched on its word.
+        try:
+            weights.resolve_model(arguments["model"], recipe.settings.workflow, arguments["offset"], download=False)
+        except weights.WeightsError as error:
+            raise RecipeError(
+                f"The recipe's model or offset is not here. {error} Or name them with --model and --offset."
+            ) from error
     if options.device == "auto" and options.dtype == "auto":
         try:
             auto = devices.choose(str(recipe.model.get("device", "auto")))
@@ -336,8 +337,8 @@ def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) ->
 def run_normals(options: argparse.Namespace) -> dict[str, Any]:
     """`iclight normals`: nine pictures into a folder."""
     settings = settings_from(options, "fbc")
-    _check_folder(Path(options.output))
     _check_inputs(options.input, options.mask)
+    _check_folder(Path(options.output))
     relighter = _load(options, "fbc", engine_arguments(options))
     from .normals import estimate_normals
     from .recipes import save_png

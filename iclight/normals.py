@@ -18,10 +18,9 @@ from .errors import SettingsError
 from .images import ImageLike
 from .progress import OnStep, StepEvent
 from .relighter import Relighter, check_pictures
+from .settings import NORMAL_LIGHTS as LIGHTS
 from .settings import Settings
 
-# The order the reference shows them in.
-LIGHTS = ("left", "right", "bottom", "top")
 BRIGHTENING = 16.0
 EXPONENT = 5.0
 EPSILON = 1e-5

@@ -6,10 +6,10 @@ import argparse
 import dataclasses
 from typing import Any
 
+from .catalogue import MATTING_CHOICES
 from .settings import KNOBS, LIGHTS, Knob, Settings
 
 ENGINE_OPTIONS = ("model", "offset", "lora", "matting", "device", "dtype", "offload")
-MATTING_CHOICES = ("auto", "rmbg", "ormbg", "grabcut", "none")
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

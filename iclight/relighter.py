@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from . import devices, images, lights, prompts, sampler, weights
+from .catalogue import MATTING_CHOICES
 from .codec import Codec
 from .devices import Placement
 from .errors import ImageError, ModelError, SettingsError
@@ -32,11 +33,10 @@ from .matting import estimate_matte, load_matting_network, prepare_foreground
 from .parts import check_checkpoint, load_parts
 from .progress import OnStep, Progress, fit_projection
 from .results import Prepared, Rendering, Result
-from .settings import WORKFLOWS, Settings
+from .settings import Settings, check_workflow
 from .tensors import open_tensors
 from .unet import add_loras, load_unet, parse_lora
 
-MATTINGS = ("auto", *weights.MATTINGS)
 MEMORY_ADVICE = (
     "Ask for fewer images, a smaller width and height, or a smaller highres scale; on a small GPU start with --offload."
 )
@@ -91,10 +91,8 @@ class Relighter:
 
         Raises WeightsError when files are missing or broken, ModelError when they do not fit, DeviceError.
         """
-        if workflow not in WORKFLOWS:
-            raise SettingsError(f"workflow is {workflow!r}, but it takes one of {', '.join(WORKFLOWS)}.")
-        if matting not in MATTINGS:
-            raise SettingsError(f"matting is {matting!r}, but it takes one of {', '.join(MATTINGS)}.")
+        check_workflow(workflow)
+        cls.check_matting(matting)
         placement = devices.choose(device, dtype, offload)
         if str(model).endswith(".safetensors") and Path(model).is_file():
             check_checkpoint(Path(model))  # before anything is fetched for it
@@ -167,7 +165,7 @@ class Relighter:
         )
 
     def exclusive(self) -> threading.Lock:
-        """Held while a request runs: one at a time, so that two threads do not share a scheduler's memory."""
+        """Held while a request runs: one at a time, so that two do not crowd each other out of memory."""
         return self._lock
 
     def check_settings(self, settings: Settings) -> None:
@@ -181,8 +179,8 @@ class Relighter:
     @staticmethod
     def check_matting(matting: str | None) -> None:
         """Raise SettingsError unless `matting` is a known choice or None."""
-        if matting is not None and matting not in MATTINGS:
-            raise SettingsError(f"matting is {matting!r}, but it takes one of {', '.join(MATTINGS)}.")
+        if matting is not None and matting not in MATTING_CHOICES:
+            raise SettingsError(f"matting is {matting!r}, but it takes one of {', '.join(MATTING_CHOICES)}.")
 
     def complete(self, settings: Settings, picture: NDArray[np.uint8]) -> Settings:
         """Settings with everything left open decided: size after the picture, seed drawn."""

@@ -37,6 +37,9 @@ LIGHTS: dict[str, dict[str, str]] = {
     },
 }
 
+# The lights that normals are estimated from, in the order the reference shows them.
+NORMAL_LIGHTS = ("left", "right", "bottom", "top")
+
 
 @dataclass(frozen=True)
 class Knob:
@@ -204,8 +207,7 @@ class Settings:
     workflow: str = "fc"
 
     def __post_init__(self) -> None:
-        if self.workflow not in WORKFLOWS:
-            raise SettingsError(f"workflow is {_shown(self.workflow)}, but it takes one of {', '.join(WORKFLOWS)}.")
+        check_workflow(self.workflow)
         _check_light(self.light, self.workflow)
         for name, knob in KNOBS.items():
             if knob.kind != "choice":
@@ -214,8 +216,7 @@ class Settings:
     @classmethod
     def for_workflow(cls, workflow: str, **changes: Any) -> Settings:
         """The workflow's defaults ("fc" or "fbc") with `changes` on top."""
-        if workflow not in WORKFLOWS:
-            raise SettingsError(f"workflow is {_shown(workflow)}, but it takes one of {', '.join(WORKFLOWS)}.")
+        check_workflow(workflow)
         unknown = sorted(set(changes) - set(KNOBS))
         if unknown:
             raise SettingsError(f"There is no setting named {', '.join(unknown)}; there are {', '.join(KNOBS)}.")
@@ -239,6 +240,12 @@ class Settings:
     @property
     def positive_prompt(self) -> str:
         return f"{self.prompt}, {self.added_prompt}"
+
+
+def check_workflow(workflow: Any) -> None:
+    """Raise SettingsError unless it is one of `WORKFLOWS`."""
+    if workflow not in WORKFLOWS:
+        raise SettingsError(f"workflow is {_shown(workflow)}, but it takes one of {', '.join(WORKFLOWS)}.")
 
 
 def _check_light(light: Any, workflow: str) -> None:

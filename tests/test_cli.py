@@ -151,7 +151,7 @@ def test_json_is_one_object_for_machines(photo, tmp_path, capsys):
 )
 def test_a_wrong_value_is_named_and_nothing_is_written(arguments, words, photo, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run("relight", photo, *arguments) == 1
+    assert run("relight", photo, "-o", "new/out.png", *arguments) == 1  # an -o among the arguments comes later and wins
     assert words in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
@@ -236,10 +236,11 @@ def test_a_recipe_does_not_start_a_download_on_its_word(photo, tmp_path, capsys)
 
     assert run("relight", photo, "-o", tmp_path / "out.png", *QUICK) == 0
     made = read_recipe(tmp_path / "out.png")
-    strange = replace(made, model={**made.model, "asked": {"model": "some/repository"}})
-    save_png(tmp_path / "strange.png", pixels(tmp_path / "out.png"), strange)
-    assert run("relight", "--recipe", tmp_path / "strange.png", "-o", tmp_path / "x.png") == 1
-    assert "The recipe's model is not here" in capsys.readouterr().err
+    for asked in ({"model": "some/repository"}, {"model": "mini", "offset": "some/repository/x.safetensors"}):
+        strange = replace(made, model={**made.model, "asked": asked})
+        save_png(tmp_path / "strange.png", pixels(tmp_path / "out.png"), strange)
+        assert run("relight", "--recipe", tmp_path / "strange.png", "-o", tmp_path / "x.png") == 1
+        assert "The recipe's model or offset is not here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("output", ["photo.png", "photo.png/x.png", "/proc/x/y.png", "n" * 300 + ".png"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..options import MATTING_CHOICES
+from ..catalogue import MATTING_CHOICES
 from ..settings import KNOBS, LIGHTS
 from . import examples
 from .engine import Engine

@@ -15,12 +15,10 @@ from typing import Any
 import gradio as gr
 
 from ..errors import Cancelled, IclightError, ImageError
-from ..settings import KNOBS, Settings
+from ..settings import KNOBS, NORMAL_LIGHTS, Settings
 from .engine import Engine
 
 STAGES = {"lowres": "First pass", "highres": "Second pass"}
-# In the order of `normals.LIGHTS`, which is not imported here: it brings torch, and the page answers before that.
-NORMAL_LIGHTS = ("left", "right", "bottom", "top")
 NORMALS_CAPTIONS = (
     "normals",
     *(f"gain, {light}" for light in NORMAL_LIGHTS),
