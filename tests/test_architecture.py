@@ -13,7 +13,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "iclight"
 
 FLOORS = {
-    0: ["errors", "settings", "images", "lights", "recipes", "catalogue", "checks", "options"],
+    0: [
+        "errors",
+        "settings",
+        "images",
+        "lights",
+        "colour",
+        "environment",
+        "recipes",
+        "catalogue",
+        "checks",
+        "options",
+    ],
     1: [
         "devices",
         "tensors",
@@ -25,6 +36,7 @@ FLOORS = {
         "parts",
         "codec",
         "unet",
+        "tokens",
         "prompts",
         "matting",
         "grabcut",

@@ -1,0 +1,39 @@
+"""Between stored pixels and light: the sRGB transfer curve, luminance. Light adds up in linear values only.
+
+Every function takes NumPy arrays or torch tensors and gives back the same kind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", "np.ndarray", "torch.Tensor")
+
+# Rec. 709 weights of linear red, green and blue in luminance; sRGB has the same primaries.
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+
+
+def to_linear(srgb: Array) -> Array:
+    """sRGB values in [0, 1] -> linear light in [0, 1] (IEC 61966-2-1)."""
+    low = srgb / 12.92
+    high = ((srgb.clip(0.04045, None) + 0.055) / 1.055) ** 2.4
+    return _choose(srgb <= 0.04045, low, high)
+
+
+def to_srgb(linear: Array) -> Array:
+    """Linear light -> sRGB values, both clipped to [0, 1]."""
+    light = linear.clip(0, 1)
+    low = light * 12.92
+    high = 1.055 * light.clip(0.0031308, None) ** (1 / 2.4) - 0.055
+    return _choose(light <= 0.0031308, low, high)
+
+
+def _choose(where: Array, one: Array, other: Array) -> Array:
+    if isinstance(one, np.ndarray):
+        return np.where(where, one, other).astype(one.dtype)
+    return one.where(where, other)

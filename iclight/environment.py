@@ -1,0 +1,273 @@
+"""The light all around a subject, as a picture: 32 x 32 RGB of linear radiance, in the panorama (lat-long) projection.
+
+A map's centre is what the camera sees behind the subject, its left quarter is the light from the left, its left and
+right edges meet behind the camera, its top row is overhead: a panorama shot from the subject's place, looking the way
+the camera looks. Radiance 1 all around lights a white matt surface to 1.
+
+A map's way: file -> read_environment -> to_map -> expose -> the env workflow's tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import images
+from .colour import LUMINANCE, to_linear, to_srgb
+from .errors import ImageError
+from .images import ImageLike
+
+Floats = NDArray[np.float32]
+
+SIDE = 32
+# What a white matt surface about the subject shows on average; a panorama's own unit of radiance means nothing.
+KEY_LEVEL = 0.6
+# The normals that level is taken over: what the camera sees of a subject mostly faces left, right, up or the camera.
+KEY_NORMALS = ((-1.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+# Light that reaches none of these (straight from behind and below) is not blown up beyond this.
+DIMMEST = 0.05
+
+# Where a preset's light comes from, as the camera sees it: "front" is from the camera's side, "back" is against it.
+TOWARDS: dict[str, tuple[float, float, float]] = {
+    "left": (-1, 0, 0),
+    "right": (1, 0, 0),
+    "top": (0, 1, 0),
+    "bottom": (0, -1, 0),
+    "front": (0, 0, 1),
+    "back": (0, 0, -1),
+}
+SHARPNESS = 6.0
+FILL = 0.15
+
+# 8192 x 4096 and a little: larger panoramas say nothing more about 32 x 32 values.
+MAX_PIXELS = 36_000_000
+RADIANCE_MAGIC = (b"#?RADIANCE", b"#?RGBE")
+EXR_MAGIC = b"\x76\x2f\x31\x01"
+
+
+@lru_cache(maxsize=8)
+def directions(height: int = SIDE, width: int = SIDE) -> Floats:
+    """height x width x 3 unit vectors towards each pixel's centre; x right, y up, z towards the camera."""
+    azimuth = ((np.arange(width) + 0.5) / width - 0.5) * 2 * np.pi
+    elevation = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
+    level = np.cos(elevation)[:, None]
+    x, z = level * np.sin(azimuth), -level * np.cos(azimuth)
+    y = np.broadcast_to(np.sin(elevation)[:, None], x.shape)
+    return np.stack([x, y, z], axis=2).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def solid_angles(height: int = SIDE, width: int = SIDE) -> Floats:
+    """height x width steradians of each pixel; they sum to 4 pi."""
+    edges = np.sin((0.5 - np.arange(height + 1) / height) * np.pi)
+    rows = (edges[:-1] - edges[1:]) * 2 * np.pi / width
+    return np.broadcast_to(rows[:, None], (height, width)).astype(np.float32)
+
+
+def irradiance(environment: Floats, normal: tuple[float, float, float]) -> Floats:
+    """RGB light that falls on a surface facing `normal` (a unit vector), over pi: what white matt paint would show."""
+    cosine = (directions(*environment.shape[:2]) @ np.asarray(normal, np.float32)).clip(0, None)
+    weight = cosine * solid_angles(*environment.shape[:2]) / np.pi
+    return np.einsum("hw,hwc->c", weight, environment).astype(np.float32)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_environment(source: ImageLike, what: str = "The environment map") -> Floats:
+    """A panorama as HxWx3 float32 linear radiance, 0 or more everywhere, more than 0 somewhere.
+
+    Takes what `images.read_image` takes, and Radiance .hdr, OpenEXR .exr and float arrays (HxW, HxWx1, HxWx3, HxWx4),
+    whose values are radiance already. 8-bit pictures are decoded by the sRGB curve; where they are transparent there is
+    no light. Any aspect is taken; 2:1 is what panoramas have. NaN and negative radiance become 0, infinite radiance the
+    largest finite one. Raises ImageError, opening with `what`, for anything that cannot be used.
+    """
+    values, alpha = _decode(source, what)
+    if values.dtype == np.uint8:
+        radiance = to_linear(np.arange(256, dtype=np.float32) / np.float32(255))[values]
+        return _lit(radiance if alpha is None else radiance * alpha, what)
+    if not np.isfinite(values).all():
+        finite = values[np.isfinite(values)]
+        values = np.nan_to_num(values, nan=0.0, posinf=float(finite.max(initial=0)), neginf=0.0)
+    return _lit(values.clip(0, None), what)
+
+
+def _lit(radiance: Floats, what: str) -> Floats:
+    if not radiance.any():
+        raise ImageError(f"{what} is black everywhere; there is no light in it.")
+    return radiance
+
+
+def fingerprint(source: ImageLike) -> str:
+    """SHA-256 over a picture's or panorama's decoded pixels; for ordinary pictures it is `images.fingerprint`."""
+    values, _ = _decode(source, "The picture")
+    if values.dtype == np.uint8:
+        return images.fingerprint(source)
+    return hashlib.sha256(repr(values.shape).encode() + np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
+def _decode(source: ImageLike, what: str) -> tuple[NDArray[Any], Floats | None]:
+    """HxWx3, either uint8 (sRGB, with HxWx1 alpha or None) or float32 (radiance as stored, not checked)."""
+    if isinstance(source, np.ndarray) and source.dtype.kind == "f":
+        return _from_floats(source, what), None
+    opening = _opening(source)
+    if opening.startswith(RADIANCE_MAGIC):
+        return _from_floats(_read_hdr(source, opening, what), what), None
+    if opening.startswith(EXR_MAGIC):
+        return _from_floats(_read_exr(source, what), what), None
+    picture, alpha = images.read_image(source, what)
+    _check_size(picture.shape[1], picture.shape[0], what)
+    return picture, alpha
+
+
+def _from_floats(array: NDArray[Any], what: str) -> Floats:
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise ImageError(f"{what} has shape {array.shape}; give HxW, HxWx3 (RGB) or HxWx4 (RGBA).")
+    _check_size(array.shape[1], array.shape[0], what)
+    rgb = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
+    with np.errstate(over="ignore"):  # beyond float32 is infinite, and that is dealt with
+        return rgb.astype(np.float32)
+
+
+def _check_size(width: int, height: int, what: str) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"{what} is empty ({width}x{height} pixels).")
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{what} has more than {MAX_PIXELS / 1e6:.0f} megapixels; scale it down, to 2048x1024 say.")
+
+
+def _opening(source: ImageLike) -> bytes:
+    """The first bytes of a file that is there, else nothing."""
+    if isinstance(source, (bytes, bytearray)):
+        return bytes(source[:4096])
+    if isinstance(source, (str, os.PathLike)) and os.path.isfile(source):
+        with open(source, "rb") as file:
+            return file.read(4096)
+    return b""
+
+
+def _read_hdr(source: ImageLike, opening: bytes, what: str) -> NDArray[np.float32]:
+    import cv2
+
+    sides = re.search(rb"\n[-+][XY] (\d{1,9}) [-+][XY] (\d{1,9})\s", opening)
+    if sides is None:
+        raise _broken(what, "Radiance .hdr")
+    _check_size(int(sides[1]), int(sides[2]), what)  # before anything of that size is allocated
+    data = np.frombuffer(_all_of(source), np.uint8)
+    try:
+        decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise _broken(what, "Radiance .hdr") from error
+    if decoded is None:
+        raise _broken(what, "Radiance .hdr")
+    return decoded[..., ::-1]
+
+
+def _read_exr(source: ImageLike, what: str) -> NDArray[Any]:
+    """RGB, RGBA or Y of an OpenEXR file's first part, whatever its layer is called. OpenCV's builds often cannot."""
+    if isinstance(source, (bytes, bytearray)):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "environment.exr")
+            with open(path, "wb") as file:
+                file.write(source)
+            return _read_exr(path, what)
+    import OpenEXR
+
+    try:
+        with OpenEXR.File(os.fspath(source), header_only=True) as file:
+            low, high = file.header()["dataWindow"]
+    except Exception as error:  # the library raises bare RuntimeError, ValueError and others
+        raise _broken(what, "OpenEXR") from error
+    width, height = (int(b) - int(a) + 1 for a, b in zip(low, high, strict=True))
+    _check_size(width, height, what)
+    try:
+        with OpenEXR.File(os.fspath(source)) as file:
+            layers = [channel.pixels for channel in file.channels().values()]
+    except Exception as error:
+        raise _broken(what, "OpenEXR") from error
+    layers = [layer for layer in layers if layer is not None and layer.dtype.kind == "f"]
+    coloured = [layer for layer in layers if layer.ndim == 3]
+    if not layers:
+        raise ImageError(f"{what} holds no colours (R, G, B or Y); export it as RGB.")
+    return (coloured or layers)[0]
+
+
+def _all_of(source: ImageLike) -> bytes:
+    if isinstance(source, (bytes, bytearray)):
+        return bytes(source)
+    with open(source, "rb") as file:
+        return file.read()
+
+
+def _broken(what: str, kind: str) -> ImageError:
+    return ImageError(f"{what} is broken or cut short and cannot be decoded as {kind}. Export it again.")
+
+
+# --- 32 x 32 ----------------------------------------------------------------------------------------------------------
+
+
+def to_map(radiance: Floats) -> Floats:
+    """HxWx3 of any size -> 32x32x3: the mean radiance over each pixel's part of the sphere."""
+    height, width = radiance.shape[:2]
+    # Equal steps in the sine of the elevation are equal solid angles.
+    rows = _overlaps(_sines(height), _sines(SIDE))
+    columns = _overlaps(np.linspace(0, 1, width + 1), np.linspace(0, 1, SIDE + 1))
+    wide = (rows @ radiance.reshape(height, -1)).reshape(SIDE, width, 3)
+    return np.ascontiguousarray(np.einsum("cw,hwk->hck", columns, wide, optimize=True), np.float32)
+
+
+def _sines(count: int) -> NDArray[np.float64]:
+    """The edges of `count` rows, overhead first, as 0 (straight up) to 2 (straight down)."""
+    return 1 - np.sin((0.5 - np.arange(count + 1) / count) * np.pi)
+
+
+def _overlaps(fine: NDArray[np.float64], coarse: NDArray[np.float64]) -> Floats:
+    """How much of each coarse cell each fine cell covers, from their edges; rows sum to 1."""
+    covered = np.minimum(fine[None, 1:], coarse[1:, None]) - np.maximum(fine[None, :-1], coarse[:-1, None])
+    covered = covered.clip(0, None)
+    return (covered / covered.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def expose(environment: Floats, level: float = KEY_LEVEL) -> Floats:
+    """The map scaled so that `KEY_NORMALS` receive a luminance of `level` on average (`irradiance`).
+
+    Light that hardly reaches them counts as at least `DIMMEST` of the map's mean radiance. A black map stays black.
+    """
+    weights = np.array(LUMINANCE, np.float64)
+    received = float(np.mean([irradiance(environment, normal) @ weights for normal in KEY_NORMALS]))
+    around = np.average(environment, axis=(0, 1), weights=_weights(environment)) @ weights
+    key = max(received, DIMMEST * float(around))
+    if key <= 0:
+        return environment.astype(np.float32)
+    return (environment.astype(np.float64) * (level / key)).astype(np.float32)
+
+
+def _weights(environment: Floats) -> NDArray[np.float64]:
+    height, width = environment.shape[:2]
+    return np.repeat(solid_angles(height, width).astype(np.float64)[..., None], 3, axis=2)
+
+
+def preset(light: str) -> Floats:
+    """A light of its own as a 32x32x3 map: soft and white from one side over a dim fill, or "ambient", all around.
+
+    `light` is one of `TOWARDS` or "ambient". Radiance is FILL + exp(SHARPNESS (d . l - 1)), exposed to `KEY_LEVEL`.
+    """
+    if light == "ambient":
+        lobe = np.ones((SIDE, SIDE), np.float32)
+    else:
+        lobe = FILL + np.exp(SHARPNESS * (directions() @ np.asarray(TOWARDS[light], np.float32) - 1))
+    return expose(np.repeat(lobe[..., None], 3, axis=2).astype(np.float32))
+
+
+def preview(environment: Floats, width: int = 256) -> NDArray[np.uint8]:
+    """A 32x32x3 map as a picture for people: sRGB, clipped where it is brighter than white, 2:1."""
+    picture = np.rint(to_srgb(environment) * 255).astype(np.uint8)
+    return images.resize(picture, width, width // 2)
