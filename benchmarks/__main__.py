@@ -14,7 +14,7 @@ import torch
 
 from iclight import devices, sampler
 from iclight.errors import IclightError
-from iclight.settings import LIGHTS, Settings
+from iclight.settings import Settings
 
 from . import report
 from .job import STAGES, make_job
@@ -127,7 +127,7 @@ def _settings(options: argparse.Namespace) -> Settings:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="This engine beside stock pipelines.")
     parser.add_argument("--size", choices=SIZES, default="sd15", help="the random model's size (default sd15)")
-    parser.add_argument("--workflow", choices=LIGHTS, default="fc")
+    parser.add_argument("--workflow", choices=("fc", "fbc"), default="fc")
     parser.add_argument("--light", help="default: left for fc, upload for fbc")
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--height", type=int, default=192)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import threading
@@ -20,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import Cancelled, IclightError, ImageError, RecipeError, SettingsError
+from .files import INPUTS, check_folder, check_inputs, check_output, output_path, recipe_of, save_pictures
 from .options import add_engine_options, add_setting_options, engine_arguments, settings_from
-from .settings import LIGHTS, NORMAL_LIGHTS
+from .settings import LIGHT_INPUTS, LIGHTS, NORMAL_LIGHTS, WORKFLOWS
 
 if TYPE_CHECKING:
     from .progress import OnStep
@@ -71,8 +71,15 @@ def build_parser() -> argparse.ArgumentParser:
     relight.add_argument("input", nargs="?", metavar="IN", help="the picture; with --recipe it may be left out")
     relight.add_argument("-o", "--output", metavar="OUT", help="a .png file, or a folder")
     relight.add_argument("--background", metavar="BG", help="a background picture: runs the fbc workflow")
+    relight.add_argument(
+        "--environment",
+        metavar="MAP",
+        help="a panorama, .hdr, .exr or an ordinary picture: runs the env workflow",
+    )
     relight.add_argument("--mask", metavar="M", help="a matte of your own: white is subject")
-    relight.add_argument("--workflow", choices=tuple(LIGHTS), help="fc or fbc; follows from --background and --light")
+    relight.add_argument(
+        "--workflow", choices=WORKFLOWS, help="follows from --background, --environment and --light where it can"
+    )
     relight.add_argument("--recipe", metavar="PNG", help="make the picture that this PNG carries the recipe of")
     relight.set_defaults(run=run_relight)
 
@@ -96,7 +103,9 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=run_doctor)
 
     app = commands.add_parser("app", help="open the page in a browser", add_help=False)
-    app.add_argument("--bg", action="store_true", help="the page that lights by a background")
+    pages = app.add_mutually_exclusive_group()
+    pages.add_argument("--bg", action="store_true", help="the page that lights by a background")
+    pages.add_argument("--env", action="store_true", help="the page that lights by an environment map")
     app.set_defaults(run=run_app)
 
     for command in (relight, normals, models, doctor, app):
@@ -115,68 +124,35 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
         raise ImageError("Give a picture: iclight relight IN -o OUT.png")
     target = output_path(options.output, Path(options.input))
     settings = settings_from(options, _workflow(options))
-    if options.background and not settings.light.startswith("upload"):
-        raise SettingsError(
-            f"light is {settings.light!r}, which does not look at --background: "
-            "leave one of them out, or use --light upload (or upload-flipped)."
-        )
-    _check_inputs(options.input, options.mask, options.background)
-    check_output(target, options.input, options.background, options.mask)
+    inputs = {name: getattr(options, "input" if name == "image" else name) for name in INPUTS}
+    _check_lights(settings, inputs)
+    check_inputs(inputs)
+    check_output(target, *inputs.values())
     relighter = _load(options, settings.workflow, engine_arguments(options))
-    result = _relight(relighter, settings, options.input, options.background, options.mask, options.quiet)
-    inputs = {"image": options.input, "background": options.background, "mask": options.mask}
-    outputs = _save(result, inputs, target)
-    return _report(options, outputs, result)
+    result = _relight(relighter, settings, inputs, options.quiet)
+    return _report(options, save_pictures(result, inputs, target), result)
 
 
 def _workflow(options: argparse.Namespace) -> str:
-    """fbc when asked for, or when the light or a background says so."""
+    """The one asked for, else the one whose input is given, else the first that knows the light."""
     if options.workflow:
         return options.workflow
-    only_fbc = set(LIGHTS["fbc"]) - set(LIGHTS["fc"])
-    return "fbc" if options.background or options.light in only_fbc else "fc"
+    given = (workflow for workflow, name in LIGHT_INPUTS.items() if getattr(options, name))
+    knowing = (workflow for workflow in WORKFLOWS if options.light in LIGHTS[workflow])
+    return next(given, next(knowing, "fc"))
 
 
-def output_path(output: str | None, source: Path) -> Path:
-    """Where the (first) picture goes. Raises SettingsError for a name that cannot carry a recipe."""
-    if output is None:
-        return source.with_name(f"{source.stem}-relit.png")
-    target = Path(output)
-    if len(target.name) > 200:
-        raise SettingsError(f"output is a name of {len(target.name)} characters, but it takes at most 200.")
-    if target.is_dir() or output.endswith(("/", "\\")):
-        return target / f"{source.stem}-relit.png"
-    if target.suffix.lower() != ".png":
+def _check_lights(settings: Settings, inputs: dict[str, str | None]) -> None:
+    """Raise SettingsError for a light's input that would not be looked at."""
+    for workflow, name in LIGHT_INPUTS.items():
+        if not inputs[name] or settings.light_input == name:
+            continue
+        if settings.workflow != workflow:
+            raise SettingsError(f"--{name} belongs to the {workflow} workflow, but {settings.workflow} was asked for.")
         raise SettingsError(
-            f"output is {output!r}, but it takes a name ending in .png: PNG is lossless and keeps the recipe."
+            f"light is {settings.light!r}, which does not look at --{name}: leave one of them out, or use --light "
+            f"{' or '.join(light for light in LIGHTS[workflow] if light.startswith('upload'))}."
         )
-    return target
-
-
-def check_output(target: Path, *inputs: str | None) -> None:
-    """Raise before any work is done if the output cannot be written, or would replace an input."""
-    if target.is_dir():
-        raise ImageError(f"{target} is a folder; give a name for the picture, or end it with a slash.")
-    for source in inputs:
-        if source and target.exists() and os.path.exists(source) and os.path.samefile(target, source):
-            raise ImageError(f"{target} is an input of this request; give the output another name.")
-    _check_folder(target.parent)
-
-
-def _check_folder(folder: Path) -> None:
-    """Look whether a folder is there or can be made, without making it: nothing is left behind by a refusal."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise ImageError(f"{folder} cannot be written to: {there} is no folder, or not yours to write in.")
-
-
-def _check_inputs(*sources: str | None) -> None:
-    """Refuse what cannot be read before a model is loaded."""
-    from .images import read_image
-
-    for what, source in zip(("The picture", "The mask", "The background"), sources, strict=False):
-        if source is not None:
-            read_image(source, what)
 
 
 def _load(options: argparse.Namespace, workflow: str, arguments: dict[str, Any]) -> Relighter:
@@ -190,11 +166,9 @@ def _load(options: argparse.Namespace, workflow: str, arguments: dict[str, Any])
     return relighter
 
 
-def _relight(
-    relighter: Relighter, settings: Settings, image: str, background: str | None, mask: str | None, quiet: bool
-) -> Result:
+def _relight(relighter: Relighter, settings: Settings, inputs: dict[str, str | None], quiet: bool) -> Result:
     with _bar(quiet) as on_step:
-        return relighter.relight(image, settings, background, mask, on_step)
+        return relighter.relight(settings=settings, on_step=on_step, **inputs)
 
 
 @contextmanager
@@ -225,33 +199,6 @@ def _bar(quiet: bool) -> Iterator[OnStep]:
                 signal.signal(signal.SIGINT, handler)
 
 
-def _save(result: Result, inputs: dict[str, str | None], target: Path, only: int | None = None) -> list[str]:
-    """Write a result's pictures with their recipes: OUT.png, or OUT-1.png, OUT-2.png, ... for several."""
-    from .recipes import save_png
-
-    outputs = []
-    recipe = recipe_of(result, inputs, target.parent)
-    for index, picture in enumerate(result.images):
-        if only is not None and index != only:
-            continue
-        several = len(result.images) > 1 and only is None
-        path = target.with_name(f"{target.stem}-{index + 1}{target.suffix}") if several else target
-        save_png(path, picture, replace(recipe, index=index))
-        outputs.append(str(path))
-    return outputs
-
-
-def recipe_of(result: Any, inputs: dict[str, str | None], folder: Path, kind: str = "relight") -> Recipe:
-    """The recipe of a Result or Normals whose inputs are files; everything is named by its way from `folder`."""
-    from .recipes import Recipe, describe_asked, describe_input, software_versions, way_from
-
-    described = {
-        name: describe_input(path, way_from(folder, path)) for name, path in inputs.items() if path is not None
-    }
-    model = {**result.model, "asked": describe_asked(result.model["asked"], folder)}
-    return Recipe(result.settings, model, result.matting, described, kind, software=software_versions())
-
-
 def _report(options: argparse.Namespace, outputs: list[str], result: Any) -> dict[str, Any]:
     if not options.quiet and not options.json:
         for path in outputs:
@@ -276,25 +223,23 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
         raise RecipeError(f"{made} is a {recipe.kind} picture; run `iclight normals` with its settings.")
     target = output_path(options.output, made) if options.output else made.with_name(f"{made.stem}-again.png")
 
-    def source(given: str | None, name: str) -> str | None:
-        if given or name not in recipe.inputs:
-            return given
-        return str(find_input(recipe.inputs[name], made.parent, {"image": "picture"}.get(name, name)))
-
-    image = source(options.input, "image")
-    background, mask = source(options.background, "background"), source(options.mask, "mask")
-    assert image is not None  # a recipe names its picture, or it would not have been read
     settings = settings_from(options, recipe.settings.workflow, recipe.settings)
     changed = settings != recipe.settings
-    _check_inputs(image, mask, background)
-    check_output(target, image, background, mask)
+    inputs: dict[str, str | None] = {}
+    for name, what in INPUTS.items():
+        inputs[name] = getattr(options, "input" if name == "image" else name)
+        unneeded = name in LIGHT_INPUTS.values() and name != settings.light_input
+        if not inputs[name] and name in recipe.inputs and not unneeded:
+            inputs[name] = str(find_input(recipe.inputs[name], made.parent, what))
+    _check_lights(settings, inputs)
+    check_inputs(inputs)
+    check_output(target, *inputs.values())
     relighter = _load(options, settings.workflow, _recipe_engine(options, recipe, made.parent))
     if not changed:
         check_model(recipe, relighter.identity())
-    result = _relight(relighter, settings, image, background, mask, options.quiet)
+    result = _relight(relighter, settings, inputs, options.quiet)
     only = recipe.index if recipe.index < len(result.images) else None
-    outputs = _save(result, {"image": image, "background": background, "mask": mask}, target, only)
-    return _report(options, outputs, result)
+    return _report(options, save_pictures(result, inputs, target, only), result)
 
 
 def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) -> dict[str, Any]:
@@ -337,8 +282,8 @@ def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) ->
 def run_normals(options: argparse.Namespace) -> dict[str, Any]:
     """`iclight normals`: nine pictures into a folder."""
     settings = settings_from(options, "fbc")
-    _check_inputs(options.input, options.mask)
-    _check_folder(Path(options.output))
+    check_inputs({"image": options.input, "mask": options.mask})
+    check_folder(Path(options.output))
     relighter = _load(options, "fbc", engine_arguments(options))
     from .normals import estimate_normals
     from .recipes import save_png
@@ -390,7 +335,7 @@ def run_app(options: argparse.Namespace) -> None:
     """`iclight app`: the pages' own options follow."""
     from .studio.launch import run_page
 
-    options.status = run_page("fbc" if options.bg else "fc", options.rest)
+    options.status = run_page("fbc" if options.bg else "env" if options.env else "fc", options.rest)
 
 
 if __name__ == "__main__":

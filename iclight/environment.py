@@ -89,14 +89,16 @@ def read_environment(source: ImageLike, what: str = "The environment map") -> Fl
     no light. Any aspect is taken; 2:1 is what panoramas have. NaN and negative radiance become 0, infinite radiance the
     largest finite one. Raises ImageError, opening with `what`, for anything that cannot be used.
     """
-    values, alpha = _decode(source, what)
-    if values.dtype == np.uint8:
-        radiance = to_linear(np.arange(256, dtype=np.float32) / np.float32(255))[values]
-        return _lit(radiance if alpha is None else radiance * alpha, what)
-    if not np.isfinite(values).all():
-        finite = values[np.isfinite(values)]
-        values = np.nan_to_num(values, nan=0.0, posinf=float(finite.max(initial=0)), neginf=0.0)
-    return _lit(values.clip(0, None), what)
+    radiance = _stored_radiance(source, what)
+    if radiance is None:
+        picture, alpha = images.read_image(source, what)
+        _check_size(picture.shape[1], picture.shape[0], what)
+        light = to_linear(np.arange(256, dtype=np.float32) / np.float32(255))[picture]
+        return _lit(light if alpha is None else light * alpha, what)
+    if not np.isfinite(radiance).all():
+        finite = radiance[np.isfinite(radiance)]
+        radiance = np.nan_to_num(radiance, nan=0.0, posinf=float(finite.max(initial=0)), neginf=0.0)
+    return _lit(radiance.clip(0, None), what)
 
 
 def _lit(radiance: Floats, what: str) -> Floats:
@@ -106,25 +108,23 @@ def _lit(radiance: Floats, what: str) -> Floats:
 
 
 def fingerprint(source: ImageLike) -> str:
-    """SHA-256 over a picture's or panorama's decoded pixels; for ordinary pictures it is `images.fingerprint`."""
-    values, _ = _decode(source, "The picture")
-    if values.dtype == np.uint8:
+    """SHA-256 over a panorama's size and stored radiance; for ordinary pictures it is `images.fingerprint`."""
+    radiance = _stored_radiance(source, "The picture")
+    if radiance is None:
         return images.fingerprint(source)
-    return hashlib.sha256(repr(values.shape).encode() + np.ascontiguousarray(values).tobytes()).hexdigest()
+    return hashlib.sha256(repr(radiance.shape).encode() + np.ascontiguousarray(radiance).tobytes()).hexdigest()
 
 
-def _decode(source: ImageLike, what: str) -> tuple[NDArray[Any], Floats | None]:
-    """HxWx3, either uint8 (sRGB, with HxWx1 alpha or None) or float32 (radiance as stored, not checked)."""
+def _stored_radiance(source: ImageLike, what: str) -> Floats | None:
+    """HxWx3 as a file or array of radiance has it, not checked; None for anything else."""
     if isinstance(source, np.ndarray) and source.dtype.kind == "f":
-        return _from_floats(source, what), None
+        return _from_floats(source, what)
     opening = _opening(source)
     if opening.startswith(RADIANCE_MAGIC):
-        return _from_floats(_read_hdr(source, opening, what), what), None
+        return _from_floats(_read_hdr(source, opening, what), what)
     if opening.startswith(EXR_MAGIC):
-        return _from_floats(_read_exr(source, what), what), None
-    picture, alpha = images.read_image(source, what)
-    _check_size(picture.shape[1], picture.shape[0], what)
-    return picture, alpha
+        return _from_floats(_read_exr(source, what), what)
+    return None
 
 
 def _from_floats(array: NDArray[Any], what: str) -> Floats:

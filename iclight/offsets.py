@@ -7,10 +7,21 @@ from pathlib import Path
 
 from . import hub
 from .bases import HUB_FILE, Base, one_file
-from .catalogue import SD15, gigabytes
+from .catalogue import MODELS, SD15, gigabytes
 from .errors import WeightsError
 from .folders import folder_name, models_root
 from .hub import Say
+
+# Of the paper's three conditions, fc and fbc came out.
+NEVER_PUBLISHED = "no env offset was ever published for sd15"
+WAYS_OUT = "Use --model mini, or train an env offset (docs/training.md) and give it with --offset PATH."
+
+
+def check_published(wanted: str, workflow: str, offset: str | None) -> None:
+    """Raise WeightsError, before gigabytes are fetched, where a published model has no offset for a workflow."""
+    entry = MODELS.get(wanted)
+    if entry is not None and entry.repo and offset is None and workflow not in entry.offset_workflows.values():
+        raise WeightsError(f"{wanted} cannot run the {workflow} workflow: {NEVER_PUBLISHED}. {WAYS_OUT}")
 
 
 def find_offset(found: Base, workflow: str, offset: str | None, download: bool, say: Say) -> Path:
@@ -66,6 +77,8 @@ def _own_offset(found: Base, workflow: str, download: bool, say: Say) -> Path:
 
 
 def _sd15_offset(name: str, download: bool, say: Say) -> Path:
+    if name == "env":
+        raise WeightsError(f"There is no env offset for this model: it brings none, and {NEVER_PUBLISHED}. {WAYS_OUT}")
     if name not in SD15.offsets:
         raise WeightsError(
             f"There is no published offset {name!r}; there are {', '.join(SD15.offsets)}. Give a path with --offset."

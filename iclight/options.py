@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any
 
 from .catalogue import MATTING_CHOICES
-from .settings import KNOBS, LIGHTS, Knob, Settings
+from .settings import KNOBS, LIGHTS, WORKFLOWS, Knob, Settings
 
 ENGINE_OPTIONS = ("model", "offset", "lora", "matting", "device", "dtype", "offload")
 
@@ -54,12 +54,12 @@ def _metavar(name: str, knob: Knob) -> str:
 def _help(name: str, knob: Knob) -> str:
     text = knob.help.rstrip(".")
     if knob.kind == "choice":
-        return f"{text}: {', '.join(LIGHTS['fc'])} (fc); {', '.join(LIGHTS['fbc'])} (fbc)"
+        return f"{text}: " + "; ".join(f"{', '.join(LIGHTS[workflow])} ({workflow})" for workflow in WORKFLOWS)
     if knob.kind != "text":
         text += f"; {knob.range_text().removesuffix(', or left out')}"
-    fc, fbc = knob.default_for("fc"), knob.default_for("fbc")
-    if fc is not None:
-        text += f" (default {fc!r}{'' if fc == fbc else f', fbc {fbc!r}'})"
+    if knob.default is not None:
+        others = "".join(f", {workflow} {value!r}" for workflow, value in knob.differing.items())
+        text += f" (default {knob.default!r}{others})"
     if name == "seed":
         text += "; 'random' draws one"
     return text.replace("%", "%%")

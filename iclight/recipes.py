@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from .environment import fingerprint
 from .errors import IclightError, ImageError, RecipeError
-from .images import ImageLike, fingerprint
+from .images import ImageLike
 from .settings import Settings
 
 KEY = "iclight"
@@ -40,7 +41,8 @@ SOFTWARE = ("torch", "diffusers", "transformers")
 class Recipe:
     """`kind` is "relight" or "normals"; `index` says which of the request's pictures this is, from 0.
 
-    `inputs` maps "image", "background" and "mask" to {"file": name or relative path, "sha256": fingerprint}.
+    `inputs` maps "image", "background", "environment" and "mask" to {"file": name or relative path, "sha256":
+    fingerprint}.
     """
 
     settings: Settings

@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,20 @@ from . import devices, images, lights, prompts, sampler, weights
 from .catalogue import MATTING_CHOICES
 from .codec import Codec
 from .devices import Placement
-from .errors import ImageError, ModelError, SettingsError
+from .environment import Floats
+from .errors import ModelError, SettingsError
 from .grabcut import grabcut_matte
+from .identity import identify
 from .images import ImageLike
+from .lighting import read_background, read_map
 from .matting import estimate_matte, load_matting_network, prepare_foreground
 from .parts import check_checkpoint, load_parts
 from .progress import OnStep, Progress, fit_projection
 from .results import Prepared, Rendering, Result
 from .settings import Settings, check_workflow
 from .tensors import open_tensors
-from .unet import add_loras, load_unet, parse_lora
+from .tokens import EnvironmentTokens, load_tokens
+from .unet import add_loras, check_kind, load_unet, parse_lora
 
 MEMORY_ADVICE = (
     "Ask for fewer images, a smaller width and height, or a smaller highres scale; on a small GPU start with --offload."
@@ -55,11 +59,14 @@ class Relighter:
         model: weights.Model,
         matting: str = "auto",
         identity: dict[str, Any] | None = None,
+        tokens: EnvironmentTokens | None = None,
     ) -> None:
+        """`tokens`: the env workflow's conditioner, None for the others."""
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
         self.codec = codec
         self.unet = unet
+        self.tokens = tokens
         self.placement = placement
         self.model = model
         self.workflow = model.workflow
@@ -82,7 +89,7 @@ class Relighter:
         lora: str | Path | Sequence[str | Path] = (),
         offload: bool = False,
     ) -> Relighter:
-        """Load a model for a workflow ("fc" or "fbc").
+        """Load a model for a workflow ("fc", "fbc" or "env").
 
         `model`: "auto", "mini", "sd15", a folder or hub id in diffusers layout, or an SD1.5 .safetensors checkpoint.
         `offset`: path or hub file of an IC-Light offset, None for the model's own. `matting`: "auto", "rmbg", "ormbg",
@@ -100,8 +107,13 @@ class Relighter:
             str(model), workflow, None if offset is None else str(offset), device_type=placement.device.type
         )
         offset_tensors = open_tensors(found.offset)
+        check_kind(offset_tensors, workflow)
         parts = load_parts(found.base, found.config, placement.dtype, placement.vae_dtype)
         with devices.memory_errors_explained(placement, "Start with --offload, or use --model mini."):
+            tokens = None
+            if workflow == "env":
+                width = parts.text_encoder.config.hidden_size
+                tokens = load_tokens(offset_tensors, width, placement.dtype, placement.home)
             unet = load_unet(parts.unet, parts.unet_config, offset_tensors, workflow, placement.dtype, placement.home)
             lora_files = [str(one) for one in ([lora] if isinstance(lora, (str, Path)) else lora)]
             loras = [parse_lora(one) for one in lora_files]
@@ -110,7 +122,7 @@ class Relighter:
             text_encoder = parts.text_encoder.to(placement.home)
         asked = {"model": str(model), "offset": None if offset is None else str(offset), "lora": lora_files}
         identity = identify(found, parts.files, loras, placement, asked)
-        loaded = cls(parts.tokenizer, text_encoder, codec, unet, placement, found, matting, identity)
+        loaded = cls(parts.tokenizer, text_encoder, codec, unet, placement, found, matting, identity, tokens)
         if matting in ("rmbg", "ormbg"):
             loaded.matting_network(matting)  # missing weights are said now, not after the first upload
         return loaded
@@ -126,6 +138,7 @@ class Relighter:
         on_step: OnStep | None = None,
         *,
         matting: str | None = None,
+        environment: ImageLike | None = None,
     ) -> Result:
         """Relight one picture.
 
@@ -133,6 +146,7 @@ class Relighter:
         defaults of the workflow if None. `background`: for fbc with light "upload" or "upload-flipped". `mask`: HxW
         matte of the caller's own, which wins over alpha and network. `on_step` is called after each denoising step
         with a `StepEvent`; returning False cancels. `matting` overrides the loaded choice for this request.
+        `environment`: for env with light "upload", whatever `environment.read_environment` takes.
 
         Raises SettingsError or ImageError before any model runs; ModelError, OutOfMemory or Cancelled afterwards.
         """
@@ -141,12 +155,12 @@ class Relighter:
         self.check_settings(settings)
         self.check_matting(matting)
         picture, alpha = images.read_image(image)
-        backdrop = self._read_background(settings, background)
+        backdrop, around = read_background(settings, background), read_map(settings, environment)
         own = alpha if mask is None else images.read_mask(mask, picture.shape[1], picture.shape[0])
         settings = self.complete(settings, picture)
         with self.exclusive():
             prepared = self.prepare(picture, own, matting)
-            rendering = self.render(prepared.foreground, settings, backdrop, on_step)
+            rendering = self.render(prepared.foreground, settings, backdrop, on_step, around)
         if self.workflow == "fbc":
             made = [images.unit_to_pixels(unit) for unit in images.to_unit(rendering.decoded)]
         else:
@@ -162,6 +176,7 @@ class Relighter:
             matting="mask" if mask is not None else prepared.matting,
             model=self.identity(prepared.matting),
             seconds=time.perf_counter() - started,
+            environment=around,
         )
 
     def exclusive(self) -> threading.Lock:
@@ -244,11 +259,16 @@ class Relighter:
         settings: Settings,
         background: NDArray[np.uint8] | None = None,
         on_step: OnStep | None = None,
+        environment: Floats | None = None,
     ) -> Rendering:
-        """Two passes over a prepared foreground; `settings` must be complete. Decoding is left in floats."""
+        """Two passes over a prepared foreground; `settings` must be complete. Decoding is left in floats.
+
+        `background` and `environment` (32x32x3, exposed) are what `lighting` made of the request's inputs.
+        """
         assert settings.width is not None and settings.height is not None and settings.seed is not None
+        assert (self.tokens is None) == (environment is None) == (settings.workflow != "env")
         with devices.memory_errors_explained(self.placement, MEMORY_ADVICE), devices.exact_float32(self.placement):
-            return self._render(foreground, settings, background, on_step)
+            return self._render(foreground, settings, background, on_step, environment)
 
     def _render(
         self,
@@ -256,6 +276,7 @@ class Relighter:
         settings: Settings,
         background: NDArray[np.uint8] | None,
         on_step: OnStep | None,
+        environment: Floats | None,
     ) -> Rendering:
         width, height = settings.width or 0, settings.height or 0
         ramp = lights.light_map(settings.light, settings.workflow, width, height)
@@ -263,7 +284,7 @@ class Relighter:
         backdrop = (ramp if ramp is not None else background) if is_fbc else None
         start = ramp if not is_fbc else None
         generator = torch.Generator(self.placement.noise_device).manual_seed(settings.seed or 0)
-        guidance = self._guidance(settings)
+        guidance = self._guidance(settings, environment)
         large = images.highres_size(width, height, settings.highres_scale)
         progress = Progress(on_step, _work(settings, (width, height), large, start is not None))
 
@@ -310,11 +331,16 @@ class Relighter:
             predict = sampler.NoisePredictor(self.unet, guidance, condition)
             return sampler.denoise(predict, settings.steps, strength, latents, shape, generator, progress.stage(stage))
 
-    def _guidance(self, settings: Settings) -> sampler.Guidance:
+    def _guidance(self, settings: Settings, environment: Floats | None) -> sampler.Guidance:
         with devices.resident(self.text_encoder, self.placement):
             cond, uncond = prompts.encode_prompt_pair(
                 self.tokenizer, self.text_encoder, settings.positive_prompt, settings.negative_prompt
             )
+        if self.tokens is not None and environment is not None:
+            with devices.resident(self.tokens, self.placement):
+                light = self.tokens.of(environment).to(cond)
+            # Behind both texts, so that guidance strengthens the words and leaves the light as it is.
+            cond, uncond = torch.cat([cond, light], dim=1), torch.cat([uncond, light], dim=1)
         return sampler.Guidance(cond, uncond, settings.cfg)
 
     def _condition(
@@ -336,17 +362,6 @@ class Relighter:
 
     # --- what it is -----------------------------------------------------------------------------------------------
 
-    def _read_background(self, settings: Settings, background: ImageLike | None) -> NDArray[np.uint8] | None:
-        if not settings.light.startswith("upload"):
-            return None
-        if background is None:
-            raise ImageError(
-                f"Light {settings.light!r} takes its light from a background picture, and none was given: "
-                "give a background, or choose left, right, top, bottom or ambient."
-            )
-        picture, _ = images.read_image(background, "The background")
-        return np.ascontiguousarray(np.fliplr(picture)) if settings.light == "upload-flipped" else picture
-
     def identity(self, matting: str | None = None) -> dict[str, Any]:
         """Names and hashes of everything that decides the pixels, for recipes; `matting`: the one that was used."""
         network = self._matting_files.get(matting or "")
@@ -366,27 +381,3 @@ def _work(settings: Settings, small: tuple[int, int], large: tuple[int, int], fr
     low = sampler.plan(settings.steps, settings.lowres_denoise if from_light else None).running
     high = sampler.plan(settings.steps, settings.highres_denoise).running
     return {"lowres": low * small[0] * small[1], "highres": high * large[0] * large[1]}
-
-
-def identify(
-    model: weights.Model,
-    files: Mapping[str, Path],
-    loras: Sequence[tuple[Path, float]],
-    placement: Placement,
-    asked: dict[str, Any],
-) -> dict[str, Any]:
-    """What was loaded, by name and SHA-256, and how it was asked for. Files are read now, not when they may be gone."""
-    return {
-        "name": model.name,
-        "workflow": model.workflow,
-        "asked": asked,
-        "base_sha256": weights.sha256_of(files["unet"]),
-        "vae_sha256": weights.sha256_of(files["vae"]),
-        "text_encoder_sha256": weights.sha256_of(files["text_encoder"]),
-        "offset": model.offset.name,
-        "offset_sha256": weights.sha256_of(model.offset),
-        "lora": [{"file": path.name, "scale": scale, "sha256": weights.sha256_of(path)} for path, scale in loras],
-        "device": str(placement.device),
-        "dtype": str(placement.dtype).removeprefix("torch."),
-        "vae_dtype": str(placement.vae_dtype).removeprefix("torch."),
-    }

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .environment import Floats
 from .settings import Settings
 
 
@@ -38,7 +39,8 @@ class Result:
     `images`: HxWx3 uint8 pictures. `foreground`: the prepared picture, 127 where the matte is 0. `alpha`: HxWx1
     float32 in [0, 1]. `background`: the fbc background as cropped to the pictures' size, else None. `latents`:
     "lowres" and "highres" as the sampler left them (N x 4 x h x w). `settings`: complete and replayable. `matting`: who
-    made the matte. `model`: names and hashes of what ran. `seconds`: how long it took.
+    made the matte. `model`: names and hashes of what ran. `seconds`: how long it took. `environment`: the env
+    workflow's map as the model saw it, 32x32x3 linear radiance, else None.
     """
 
     images: list[NDArray[np.uint8]]
@@ -50,3 +52,4 @@ class Result:
     matting: str = "none"
     model: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+    environment: Floats | None = None

@@ -9,12 +9,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from .errors import SettingsError
 
-Workflow = Literal["fc", "fbc"]
+Workflow = Literal["fc", "fbc", "env"]
 WORKFLOWS: tuple[str, ...] = get_args(Workflow)
 
 # A light's name, then the words the reference's pages use for it.
@@ -35,7 +36,20 @@ LIGHTS: dict[str, dict[str, str]] = {
         "bottom": "Bottom Light",
         "ambient": "Ambient",
     },
+    "env": {
+        "upload": "Use Environment Map",
+        "left": "Left Light",
+        "right": "Right Light",
+        "top": "Top Light",
+        "bottom": "Bottom Light",
+        "front": "Front Light",
+        "back": "Back Light",
+        "ambient": "Ambient",
+    },
 }
+
+# The input that an uploaded light comes from.
+LIGHT_INPUTS = {"fbc": "background", "env": "environment"}
 
 # The lights that normals are estimated from, in the order the reference shows them.
 NORMAL_LIGHTS = ("left", "right", "bottom", "top")
@@ -47,13 +61,14 @@ class Knob:
 
     `minimum` to `maximum` is accepted; `slider`, where given, is the narrower range a page offers (the reference's).
     `optional` means None is accepted and stands for "choose for me". `step` is a grid that integers must lie on.
+    `differing` holds the defaults of the workflows that start at another than `default`.
     """
 
     kind: Literal["text", "integer", "number", "choice"]
     label: str
     help: str
     default: Any
-    default_fbc: Any = dataclasses.field(default=...)
+    differing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     minimum: float = -math.inf
     maximum: float = math.inf
     step: float = 1
@@ -61,7 +76,7 @@ class Knob:
     optional: bool = False
 
     def default_for(self, workflow: str) -> Any:
-        return self.default_fbc if workflow == "fbc" and self.default_fbc is not ... else self.default
+        return self.differing.get(workflow, self.default)
 
     @property
     def slider_range(self) -> tuple[float, float]:
@@ -112,7 +127,7 @@ KNOBS: dict[str, Knob] = {
         "lowres, bad anatomy, bad hands, cropped, worst quality",
         maximum=20_000,
     ),
-    "light": Knob("choice", "Light", "Where the light comes from.", "none", "upload"),
+    "light": Knob("choice", "Light", "Where the light comes from.", "none", {"fbc": "upload", "env": "upload"}),
     "width": Knob(
         "integer",
         "Width",
@@ -145,13 +160,13 @@ KNOBS: dict[str, Knob] = {
         maximum=2**53 - 1,
         optional=True,
     ),
-    "steps": Knob("integer", "Steps", "Denoising steps of each pass.", 25, 20, minimum=1, maximum=100),
+    "steps": Knob("integer", "Steps", "Denoising steps of each pass.", 25, {"fbc": 20}, minimum=1, maximum=100),
     "cfg": Knob(
         "number",
         "CFG scale",
         "How strongly the prompt is followed; 1 is twice as fast.",
         2.0,
-        7.0,
+        {"fbc": 7.0},
         minimum=1.0,
         maximum=32.0,
         step=0.01,
@@ -159,7 +174,7 @@ KNOBS: dict[str, Knob] = {
     "lowres_denoise": Knob(
         "number",
         "Lowres denoise",
-        "First pass with a light direction: 1 forgets the direction, less keeps more of it.",
+        "First pass of fc with a light direction: 1 forgets the direction, less keeps more of it.",
         0.9,
         minimum=0.1,
         maximum=1.0,
@@ -184,7 +199,7 @@ KNOBS: dict[str, Knob] = {
 class Settings:
     """Everything one relighting asks for; immutable, checked on creation.
 
-    Defaults are the fc workflow's; `Settings.for_workflow` gives those of either. Width and height are pixels of the
+    Defaults are the fc workflow's; `Settings.for_workflow` gives those of any. Width and height are pixels of the
     first pass (multiples of 64); None means: follow the picture at the model's native area. A seed of None means: draw
     one, and report it in the result's settings.
 
@@ -215,7 +230,7 @@ class Settings:
 
     @classmethod
     def for_workflow(cls, workflow: str, **changes: Any) -> Settings:
-        """The workflow's defaults ("fc" or "fbc") with `changes` on top."""
+        """The workflow's defaults ("fc", "fbc" or "env") with `changes` on top."""
         check_workflow(workflow)
         unknown = sorted(set(changes) - set(KNOBS))
         if unknown:
@@ -241,6 +256,11 @@ class Settings:
     def positive_prompt(self) -> str:
         return f"{self.prompt}, {self.added_prompt}"
 
+    @property
+    def light_input(self) -> str | None:
+        """The input the light is taken from, "background" or "environment"; None for a light of its own."""
+        return LIGHT_INPUTS.get(self.workflow) if self.light.startswith("upload") else None
+
 
 def check_workflow(workflow: Any) -> None:
     """Raise SettingsError unless it is one of `WORKFLOWS`."""
@@ -252,9 +272,9 @@ def _check_light(light: Any, workflow: str) -> None:
     if isinstance(light, str) and light in LIGHTS[workflow]:
         return
     text = f"light is {_shown(light)}, but the {workflow} workflow takes one of {', '.join(LIGHTS[workflow])}."
-    for other in WORKFLOWS:
-        if isinstance(light, str) and light in LIGHTS[other]:
-            text += f" ({light!r} belongs to the {other} workflow.)"
+    owners = [f"the {other} workflow" for other in WORKFLOWS if isinstance(light, str) and light in LIGHTS[other]]
+    if owners:
+        text += f" ({light!r} belongs to {' and '.join(owners)}.)"
     raise SettingsError(text)
 
 

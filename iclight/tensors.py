@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from .errors import WeightsError
+from .errors import ModelError, WeightsError
 
 
 class TensorSource(ABC):
@@ -66,6 +66,37 @@ class MemorySource(TensorSource):
 
     def read(self, name: str) -> torch.Tensor:
         return self._tensors.pop(name)
+
+
+class SelectedSource(TensorSource):
+    """Some of another source's tensors, under names of their own: `names` maps ours to the other's."""
+
+    def __init__(self, source: TensorSource, names: Mapping[str, str]) -> None:
+        self.label = source.label
+        self._source = source
+        self._names = dict(names)
+        self.shapes = {ours: source.shapes[theirs] for ours, theirs in self._names.items()}
+
+    def read(self, name: str) -> torch.Tensor:
+        return self._source.read(self._names[name])
+
+
+def check_names(source: TensorSource, expected: Mapping[str, tuple[int, ...]], whose: str) -> None:
+    """Raise ModelError unless `source` holds exactly the tensors of `whose` names and shapes."""
+    missing = sorted(expected.keys() - source.shapes.keys())
+    extra = sorted(source.shapes.keys() - expected.keys())
+    other = [n for n, shape in expected.items() if n in source.shapes and source.shapes[n] != shape]
+    if missing or extra:
+        names = ", ".join([f"-{n}" for n in missing[:2]] + [f"+{n}" for n in extra[:2]])
+        raise ModelError(
+            f"{source.label} does not fit {whose}: {len(missing)} tensors missing, {len(extra)} unknown "
+            f"({names}, ...). It was made for another architecture."
+        )
+    if other:
+        raise ModelError(
+            f"{source.label} does not fit {whose}: {other[0]} has shape {source.shapes[other[0]]}, "
+            f"expected {expected[other[0]]} ({len(other)} such tensors). It was made for another architecture."
+        )
 
 
 def open_tensors(path: Path) -> TensorSource:

@@ -9,9 +9,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .environment import SIDE
+from .environment import SIDE, Floats
+from .errors import ModelError
+from .tensors import SelectedSource, TensorSource, check_names
 
 TOKENS = 3
+# How the tokens' tensors are called in an env offset file, beside those of the UNet.
+PREFIX = "environment."
 # Radiance spans orders of magnitude; log1p(4 x) is near linear for dim light and keeps a bare sun within reach.
 COMPRESSION = 4.0
 SLOPE = 0.2
@@ -35,3 +39,30 @@ class EnvironmentTokens(nn.Module):
         features = nn.functional.leaky_relu(self.middle(features), SLOPE)
         tokens: torch.Tensor = self.norm(self.outer(features).unflatten(1, (TOKENS, self.width)))
         return tokens
+
+    def of(self, environment: Floats) -> torch.Tensor:
+        """The tokens of one 32x32x3 map: 1x3xwidth, where the weights are."""
+        maps = torch.from_numpy(environment).movedim(-1, 0)[None]
+        return self(maps.to(self.inner.weight.device))
+
+
+def load_tokens(
+    offset: TensorSource, width: int, dtype: torch.dtype, device: torch.device | None = None
+) -> EnvironmentTokens:
+    """The conditioner out of an env offset file, in eval mode; `width` is the text encoder's.
+
+    Names and shapes are checked before anything is read. Raises ModelError naming the file.
+    """
+    ours = {name.removeprefix(PREFIX): name for name in offset.shapes if name.startswith(PREFIX)}
+    part = SelectedSource(offset, ours)
+    part.label = f"The environment part of {offset.label}"
+    shape = part.shapes.get("inner.weight", ())
+    if len(shape) != 2:
+        raise ModelError(f"{offset.label} is not an env offset: it holds no {PREFIX}inner.weight of two dimensions.")
+    with torch.device("meta"):
+        tokens = EnvironmentTokens(width, shape[0])
+    expected = {name: tuple(tensor.shape) for name, tensor in tokens.state_dict().items()}
+    check_names(part, expected, f"tokens of width {width}")
+    read = {name: part.read(name).to(device=device, dtype=dtype) for name in expected}
+    tokens.load_state_dict(read, strict=True, assign=True)
+    return tokens.requires_grad_(False).eval()

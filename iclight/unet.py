@@ -1,7 +1,7 @@
 """The relighting UNet: a text-to-image UNet, its first convolution widened, IC-Light's offsets added.
 
-Extra input channels are the foreground's latent (fc: 4 + 4), then the background's (fbc: 4 + 4 + 4). Every name and
-shape is checked before anything is allocated; then tensors stream through one by one.
+Extra input channels are the foreground's latent (fc and env: 4 + 4), then the background's (fbc: 4 + 4 + 4). Every
+name and shape is checked before anything is allocated; then tensors stream through one by one.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from .errors import ModelError, SettingsError, WeightsError
-from .tensors import TensorSource
+from .tensors import SelectedSource, TensorSource, check_names
+from .tokens import PREFIX
 
 CONV_IN = "conv_in.weight"
 LATENT_CHANNELS = 4
-INPUT_CHANNELS = {"fc": 8, "fbc": 12}
+INPUT_CHANNELS = {"fc": 8, "fbc": 12, "env": 8}
 
 
 def load_unet(
@@ -38,6 +39,8 @@ def load_unet(
     found and what was expected.
     """
     check_base(base, config)
+    check_kind(offset, workflow)
+    offset = SelectedSource(offset, {name: name for name in offset.shapes if not name.startswith(PREFIX)})
     check_offset(base, offset, workflow)
     try:
         with torch.device("meta"):
@@ -45,7 +48,7 @@ def load_unet(
     except Exception as error:  # whatever the library trips over in a config that makes no sense
         raise ModelError(f"The config.json of {base.label} describes no UNet that can be built ({error}).") from error
     expected = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
-    _check_names(base, {**expected, CONV_IN: base.shapes[CONV_IN]}, "the UNet its config.json describes")
+    check_names(base, {**expected, CONV_IN: base.shapes[CONV_IN]}, "the UNet its config.json describes")
 
     merged = {}
     for name, shape in expected.items():
@@ -84,37 +87,31 @@ def check_base(base: TensorSource, config: Mapping[str, Any]) -> None:
 
 def check_offset(base: TensorSource, offset: TensorSource, workflow: str) -> None:
     """Raise ModelError unless `offset` holds one tensor per tensor of `base`, widened for `workflow`."""
+    out, _, *kernel = base.shapes[CONV_IN]
+    wide = {**base.shapes, CONV_IN: (out, INPUT_CHANNELS[workflow], *kernel)}
+    check_names(offset, wide, f"the base model {base.label}")
+
+
+def check_kind(offset: TensorSource, workflow: str) -> None:
+    """Raise ModelError unless `offset` is an offset for `workflow`, by its input channels and its environment part."""
     wanted = INPUT_CHANNELS[workflow]
     if CONV_IN not in offset.shapes:
         raise ModelError(f"{offset.label} is not an IC-Light offset: it holds no {CONV_IN}.")
     shape = offset.shapes[CONV_IN]
     found = shape[1] if len(shape) == 4 else 0
+    has_tokens = any(name.startswith(PREFIX) for name in offset.shapes)
+    fits = (name for name, channels in INPUT_CHANNELS.items() if channels == found and has_tokens == (name == "env"))
+    kind = next(fits, None)
+    belongs = f" (an {kind} file)" if kind else ""
+    advice = f"Give an offset made for {workflow}, or run the {kind or 'other'} workflow."
     if found != wanted:
-        kind = next((name for name, channels in INPUT_CHANNELS.items() if channels == found), None)
-        belongs = f" (an {kind} file)" if kind else ""
         raise ModelError(
             f"{offset.label} has {found} input channels{belongs}, expected {wanted} for the {workflow} workflow. "
-            f"Give an offset made for {workflow}, or run the other workflow."
+            + advice
         )
-    out, _, *kernel = base.shapes[CONV_IN]
-    _check_names(offset, {**base.shapes, CONV_IN: (out, wanted, *kernel)}, f"the base model {base.label}")
-
-
-def _check_names(source: TensorSource, expected: Mapping[str, tuple[int, ...]], whose: str) -> None:
-    missing = sorted(expected.keys() - source.shapes.keys())
-    extra = sorted(source.shapes.keys() - expected.keys())
-    other = [n for n, shape in expected.items() if n in source.shapes and source.shapes[n] != shape]
-    if missing or extra:
-        names = ", ".join([f"-{n}" for n in missing[:2]] + [f"+{n}" for n in extra[:2]])
-        raise ModelError(
-            f"{source.label} does not fit {whose}: {len(missing)} tensors missing, {len(extra)} unknown "
-            f"({names}, ...). It was made for another architecture."
-        )
-    if other:
-        raise ModelError(
-            f"{source.label} does not fit {whose}: {other[0]} has shape {source.shapes[other[0]]}, "
-            f"expected {expected[other[0]]} ({len(other)} such tensors). It was made for another architecture."
-        )
+    if has_tokens != (workflow == "env"):
+        what = f"holds {PREFIX}* tensors" if has_tokens else f"holds no {PREFIX}* tensors"
+        raise ModelError(f"{offset.label} {what}{belongs}, which only the env workflow has. {advice}")
 
 
 def parse_lora(text: str) -> tuple[Path, float]:

@@ -18,7 +18,7 @@ from .checks import check_safetensors, sha256_of
 from .errors import WeightsError
 from .folders import mini_places, missing_of, models_root, names_in
 from .hub import HubRefused, HubUnreachable, Say, print_to_stderr
-from .offsets import find_offset, hub_file
+from .offsets import NEVER_PUBLISHED, check_published, find_offset, hub_file
 
 __all__ = [
     "MATTINGS",
@@ -104,6 +104,8 @@ def resolve_model(
     given = None if offset is None else os.fspath(offset).strip()
     if wanted != "auto":
         return _resolve(wanted, workflow, given, download, say)
+    if given is None and workflow not in SD15.offset_workflows.values():
+        return replace(_resolve("mini", workflow, None, download, say), notice=f"mini runs: {NEVER_PUBLISHED}.")
     if device_type not in ("cuda", "mps"):
         have = "it is on this disk" if _present(SD15) else f"{gigabytes(SD15.size + SD15.offset_size)} to download once"
         notice = (
@@ -120,6 +122,7 @@ def resolve_model(
 
 
 def _resolve(wanted: str, workflow: str, offset: str | None, download: bool, say: Say) -> Model:
+    check_published(wanted, workflow, offset)
     found = find_base(wanted, download, say)
     path = find_offset(found, workflow, offset, download, say)
     facts = found.facts

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
-from golden_data import GOLDEN, golden_matting_state_dict
+from golden_data import GOLDEN, golden_matting_state_dict, write_env_offset
 
 from briarmbg import BriaRMBG
 from iclight import Relighter
@@ -53,3 +55,18 @@ def golden_relighter() -> Load:
 def mini() -> Load:
     """workflow -> the model that ships, likewise."""
     return _loader("mini")
+
+
+@pytest.fixture(scope="session")
+def env_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden model with an env offset of random tokens beside its others. Not to be changed."""
+    folder = tmp_path_factory.mktemp("env") / "model"
+    shutil.copytree(GOLDEN / "model", folder)
+    write_env_offset(folder / "iclight_sd15_env.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def env(env_model: Path) -> Relighter:
+    """That model, loaded for env like the others. Not to be changed."""
+    return _loader(str(env_model))("env")

@@ -18,6 +18,7 @@ FLOORS = {
         "settings",
         "images",
         "lights",
+        "lighting",
         "colour",
         "environment",
         "recipes",
@@ -37,6 +38,7 @@ FLOORS = {
         "codec",
         "unet",
         "tokens",
+        "identity",
         "prompts",
         "matting",
         "grabcut",
@@ -46,7 +48,7 @@ FLOORS = {
     ],
     2: ["relighter"],
     3: ["normals"],
-    4: ["doctor", "cli", "__main__", "studio"],
+    4: ["doctor", "cli", "files", "__main__", "studio"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import cv2
 import numpy as np
 import pytest
 from golden_data import GOLDEN
@@ -92,6 +93,60 @@ def test_a_background_runs_the_fbc_workflow(photo, tmp_path):
     assert read_recipe(out).settings.workflow == "fbc"
     assert run("relight", "--recipe", out, "-o", tmp_path / "again.png", *MODEL) == 0
     assert np.array_equal(pixels(tmp_path / "again.png"), pixels(out))
+
+
+def environment_file(folder):
+    light = np.full((16, 32, 3), 0.1, np.float32)
+    light[4:8, 4:12] = 40
+    cv2.imwrite(str(folder / "studio.hdr"), light)
+    return folder / "studio.hdr"
+
+
+def test_an_environment_runs_the_env_workflow_and_is_replayed(photo, tmp_path, env_model, capsys):
+    hdr, out = environment_file(tmp_path), tmp_path / "out.png"
+    env_quick = [*QUICK, "--model", env_model]
+    assert run("relight", photo, "-o", out, "--environment", hdr, *env_quick) == 0
+    made = read_recipe(out)
+    assert (made.settings.workflow, made.settings.light) == ("env", "upload")
+    assert made.inputs["environment"]["file"] == "studio.hdr"
+    assert run("relight", "--recipe", out, "-o", tmp_path / "again.png") == 0
+    assert np.array_equal(pixels(tmp_path / "again.png"), pixels(out))
+    assert run("relight", "--recipe", out, "-o", tmp_path / "left.png", "--light", "left") == 0
+    assert "environment" not in read_recipe(tmp_path / "left.png").inputs, "what was not looked at is not remembered"
+    cv2.imwrite(str(hdr), np.ones((16, 32, 3), np.float32))
+    assert run("relight", "--recipe", out, "-o", tmp_path / "x.png") == 1
+    assert "not the environment map this was made from" in capsys.readouterr().err
+
+
+def test_an_env_light_of_its_own_needs_no_file(photo, tmp_path, env_model):
+    out = tmp_path / "out.png"
+    for arguments in (["--workflow", "env", "--light", "left"], ["--light", "front"]):
+        assert run("relight", photo, "-o", out, *arguments, *QUICK, "--model", env_model) == 0
+        assert read_recipe(out).settings.workflow == "env"
+        assert set(read_recipe(out).inputs) == {"image"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--environment", "none.hdr"], "The environment map 'none.hdr' does not exist"),
+        (["--environment", "bad.hdr"], "The environment map is broken"),
+        (["--environment", "studio.hdr", "--light", "left"], "light is 'left', which does not look at --environment"),
+        (["--environment", "studio.hdr", "--background", BACKGROUND], "--environment belongs to the env workflow"),
+        (["--environment", "studio.hdr", "--workflow", "fc"], "--environment belongs to the env workflow, but fc"),
+        (["--workflow", "env"], "give an environment map, or choose left"),
+        (["--light", "back", "--model", "sd15"], "no env offset was ever published for sd15"),
+    ],
+)
+def test_what_the_env_workflow_cannot_do_is_said_before_anything_is_written(
+    arguments, words, photo, tmp_path, env_model, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    environment_file(tmp_path)
+    (tmp_path / "bad.hdr").write_bytes(b"#?RADIANCE\nnonsense")
+    assert run("relight", photo, "-o", "new/out.png", *QUICK, "--model", env_model, *arguments) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_mask_is_used_and_replayed(photo, tmp_path):

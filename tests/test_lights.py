@@ -33,6 +33,6 @@ def test_ambient_is_a_constant_grey_and_uploads_have_no_picture():
     ambient = light_map("ambient", "fbc", 64, 64)
     assert ambient is not None
     assert set(np.unique(ambient)) == {64}
-    for workflow, light in (("fc", "none"), ("fbc", "upload"), ("fbc", "upload-flipped")):
+    for workflow, light in (("fc", "none"), ("fbc", "upload"), ("fbc", "upload-flipped"), ("env", "left")):
         assert light in LIGHTS[workflow]
         assert light_map(light, workflow, 64, 64) is None

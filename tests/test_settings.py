@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from iclight import Settings, SettingsError
-from iclight.settings import KNOBS, LIGHTS
+from iclight.settings import KNOBS, LIGHTS, WORKFLOWS
 
 NUMBERS = [name for name, knob in KNOBS.items() if knob.kind in ("integer", "number")]
 
@@ -54,7 +54,7 @@ def test_a_message_stays_short_whatever_was_passed():
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("workflow", ["fc", "fbc"])
+@pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_an_unknown_light_is_refused_with_the_known_ones(workflow):
     with pytest.raises(SettingsError) as caught:
         Settings.for_workflow(workflow, light="sideways")
@@ -63,8 +63,10 @@ def test_an_unknown_light_is_refused_with_the_known_ones(workflow):
 
 
 def test_a_light_of_the_other_workflow_is_pointed_out():
-    with pytest.raises(SettingsError, match="belongs to the fbc workflow"):
+    with pytest.raises(SettingsError, match="belongs to the fbc workflow and the env workflow"):
         Settings.for_workflow("fc", light="ambient")
+    with pytest.raises(SettingsError, match=r"belongs to the env workflow\.\)"):
+        Settings.for_workflow("fbc", light="back")
 
 
 def test_defaults_are_the_references():
@@ -75,6 +77,20 @@ def test_defaults_are_the_references():
     assert fc.added_prompt == "best quality"
     assert fc.negative_prompt == "lowres, bad anatomy, bad hands, cropped, worst quality"
     assert Settings() == fc
+
+
+def test_env_starts_where_fc_does_with_an_uploaded_light():
+    env = Settings.for_workflow("env")
+    assert env.light == "upload"
+    assert env.replace(workflow="fc", light="none") == Settings.for_workflow("fc")
+    assert tuple(LIGHTS["env"]) == ("upload", "left", "right", "top", "bottom", "front", "back", "ambient")
+
+
+def test_settings_know_which_input_the_light_comes_from():
+    expected = {("fc", "none"): None, ("fbc", "upload"): "background", ("fbc", "upload-flipped"): "background"}
+    expected |= {("fbc", "left"): None, ("env", "upload"): "environment", ("env", "ambient"): None}
+    for (workflow, light), name in expected.items():
+        assert Settings.for_workflow(workflow, light=light).light_input == name
 
 
 def test_settings_are_immutable_and_survive_json():

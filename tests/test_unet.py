@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from golden_data import GOLDEN
+from golden_data import GOLDEN, write_env_offset
 from safetensors.torch import load_file, save_file
 
 from iclight.errors import ModelError, WeightsError
 from iclight.tensors import MemorySource, open_tensors
+from iclight.tokens import load_tokens
 from iclight.unet import add_loras, load_unet, parse_lora
 
 MODEL = GOLDEN / "model"
@@ -81,6 +82,51 @@ def test_an_offset_for_another_architecture_is_refused_by_name(tmp_path):
     save_file(tensors, tmp_path / "odd.safetensors")
     with pytest.raises(ModelError, match="1 tensors missing, 1 unknown"):
         merged(offset=tmp_path / "odd.safetensors")
+
+
+def test_an_env_offset_gives_the_unet_its_own_part_and_nothing_else(tmp_path):
+    write_env_offset(tmp_path / "env.safetensors")
+    unet, plain = merged("env", offset=tmp_path / "env.safetensors").state_dict(), merged("fc").state_dict()
+    assert all(torch.equal(unet[name], plain[name]) for name in plain)
+    assert unet.keys() == plain.keys()
+
+
+def test_tokens_are_read_from_their_part_of_an_env_offset_in_the_type_asked_for(tmp_path):
+    write_env_offset(tmp_path / "env.safetensors", hidden=7)
+    tokens = load_tokens(open_tensors(tmp_path / "env.safetensors"), 32, torch.bfloat16)
+    stored = load_file(tmp_path / "env.safetensors")
+    assert tokens.state_dict().keys() == {name[12:] for name in stored if name.startswith("environment.")}
+    for name, tensor in tokens.state_dict().items():
+        assert torch.equal(tensor, stored[f"environment.{name}"].to(torch.bfloat16))
+    assert tokens.middle.weight.shape == (7, 7)
+    assert not tokens.training
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: t.pop("environment.middle.bias"), r"1 tensors missing, 0 unknown \(-middle\.bias"),
+        (lambda t: t.update({"environment.more": torch.zeros(1)}), r"0 tensors missing, 1 unknown \(\+more"),
+        (
+            lambda t: t.update({"environment.norm.bias": torch.zeros(5)}),
+            r"norm\.bias has shape \(5,\), expected \(32,\)",
+        ),
+        (lambda t: t.pop("environment.inner.weight"), r"no environment\.inner\.weight"),
+    ],
+)
+def test_a_broken_environment_part_is_refused_by_name(change, words, tmp_path):
+    write_env_offset(tmp_path / "odd.safetensors")
+    tensors = load_file(tmp_path / "odd.safetensors")
+    change(tensors)
+    save_file(tensors, tmp_path / "odd.safetensors")
+    with pytest.raises(ModelError, match=rf"odd\.safetensors.*{words}"):
+        load_tokens(open_tensors(tmp_path / "odd.safetensors"), 32, torch.float32)
+
+
+def test_tokens_for_another_text_encoder_are_refused(tmp_path):
+    write_env_offset(tmp_path / "wide.safetensors", width=48)
+    with pytest.raises(ModelError, match=r"wide\.safetensors does not fit tokens of width 32: outer\.weight has shape"):
+        load_tokens(open_tensors(tmp_path / "wide.safetensors"), 32, torch.float32)
 
 
 def test_a_file_that_is_no_offset_is_refused(tmp_path):

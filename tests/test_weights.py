@@ -224,6 +224,36 @@ def test_pickled_checkpoints_are_refused(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- offsets
 
 
+def test_an_env_offset_was_never_published_and_nothing_is_fetched_to_find_out(sd15: HubStandIn) -> None:
+    with pytest.raises(WeightsError, match=r"no env offset was ever published for sd15.*--model mini.*train"):
+        weights.resolve_model("sd15", "env", device_type="cuda", say=quiet)
+    with pytest.raises(WeightsError, match=r"brings none.*no env offset was ever published"):
+        weights.resolve_model(GOLDEN, "env", say=quiet)
+    assert sd15.requests == []
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_auto_runs_mini_for_env_on_every_device(device: str, models: Path) -> None:
+    shutil.copytree(REPO / "models" / "mini", models / "mini")
+    facts = json.loads((models / "mini" / "iclight.json").read_text())
+    facts["offsets"]["env"] = "iclight_mini_env.safetensors"
+    (models / "mini" / "iclight.json").write_text(json.dumps(facts))
+    (models / "mini" / "iclight_mini_env.safetensors").write_bytes(safetensors())
+    model = weights.resolve_model("auto", "env", device_type=device, say=quiet)
+    assert (model.name, model.offset.name) == ("mini", "iclight_mini_env.safetensors")
+    assert "no env offset was ever published" in model.notice and "--model sd15" not in model.notice
+
+
+def test_sd15_with_an_env_offset_of_ones_own_runs_env(sd15: HubStandIn, tmp_path: Path) -> None:
+    (tmp_path / "mine.safetensors").write_bytes(safetensors())
+    assert weights.resolve_model("sd15", "env", tmp_path / "mine.safetensors", say=quiet).name == "sd15"
+
+
+def test_downloading_sd15_fetches_its_published_offsets(sd15: HubStandIn, models: Path) -> None:
+    weights.download("sd15", say=quiet)
+    assert {path.name for path in (models / "sd15").glob("*.safetensors")} == {FC, FBC}
+
+
 def test_fcon_is_sd15s_other_fc_offset(sd15: HubStandIn, models: Path) -> None:
     model = weights.resolve_model("sd15", "fc", "fcon", say=quiet)
     assert model.offset == models / "sd15" / "iclight_sd15_fcon.safetensors"

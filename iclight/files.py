@@ -1,0 +1,89 @@
+"""The command's files: inputs looked at and outputs placed before a model is loaded, pictures saved with recipes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ImageError, SettingsError
+
+if TYPE_CHECKING:
+    from .recipes import Recipe
+    from .results import Result
+
+# What a request's inputs are called: by argument, by the errors about them, by those about a recipe's.
+INPUTS = {"image": "picture", "background": "background", "environment": "environment map", "mask": "mask"}
+
+
+def check_inputs(inputs: Mapping[str, str | None]) -> None:
+    """Refuse what cannot be read before a model is loaded; `inputs` maps names of `INPUTS` to paths."""
+    from .environment import read_environment
+    from .images import read_image
+
+    for name, source in inputs.items():
+        if source is not None:
+            read = read_environment if name == "environment" else read_image
+            read(source, f"The {INPUTS[name]}")
+
+
+def output_path(output: str | None, source: Path) -> Path:
+    """Where the (first) picture goes. Raises SettingsError for a name that cannot carry a recipe."""
+    if output is None:
+        return source.with_name(f"{source.stem}-relit.png")
+    target = Path(output)
+    if len(target.name) > 200:
+        raise SettingsError(f"output is a name of {len(target.name)} characters, but it takes at most 200.")
+    if target.is_dir() or output.endswith(("/", "\\")):
+        return target / f"{source.stem}-relit.png"
+    if target.suffix.lower() != ".png":
+        raise SettingsError(
+            f"output is {output!r}, but it takes a name ending in .png: PNG is lossless and keeps the recipe."
+        )
+    return target
+
+
+def check_output(target: Path, *inputs: str | None) -> None:
+    """Raise before any work is done if the output cannot be written, or would replace an input."""
+    if target.is_dir():
+        raise ImageError(f"{target} is a folder; give a name for the picture, or end it with a slash.")
+    for source in inputs:
+        if source and target.exists() and os.path.exists(source) and os.path.samefile(target, source):
+            raise ImageError(f"{target} is an input of this request; give the output another name.")
+    check_folder(target.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Look whether a folder is there or can be made, without making it: nothing is left behind by a refusal."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ImageError(f"{folder} cannot be written to: {there} is no folder, or not yours to write in.")
+
+
+def save_pictures(result: Result, inputs: Mapping[str, str | None], target: Path, only: int | None = None) -> list[str]:
+    """Write a result's pictures with their recipes: OUT.png, or OUT-1.png, OUT-2.png, ... for several."""
+    from .recipes import save_png
+
+    outputs = []
+    recipe = recipe_of(result, inputs, target.parent)
+    for index, picture in enumerate(result.images):
+        if only is not None and index != only:
+            continue
+        several = len(result.images) > 1 and only is None
+        path = target.with_name(f"{target.stem}-{index + 1}{target.suffix}") if several else target
+        save_png(path, picture, replace(recipe, index=index))
+        outputs.append(str(path))
+    return outputs
+
+
+def recipe_of(result: Any, inputs: Mapping[str, str | None], folder: Path, kind: str = "relight") -> Recipe:
+    """The recipe of a Result or Normals whose inputs are files; everything is named by its way from `folder`."""
+    from .recipes import Recipe, describe_asked, describe_input, software_versions, way_from
+
+    described = {
+        name: describe_input(path, way_from(folder, path)) for name, path in inputs.items() if path is not None
+    }
+    model = {**result.model, "asked": describe_asked(result.model["asked"], folder)}
+    return Recipe(result.settings, model, result.matting, described, kind, software=software_versions())

@@ -1,0 +1,54 @@
+"""What a request's light is made of: the background or environment map that its settings ask for, read and checked.
+
+Ramps are not here: they depend on the passes' sizes (`lights.light_map`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import environment as maps
+from . import images
+from .environment import Floats
+from .errors import ImageError
+from .images import ImageLike
+from .settings import LIGHTS, Settings
+
+NOUNS = {"background": "a background", "environment": "an environment map"}
+
+
+def read_background(settings: Settings, background: ImageLike | None) -> NDArray[np.uint8] | None:
+    """The fbc workflow's HxWx3 background, flipped if the light says so; None where the light is its own."""
+    if settings.light_input != "background":
+        return None
+    picture, _ = images.read_image(_given(settings, background), "The background")
+    return np.ascontiguousarray(np.fliplr(picture)) if settings.light == "upload-flipped" else picture
+
+
+def read_map(settings: Settings, environment: ImageLike | None) -> Floats | None:
+    """The env workflow's 32x32x3 map at `KEY_LEVEL`: the given panorama's, or the light's own; None elsewhere."""
+    if settings.workflow != "env":
+        return None
+    if settings.light_input is None:
+        return maps.preset(settings.light)
+    return maps.expose(maps.to_map(maps.read_environment(_given(settings, environment))))
+
+
+def own_lights(workflow: str) -> str:
+    """The lights that need no input, in words: "left, right, top, bottom or ambient"."""
+    *others, last = [light for light in LIGHTS[workflow] if not light.startswith("upload")]
+    return f"{', '.join(others)} or {last}"
+
+
+def _given(settings: Settings, source: ImageLike | None) -> Any:
+    """The input that the light comes from. Raises ImageError if it is missing."""
+    if source is None:
+        name = NOUNS[settings.light_input or ""]
+        raise ImageError(
+            f"Light {settings.light!r} takes its light from {name}, and none was given: "
+            f"give {name}, or choose {own_lights(settings.workflow)}."
+        )
+    return source
