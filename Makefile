@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup app app-bg test test-slow test-gpu test-floor bench lint format clean
+.PHONY: help setup app app-bg app-env test test-slow test-gpu test-floor bench lint format clean
 
 help:
 	@echo "make app        the page for words and light directions    (ARGS=\"--port 7861 --model sd15\")"
 	@echo "make app-bg     the page for backgrounds"
+	@echo "make app-env    the page for environment maps"
 	@echo "make test       the tests        make lint   style and types      make bench   speed and memory"
 	@echo "make setup      only set up $(VENV); then $(BIN)/iclight --help"
 
@@ -25,6 +26,9 @@ app: $(VENV)/.ready
 
 app-bg: $(VENV)/.ready
 	$(BIN)/python app_bg.py $(ARGS)
+
+app-env: $(VENV)/.ready
+	$(BIN)/python app_env.py $(ARGS)
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest $(ARGS)

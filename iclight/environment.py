@@ -267,7 +267,7 @@ def preset(light: str) -> Floats:
     return expose(np.repeat(lobe[..., None], 3, axis=2).astype(np.float32))
 
 
-def preview(environment: Floats, width: int = 256) -> NDArray[np.uint8]:
-    """A 32x32x3 map as a picture for people: sRGB, clipped where it is brighter than white, 2:1."""
-    picture = np.rint(to_srgb(environment) * 255).astype(np.uint8)
-    return images.resize(picture, width, width // 2)
+def preview(environment: Floats) -> NDArray[np.uint8]:
+    """A 32x32x3 map as a 128x256x3 picture for people: 1 - exp(-radiance) in sRGB, so that lamps keep their colours."""
+    picture = np.rint(to_srgb(1 - np.exp(-environment)) * 255).astype(np.uint8)
+    return picture.repeat(4, axis=0).repeat(8, axis=1)

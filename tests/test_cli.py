@@ -149,6 +149,14 @@ def test_what_the_env_workflow_cannot_do_is_said_before_anything_is_written(
     assert not (tmp_path / "new").exists()
 
 
+def test_app_opens_the_page_that_was_asked_for(monkeypatch):
+    opened = []
+    monkeypatch.setattr("iclight.studio.launch.run_page", lambda workflow, rest: opened.append((workflow, rest)) or 0)
+    for flag in ([], ["--bg"], ["--env"]):
+        assert run("app", *flag, "--port", 7861) == 0
+    assert opened == [(workflow, ["--port", "7861"]) for workflow in ("fc", "fbc", "env")]
+
+
 def test_a_mask_is_used_and_replayed(photo, tmp_path):
     mask = np.zeros((240, 240), np.uint8)
     mask[60:180] = 255

@@ -16,10 +16,11 @@ from gradio_client import Client, handle_file
 from pages import MODEL, running
 from PIL import Image
 
+from iclight.environment import fingerprint
 from iclight.errors import SettingsError
 from iclight.recipes import read_recipe
 from iclight.settings import KNOBS
-from iclight.studio.examples import ASSETS, BACKGROUNDS, FBC_EXAMPLES, FC_EXAMPLES, pick_lighting, pick_subject
+from iclight.studio.examples import BACKGROUNDS, EXAMPLES, asset, filled, pick_lighting, pick_subject
 from iclight.studio.launch import keep_localhost_off_proxies, parse_auth, parse_options
 
 PICTURE = str(GOLDEN / "cases" / "foreground.png")
@@ -37,6 +38,17 @@ def fc(tmp_path_factory):
 def fbc(tmp_path_factory):
     with running("app_bg.py", tmp_path_factory.mktemp("fbc"), *MODEL) as page:
         yield page
+
+
+@pytest.fixture(scope="module")
+def env_page(tmp_path_factory, env_model):
+    with running("app_env.py", tmp_path_factory.mktemp("env"), *MODEL, "--model", str(env_model)) as page:
+        yield page
+
+
+@pytest.fixture
+def client_env(env_page, tmp_path):
+    return Client(env_page.url, verbose=False, download_files=tmp_path)
 
 
 @pytest.fixture
@@ -96,6 +108,61 @@ def test_fbc_shows_pictures_then_foreground_and_background(client_bg):
     assert [entry["caption"] for entry in gallery] == [None, None, "foreground", "background"]
     assert {Image.open(entry["image"]).size for entry in gallery} == {(64, 64)}
     assert set(read_recipe(gallery[0]["image"]).inputs) == {"image", "background"}
+
+
+@pytest.mark.parametrize("name", ["dusk.hdr", "sunset.jpg"])
+def test_env_takes_panoramas_with_and_without_radiance(name, client_env):
+    gallery, *_ = client_env.predict(
+        handle_file(PICTURE), environment=handle_file(asset(name)), api_name="/relight", **QUICK
+    )
+    made = read_recipe(gallery[0]["image"])
+    assert (made.settings.workflow, made.settings.light) == ("env", "upload")
+    assert made.inputs["environment"] == {"file": name, "sha256": fingerprint(asset(name))}
+
+
+def test_env_has_the_parameters_of_the_other_pages_and_a_map_of_its_own(client_env):
+    endpoints = client_env.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(endpoints) == {"/relight", "/cancel"}
+    parameters = endpoints["/relight"]["parameters"]
+    assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["image"]
+    assert {p["parameter_name"] for p in parameters} >= {"environment", *KNOBS} - {"lowres_denoise"}
+
+
+def test_env_says_what_is_missing_or_broken_and_lights_of_their_own_need_no_map(client_env, tmp_path):
+    with pytest.raises(Exception, match="Give an environment map, or choose another light: left, .* back or ambient"):
+        client_env.predict(handle_file(PICTURE), api_name="/relight", **QUICK)
+    (tmp_path / "bad.exr").write_bytes(b"\x76\x2f\x31\x01junk")
+    with pytest.raises(Exception, match="The environment map is broken"):
+        client_env.predict(handle_file(PICTURE), environment=handle_file(tmp_path / "bad.exr"), api_name="/relight")
+    gallery, *_ = client_env.predict(handle_file(PICTURE), light="back", api_name="/relight", **QUICK)
+    assert set(read_recipe(gallery[0]["image"]).inputs) == {"image"}
+
+
+def test_env_on_a_model_without_an_env_offset_says_so_on_the_page_and_to_requests():
+    from iclight.errors import WeightsError
+    from iclight.studio.engine import Engine
+
+    engine = Engine("env", {"model": str(GOLDEN / "model"), "device": "cpu"})
+    engine.warm_up().join()
+    assert "no env offset was ever published" in engine.status()
+    with pytest.raises(WeightsError, match="--offset PATH"):
+        engine.get()
+
+
+def test_the_env_page_shows_the_light_as_it_was_understood(monkeypatch):
+    import gradio
+
+    from iclight.environment import preset, preview
+    from iclight.studio.work import Work
+
+    said = []
+    monkeypatch.setattr(gradio, "Warning", lambda message, **options: said.append(message))
+    look = Work.look_at_map
+    assert np.array_equal(look(None, "left"), preview(preset("left")))
+    assert look(asset("dusk.hdr"), "upload").shape == (128, 256, 3)
+    assert look(None, "upload") is None and not said
+    assert look(__file__, "upload") is None
+    assert "The environment map is not an image" in said[0]
 
 
 def test_normals_show_all_nine_pictures(client_bg):
@@ -248,9 +315,9 @@ def test_quick_lists_do_what_the_references_do():
 
 
 def test_every_example_is_there():
-    for row in (*FC_EXAMPLES, *FBC_EXAMPLES, BACKGROUNDS):
-        for cell in row:
-            assert not cell.endswith((".jpg", ".png")) or (ASSETS / cell).is_file()
+    for row in (*(row for rows in EXAMPLES.values() for row in rows), BACKGROUNDS):
+        for cell in filter(None, row):
+            assert filled(cell) == cell or Path(filled(cell)).is_file()
 
 
 def test_auth_is_a_name_and_a_password():

@@ -1,8 +1,8 @@
-"""Make the example pictures and backgrounds that the pages ship.
+"""Make the example pictures, backgrounds and environment maps that the pages ship.
 
     python tools/make_assets.py            (needs scikit-image, for its public-domain photographs)
 
-Backgrounds are drawn here from noise and gradients; photographs are scikit-image's, cropped and scaled.
+Backgrounds and maps are drawn here from noise and gradients; photographs are scikit-image's, cropped and scaled.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from iclight.environment import directions
 
 ASSETS = Path(__file__).resolve().parents[1] / "iclight" / "studio" / "assets"
 WIDTH, HEIGHT = 768, 768
@@ -129,6 +131,29 @@ def night(rng: np.random.Generator) -> Picture:
     return blur(picture, 2.5) + 0.6 * blur(picture, 25)
 
 
+def towards(x: float, y: float, z: float) -> Picture:
+    """128 x 256 x 1 cosines between a panorama's pixels and a direction: x right, y up, z towards the camera."""
+    axis = np.array([x, y, z], np.float32)
+    return (directions(128, 256) @ (axis / np.linalg.norm(axis)))[..., None]
+
+
+def dusk() -> Picture:
+    """A low sun behind the subject's left shoulder, an orange horizon, a blue sky, dark ground. Linear radiance."""
+    up = towards(0, 1, 0)
+    sky = np.where(up > 0, 0.25 + 0.2 * up, 0.06) * np.array([0.35, 0.5, 1], np.float32)
+    band = np.exp(-((up / 0.12) ** 2)) * (0.4 + 0.6 * towards(-1, 0.1, -0.6).clip(0, 1))
+    sun = np.exp(400 * (towards(-1, 0.12, -0.6) - 1)) * 120
+    return sky + (band * 1.2 + sun) * np.array([1, 0.5, 0.18], np.float32)
+
+
+def softboxes() -> Picture:
+    """A studio: a warm square of light in front on the right, a dim blue one behind on the left, grey walls."""
+    warm = (towards(1, 0.5, 0.7) > 0.93) * 14.0
+    cold = (towards(-1, 0.2, -0.5) > 0.95) * 5.0
+    wall = 0.08 + 0.04 * towards(0, 1, 0)
+    return wall + warm * np.array([1, 0.86, 0.7], np.float32) + cold * np.array([0.35, 0.55, 1], np.float32)
+
+
 def save(name: str, picture: NDArray[np.uint8], quality: int = 95, subsampling: int = 0) -> None:
     # Photographs keep their colours whole: the matte hangs on them.
     Image.fromarray(picture).save(ASSETS / name, quality=quality, subsampling=subsampling, optimize=True)
@@ -140,6 +165,9 @@ def main() -> None:
     for index, draw in enumerate((sunset, window, neon, forest, studio, night)):
         picture = draw(np.random.default_rng(index))
         save(f"{draw.__name__}.jpg", (picture.clip(0, 1) * 255).astype(np.uint8), 88, 2)
+
+    for paint in (dusk, softboxes):
+        cv2.imwrite(str(ASSETS / f"{paint.__name__}.hdr"), paint().astype(np.float32)[..., ::-1])
 
     from skimage import data
 

@@ -36,6 +36,15 @@ class PictureInput(gr.Image):
         return file.name
 
 
+class PanoramaInput(gr.File):
+    """An upload of any kind of panorama (browsers show no .hdr or .exr) that yields the file's path."""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        return None if payload is None else payload.path
+
+
 class KnobSlider(gr.Slider):
     """A slider over a knob's range that passes on whatever comes."""
 

@@ -1,4 +1,4 @@
-"""What a newcomer can click: quick prompts of the reference's pages, example pictures, backgrounds.
+"""What a newcomer can click: quick prompts of the reference's pages, example pictures, backgrounds, environment maps.
 
 Pictures are in `assets/`; where each comes from is told in `assets/README.md`.
 """
@@ -27,7 +27,7 @@ LIGHTING = (
     "neon, Wong Kar-wai, warm",
 )
 
-# (picture, prompt, light) for fc; (picture, background, prompt, light) for fbc.
+# (picture, prompt, light) for fc; with a background or an environment map after the picture for fbc and env.
 FC_EXAMPLES = (
     ("astronaut.png", "astronaut, sunshine from window", "left"),
     ("coffee.jpg", "coffee cup, sunset over sea", "right"),
@@ -38,12 +38,23 @@ FBC_EXAMPLES = (
     ("coffee.jpg", "neon.jpg", "coffee cup, neon light, city", "upload"),
     ("cat.jpg", "window.jpg", "cat, sunshine from window", "upload"),
 )
+ENV_EXAMPLES = (
+    ("astronaut.png", "dusk.hdr", "astronaut, sunset over sea", "upload"),
+    ("coffee.jpg", "softboxes.hdr", "coffee cup, soft studio lighting", "upload"),
+    ("cat.jpg", None, "cat, natural lighting", "back"),
+)
+EXAMPLES = {"fc": FC_EXAMPLES, "fbc": FBC_EXAMPLES, "env": ENV_EXAMPLES}
 BACKGROUNDS = ("sunset.jpg", "window.jpg", "neon.jpg", "forest.jpg", "studio.jpg", "night.jpg")
 
 
 def asset(name: str) -> str:
     """The path of a picture that ships."""
     return str(ASSETS / name)
+
+
+def filled(cell: str | None) -> str | None:
+    """An example's cell with the names of pictures turned into their paths."""
+    return asset(cell) if cell is not None and cell.endswith((".jpg", ".png", ".hdr")) else cell
 
 
 def pick_subject(subject: str, prompt: str) -> str:

@@ -1,6 +1,7 @@
-"""The page both workflows share: picture, light and prompt on the left; what came of it on the right.
+"""The page the workflows share: picture, light and prompt on the left; what came of it on the right.
 
-fbc adds a background with a gallery to pick from, and normals. Everything else is the same by construction.
+fbc adds a background with a gallery to pick from, and normals; env adds an environment map with a look at what was
+understood of it. Everything else is the same by construction.
 """
 
 from __future__ import annotations
@@ -14,11 +15,16 @@ import gradio as gr
 from ..catalogue import MATTING_CHOICES
 from ..settings import KNOBS, LIGHTS
 from . import examples
+from .components import PanoramaInput
 from .engine import Engine
 from .inputs import knob_input, picture_input
 from .work import Work
 
-TITLES = {"fc": "Relight a picture by words and a direction", "fbc": "Relight a picture by a background"}
+TITLES = {
+    "fc": "Relight a picture by words and a direction",
+    "fbc": "Relight a picture by a background",
+    "env": "Relight a picture by an environment map",
+}
 MATTING_LABELS = {
     "auto": "Automatic",
     "rmbg": "RMBG-1.4 (non-commercial licence)",
@@ -64,6 +70,7 @@ class Page:
     inputs: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     outputs: list[Any] = field(default_factory=list)
+    looks: dict[str, Any] = field(default_factory=dict)
 
     def add(self, name: str, component: Any, default: Any = None) -> Any:
         """Register an input; `default` is what its API parameter falls back to where the component is empty."""
@@ -83,6 +90,7 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
             with gr.Column(scale=5, min_width=320, elem_classes="half"):
                 _pictures(page, workflow)
                 _light(page, workflow)
+                _show_map(page, work)
                 buttons = _buttons(workflow)
                 _quick_lists(page)
                 _advanced(page, workflow, engine.matting)
@@ -100,6 +108,17 @@ def _pictures(page: Page, workflow: str) -> None:
         page.add("image", picture_input(label="Picture", height=320, elem_id="image"), ...)
         if workflow == "fbc":
             page.add("background", picture_input(label="Background", height=320, elem_id="background"))
+        if workflow == "env":
+            with gr.Column(min_width=160):
+                label = "Environment map (.hdr, .exr, picture)"
+                page.add("environment", PanoramaInput(label=label, height=140, elem_id="environment"))
+                page.looks["map"] = gr.Image(
+                    label="The light; its middle is behind the subject",
+                    buttons=[],
+                    height=190,
+                    interactive=False,
+                    elem_id="map",
+                )
     if workflow == "fbc":
         paths = [examples.asset(name) for name in examples.BACKGROUNDS]
         gallery = gr.Gallery(
@@ -133,6 +152,21 @@ def _light(page: Page, workflow: str) -> None:
     )
 
 
+def _show_map(page: Page, work: Work) -> None:
+    """Keep the look at the light up to date."""
+    if "map" in page.looks:
+        sources = [page.inputs["environment"], page.inputs["light"]]
+        gr.on(
+            [component.change for component in sources],
+            work.look_at_map,
+            sources,
+            page.looks["map"],
+            queue=False,
+            show_progress="hidden",
+            **HIDDEN,
+        )
+
+
 def _buttons(workflow: str) -> dict[str, gr.Button]:
     with gr.Row(elem_id="buttons"):
         made = {"relight": gr.Button("Relight", variant="primary", scale=3, elem_id="relight")}
@@ -164,8 +198,8 @@ def _advanced(page: Page, workflow: str, matting: str) -> None:
         for row in ADVANCED:
             with gr.Row():
                 for name in row:
-                    if name == "lowres_denoise" and workflow == "fbc":
-                        continue  # the fbc workflow's first pass always starts from noise
+                    if name == "lowres_denoise" and workflow != "fc":
+                        continue  # the other workflows' first pass always starts from noise
                     page.add(name, knob_input(name, workflow))
                 if "seed" in row:
                     page.add("random_seed", gr.Checkbox(False, label="Random seed", elem_id="random-seed"))
@@ -215,10 +249,9 @@ def _results(page: Page) -> None:
 
 
 def _examples(page: Page, workflow: str) -> None:
-    names = ["image", "background", "prompt", "light"] if workflow == "fbc" else ["image", "prompt", "light"]
-    rows = examples.FBC_EXAMPLES if workflow == "fbc" else examples.FC_EXAMPLES
+    names = [name for name in ("image", "background", "environment", "prompt", "light") if name in page.inputs]
     gr.Examples(
-        [[examples.asset(cell) if cell.endswith((".jpg", ".png")) else cell for cell in row] for row in rows],
+        [[examples.filled(cell) for cell in row] for row in examples.EXAMPLES[workflow]],
         [page.inputs[name] for name in names],
         label="Examples",
         elem_id="examples",

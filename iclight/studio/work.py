@@ -15,9 +15,11 @@ from typing import Any
 import gradio as gr
 
 from ..errors import Cancelled, IclightError, ImageError
-from ..settings import KNOBS, NORMAL_LIGHTS, Settings
+from ..files import INPUTS, check_inputs
+from ..settings import KNOBS, LIGHT_INPUTS, NORMAL_LIGHTS, Settings
 from .engine import Engine
 
+LIGHT_NOUNS = {"background": "a background picture", "environment": "an environment map"}
 STAGES = {"lowres": "First pass", "highres": "Second pass"}
 NORMALS_CAPTIONS = (
     "normals",
@@ -170,23 +172,38 @@ class Work:
         ]
         return shown, *self._about(folder, result)
 
+    @staticmethod
+    def look_at_map(environment: str | None, light: str) -> Any:
+        """The env workflow's map as a picture; None where there is none, with a warning if one was given."""
+        from .. import environment as maps
+        from ..lighting import read_map
+
+        try:
+            settings = settings_of("env", {"light": light})
+            if settings.light_input and not environment:
+                return None
+            made = read_map(settings, environment)
+        except IclightError as error:
+            gr.Warning(str(error), title=_title(error))
+            return None
+        return None if made is None else maps.preview(made)
+
     def cancel(self, request: gr.Request) -> None:
         """Stop this session's work after the step that is running."""
         self.stops.raise_all(request.session_hash)
 
     def _checked(self, values: dict[str, Any]) -> Settings:
         """Everything that can be refused before a model runs."""
-        from ..images import read_image
+        from ..lighting import own_lights
 
         if not values.get("image"):
             raise ImageError("Give a picture first: drop one into the box on the left.")
         settings = settings_of(self.engine.workflow, values)
-        read_image(values["image"], "The picture")
-        for name in ("background", "mask"):
-            if values.get(name):
-                read_image(values[name], f"The {name}")
-        if settings.light.startswith("upload") and not values.get("background"):
-            raise ImageError("Give a background picture, or choose another light: left, right, top, bottom or ambient.")
+        check_inputs({name: values.get(name) or None for name in INPUTS})
+        if settings.light_input and not values.get(settings.light_input):
+            raise ImageError(
+                f"Give {LIGHT_NOUNS[settings.light_input]}, or choose another light: {own_lights(settings.workflow)}."
+            )
         return settings
 
     def _relight_here(self, values: dict[str, Any], settings: Settings, stop: Path) -> Any:
@@ -197,6 +214,7 @@ class Work:
             mask=values.get("mask"),
             on_step=follow(stop),
             matting=values.get("matting"),
+            environment=values.get("environment"),
         )
 
     def _normals_here(self, values: dict[str, Any], settings: Settings, stop: Path) -> Any:
@@ -237,8 +255,8 @@ class Work:
 
         inputs = {
             name: describe_input(values[name])
-            for name in ("image", "background", "mask")
-            if values.get(name) and (name != "background" or result.settings.light.startswith("upload"))
+            for name in INPUTS
+            if values.get(name) and (name not in LIGHT_INPUTS.values() or name == result.settings.light_input)
         }
         model = {**result.model, "asked": describe_asked(result.model["asked"], None)}
         return Recipe(result.settings, model, result.matting, inputs, kind, software=software_versions())
