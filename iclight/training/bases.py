@@ -1,0 +1,137 @@
+"""What a run starts from: a new small model, or a model in diffusers layout, whole or with LoRA.
+
+A base's first convolution is widened with zeros, so that before the first step it answers as it did.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from ..errors import WeightsError
+from ..tokens import EnvironmentTokens
+from .config import Config
+from .model import INPUT_CHANNELS, Merge, RelightingModel, build_text_encoder, build_tokenizer, build_unet
+
+# The new small model's autoencoder, as `autoencoder.py` leaves it.
+VAE = Path("build/autoencoder/final")
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out")
+
+
+@dataclass
+class Trained:
+    """The parts of a run. `base`: the base UNet's own tensors where there is a base, None for a new model."""
+
+    model: RelightingModel
+    tokenizer: CLIPTokenizer
+    vae: AutoencoderKL | None
+    base: Mapping[str, Tensor] | None = None
+    lora: int = 0
+
+    def save(self, folder: Path) -> None:
+        """Everything `load` takes back: weights by part, tokenizer, and what they are."""
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.lora:
+            self.model.unet.fuse_lora()
+            self.model.unet.unload_lora()
+        for name in ("tokens", "merge"):
+            torch.save(getattr(self.model, name).state_dict(), folder / f"{name}.pt")
+        self.model.unet.save_pretrained(folder / "unet")
+        self.model.text_encoder.save_pretrained(folder / "text_encoder")
+        self.tokenizer.save_pretrained(folder / "tokenizer")
+        facts = {"has_base": self.base is not None, "width": self.model.tokens.width}
+        (folder / "trained.json").write_text(json.dumps(facts))
+
+
+def load(folder: Path, vae: Path | None = VAE) -> Trained:
+    """A trained model from its folder. Raises WeightsError if it is none."""
+    if not (folder / "trained.json").is_file():
+        raise WeightsError(f"{folder} holds no trained model; give a run's trained/ folder.")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder")
+    tokens, merge = EnvironmentTokens(text_encoder.config.hidden_size), Merge()
+    tokens.load_state_dict(torch.load(folder / "tokens.pt", weights_only=True))
+    merge.load_state_dict(torch.load(folder / "merge.pt", weights_only=True))
+    tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))
+    model = RelightingModel(unet, text_encoder, tokens, merge)
+    return Trained(model, tokenizer, _vae(vae))
+
+
+def build(config: Config, out: Path) -> Trained:
+    """The parts a run trains. Parameters that do not learn at all have their gradients switched off."""
+    if config.start:
+        parts = load(Path(config.start))
+    elif config.base == "mini":
+        tokenizer = build_tokenizer(out / "tokenizer")
+        unet = build_unet(config.channels, config.width)
+        encoder = build_text_encoder(tokenizer, config.width)
+        model = RelightingModel(unet, encoder, EnvironmentTokens(config.width), Merge())
+        parts = Trained(model, tokenizer, _vae(VAE))
+    else:
+        parts = _from_base(config)
+    # bfloat16 convolutions run on channels-last memory without copies.
+    parts.model.unet.to(memory_format=torch.channels_last)
+    return parts
+
+
+def _from_base(config: Config) -> Trained:
+    folder = _base_folder(config.base)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    base = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    widen(unet)
+    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").requires_grad_(False)
+    tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))
+    if config.lora:
+        unet = _with_lora(unet, config.lora)
+    unet.enable_gradient_checkpointing()
+    model = RelightingModel(unet, text_encoder, EnvironmentTokens(text_encoder.config.hidden_size), Merge())
+    return Trained(model, tokenizer, _vae(folder / "vae"), base, config.lora)
+
+
+def _base_folder(base: str) -> Path:
+    """A folder as it is; a name or hub id through the engine's own finding and fetching."""
+    if Path(base).is_dir():
+        return Path(base)
+    from ..bases import find_base
+    from ..hub import print_to_stderr
+
+    return find_base(base, True, print_to_stderr).base
+
+
+def widen(unet: UNet2DConditionModel) -> None:
+    """Give the first convolution INPUT_CHANNELS input channels; the new ones start at zero."""
+    narrow = unet.conv_in
+    wide: Any = torch.nn.Conv2d(INPUT_CHANNELS, narrow.out_channels, narrow.kernel_size, narrow.stride, narrow.padding)
+    with torch.no_grad():
+        wide.weight.zero_()
+        wide.weight[:, : narrow.in_channels] = narrow.weight
+        wide.bias.copy_(narrow.bias)
+    unet.conv_in = wide
+    unet.register_to_config(in_channels=INPUT_CHANNELS)
+
+
+def _with_lora(unet: UNet2DConditionModel, rank: int) -> UNet2DConditionModel:
+    """Low-rank adapters (Hu et al. 2022) on the attention; the widened first convolution learns in full."""
+    from peft import LoraConfig
+
+    unet.requires_grad_(False)
+    unet.add_adapter(
+        LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=list(LORA_TARGETS))
+    )
+    unet.conv_in.requires_grad_(True)
+    return unet
+
+
+def _vae(folder: Path | None) -> AutoencoderKL | None:
+    if folder is None or not (folder / "config.json").is_file():
+        return None
+    options: dict[str, Any] = {"torch_dtype": torch.float32}
+    return AutoencoderKL.from_pretrained(folder, **options).requires_grad_(False).eval()

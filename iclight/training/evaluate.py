@@ -1,0 +1,274 @@
+"""Measure a model on what training never saw. Prints and writes one table and one contact sheet.
+
+    python -m iclight.training.evaluate --model models/mini --out build/evaluation
+
+Light-stage objects of held-out seeds, path-traced objects where there are some (`--traced`), the engine's own parts and
+sampler, first pass only (`--side` pixels). What each line means is in docs/training.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import environment as environments
+from .. import lights, sampler
+from ..normals import normals_from_lights
+from ..prompts import encode_prompt_pair
+from ..relighter import Relighter
+from ..settings import Settings
+from . import metrics
+from .autoencoder import evaluate as autoencoder_figures
+from .heldout import HeldOut, stage_objects, traced_objects
+from .lighting import SIDES
+from .sheets import save_sheet
+
+BATCH = 16
+PROMPT = "best quality"
+
+
+class Bench:
+    """One model's three workflows, run over many objects at once."""
+
+    def __init__(self, model: str, device: str = "auto", dtype: str = "auto") -> None:
+        self.model, self.device, self.dtype = model, device, dtype
+        self._loaded: dict[str, Relighter] = {}
+
+    def relighter(self, workflow: str) -> Relighter:
+        if workflow not in self._loaded:
+            self._loaded.clear()  # one UNet at a time is enough
+            self._loaded[workflow] = Relighter.load(
+                self.model, workflow, matting="none", device=self.device, dtype=self.dtype
+            )
+        return self._loaded[workflow]
+
+    @torch.inference_mode()
+    def relight(
+        self,
+        workflow: str,
+        foreground: Tensor,
+        background: Tensor | None = None,
+        light: str | None = None,
+        around: Tensor | None = None,
+        seed: int = 1,
+        steps: int | None = None,
+        prompt: str = PROMPT,
+    ) -> Tensor:
+        """Bx3xHxW foregrounds on grey -> Bx3xHxW relit, by a background Bx3xHxW, a named light, or maps Bx3x32x32."""
+        relighter = self.relighter(workflow)
+        settings = Settings.for_workflow(workflow, prompt=prompt)
+        count, _, height, width = foreground.shape
+        start = None
+        if light is not None:
+            if workflow == "env":
+                preset = environments.preset(light).transpose(2, 0, 1).copy()
+                around = torch.from_numpy(preset).expand(count, -1, -1, -1)
+            else:
+                ramp = lights.light_map(light, workflow, width, height)
+                assert ramp is not None
+                shown = torch.from_numpy(ramp).permute(2, 0, 1).float()[None] / 255
+                if workflow == "fbc":
+                    background = shown.expand(count, -1, -1, -1)
+                else:
+                    start = relighter.codec.encode([ramp])
+        made = []
+        for first in range(0, count, BATCH):
+            part = slice(first, first + BATCH)
+            condition = self._encode(relighter, foreground[part])
+            if background is not None:
+                condition = torch.cat([condition, self._encode(relighter, background[part])], 1)
+            cond, uncond = encode_prompt_pair(
+                relighter.tokenizer, relighter.text_encoder, settings.positive_prompt, settings.negative_prompt
+            )
+            if around is not None:
+                rows = len(condition)
+                tokens = relighter.tokens(around[part].to(relighter.placement.device))  # type: ignore[misc]
+                cond, uncond = (
+                    torch.cat([text.expand(rows, -1, -1), tokens.to(text.dtype)], 1) for text in (cond, uncond)
+                )
+            predict = sampler.NoisePredictor(relighter.unet, sampler.Guidance(cond, uncond, settings.cfg), condition)
+            shape = (len(condition), 4, *condition.shape[2:])
+            strength = None if start is None else settings.lowres_denoise
+            random = torch.Generator(relighter.placement.noise_device).manual_seed(seed + first)
+            latents = sampler.denoise(predict, steps or settings.steps, strength, start, shape, random)
+            made.append((relighter.codec.decode(latents).float().cpu() / 2 + 0.5).clamp(0, 1))
+        return torch.cat(made)
+
+    @staticmethod
+    def _encode(relighter: Relighter, pictures: Tensor) -> Tensor:
+        pixels = (pictures.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+        return relighter.codec.encode(list(np.ascontiguousarray(pixels)))
+
+    def there_and_back(self, pictures: Tensor) -> Tensor:
+        codec = self.relighter("fbc").codec
+        with torch.inference_mode():
+            return (codec.decode(self._encode(self.relighter("fbc"), pictures)).float().cpu() / 2 + 0.5).clamp(0, 1)
+
+
+Table = dict[str, float]
+
+
+def direction(bench: Bench, workflow: str, objects: HeldOut) -> tuple[Table, dict[str, Tensor]]:
+    """Is the asked side the brighter one, and does the light follow the shape?"""
+    found: Table = {}
+    pictures = {}
+    right, shape, control = [], [], []
+    for side in metrics.SIGNS:
+        relit = bench.relight(workflow, objects.foreground, light=side)
+        pictures[side] = relit
+        correct = (metrics.towards(side, relit, objects.matte) > 0).float()
+        found[f"direction, {side}"] = 100 * float(correct.mean())
+        right.append(correct)
+        light = torch.nn.functional.normalize(torch.tensor(SIDES[side]) + torch.tensor([0, 0, 0.35]), dim=0)
+        shape.append(metrics.geometry_correlation(relit, objects.source, objects.matte, objects.normal, light))
+        ramp = lights.light_map(side, "fbc", *objects.source.shape[3:1:-1])
+        assert ramp is not None
+        pasted = objects.source * torch.from_numpy(ramp).permute(2, 0, 1) / 128
+        control.append(
+            metrics.geometry_correlation(pasted.clamp(0, 1), objects.source, objects.matte, objects.normal, light)
+        )
+    found["direction, all"] = 100 * float(torch.cat(right).mean())
+    found["geometry"] = float(torch.cat(shape).nanmean())
+    found["geometry of a pasted ramp"] = float(torch.cat(control).nanmean())
+    truth = [
+        metrics.geometry_correlation(
+            objects.sides[side],
+            objects.source,
+            objects.matte,
+            objects.normal,
+            torch.nn.functional.normalize(torch.tensor(SIDES[side]) + torch.tensor([0, 0, 0.35]), dim=0),
+        )
+        for side in metrics.SIGNS
+    ]
+    found["geometry of the truth"] = float(torch.cat(truth).nanmean())
+    outputs = torch.cat(list(pictures.values()))
+    times = len(pictures)
+    found["detail correlation"] = float(
+        metrics.detail_correlation(
+            outputs, objects.source.repeat(times, 1, 1, 1), objects.matte.repeat(times, 1, 1, 1)
+        ).nanmean()
+    )
+    found["chroma correlation"] = float(
+        metrics.chroma_correlation(
+            outputs, objects.source.repeat(times, 1, 1, 1), objects.matte.repeat(times, 1, 1, 1)
+        ).nanmean()
+    )
+    return found, pictures
+
+
+def against_truth(bench: Bench, workflow: str, objects: HeldOut) -> tuple[Table, Tensor]:
+    """PSNR and SSIM inside the matte, and those of pictures that no model made."""
+    if workflow == "fbc":
+        relit = bench.relight("fbc", objects.foreground, background=objects.background)
+    else:
+        relit = bench.relight("env", objects.foreground, around=objects.environment)
+    source, truth, matte = objects.source, objects.truth, objects.matte
+    everywhere = torch.ones_like(matte)
+    rivals = {
+        "model": relit,
+        "source unchanged": source,
+        "source, mean matched to the background": metrics.mean_matched(source, objects.background, matte, everywhere),
+        "source, mean matched to the truth (oracle)": metrics.mean_matched(source, truth, matte),
+        "truth through the autoencoder (ceiling)": bench.there_and_back(truth),
+    }
+    found: Table = {}
+    for name, pictures in rivals.items():
+        found[f"PSNR, {name}"] = float(metrics.psnr_inside(pictures, truth, matte).mean())
+        found[f"SSIM, {name}"] = float(metrics.ssim_inside(pictures, truth, matte).nanmean())
+    found["detail correlation"] = float(metrics.detail_correlation(relit, source, matte).nanmean())
+    found["detail correlation of the truth"] = float(metrics.detail_correlation(truth, source, matte).nanmean())
+    found["chroma correlation"] = float(metrics.chroma_correlation(relit, source, matte).nanmean())
+    found["chroma correlation of the truth"] = float(metrics.chroma_correlation(truth, source, matte).nanmean())
+    return found, relit
+
+
+def additivity(bench: Bench, objects: HeldOut) -> Table:
+    """|I(L1) + I(L2) - I(L1 + L2)| over the mean of I(L1 + L2), linear, for the env workflow; one noise for all."""
+    first, second, whole = (
+        bench.relight("env", objects.foreground, around=e) for e in (*objects.halves, objects.environment)
+    )
+    return {"additivity error": float(metrics.additivity_error(first, second, whole, objects.matte).mean())}
+
+
+def normals(bench: Bench, pictures: dict[str, Tensor], objects: HeldOut) -> Table:
+    """Angle between normals from four relightings (the engine's own formula) and the true ones."""
+    made = []
+    for number in range(len(objects.matte)):
+        relit = {side: pictures[side][number].permute(1, 2, 0).numpy() for side in metrics.SIGNS}
+        normal, _ = normals_from_lights(relit, objects.matte[number].permute(1, 2, 0).numpy())
+        made.append(torch.from_numpy(normal).permute(2, 0, 1))
+    flat = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand_as(objects.normal)
+    return {
+        "normals, degrees off": float(metrics.angular_error(torch.stack(made), objects.normal, objects.matte).mean()),
+        "normals all facing the camera": float(metrics.angular_error(flat, objects.normal, objects.matte).mean()),
+    }
+
+
+def evaluate(bench: Bench, objects: HeldOut) -> tuple[dict[str, Table], list[list[Tensor]]]:
+    """Every figure, by group; and the sheet's rows: source, truth, fbc, env, then fc and fbc from four sides."""
+    found: dict[str, Table] = {}
+    found["fc"], by_words = direction(bench, "fc", objects)
+    found["fbc against truth"], by_background = against_truth(bench, "fbc", objects)
+    found["fbc"], by_ramp = direction(bench, "fbc", objects)
+    found["normals"] = normals(bench, by_ramp, objects)
+    found["env against truth"], by_environment = against_truth(bench, "env", objects)
+    found["env"], _ = direction(bench, "env", objects)
+    found["env"] |= additivity(bench, objects)
+    rows = [
+        [objects.source[k], objects.truth[k], by_background[k], by_environment[k]]
+        + [by_words[side][k] for side in metrics.SIGNS]
+        + [by_ramp[side][k] for side in metrics.SIGNS]
+        for k in range(min(10, len(objects.matte)))
+    ]
+    return found, rows
+
+
+def as_markdown(groups: dict[str, dict[str, Table]]) -> str:
+    """One table: a line per figure, a column per set of objects."""
+    names = list(groups)
+    lines = [f"| figure | {' | '.join(names)} |", f"| --- | {' | '.join('---:' for _ in names)} |"]
+    for group in groups[names[0]]:
+        for figure in groups[names[0]][group]:
+            cells = [groups[name].get(group, {}).get(figure) for name in names]
+            shown = ["" if value is None else f"{value:.1f}" if abs(value) >= 5 else f"{value:.3f}" for value in cells]
+            lines.append(f"| {group}: {figure} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default="mini", help="a name or a model's folder")
+    parser.add_argument("--objects", type=int, default=64)
+    parser.add_argument("--side", type=int, default=128, help="pixels")
+    parser.add_argument("--traced", type=Path, default=Path("build/traced"), help="path-traced shards, if any")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--out", type=Path, default=Path("build/evaluation"))
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    bench = Bench(options.model, options.device, options.dtype)
+    options.out.mkdir(parents=True, exist_ok=True)
+    groups: dict[str, dict[str, Table]] = {}
+    sets = {"light stage": stage_objects(options.objects, options.side)}
+    if any(options.traced.glob("*")):
+        traced = traced_objects(options.traced, options.side)
+        if traced is not None:
+            sets["path traced"] = traced
+    for name, objects in sets.items():
+        groups[name], rows = evaluate(bench, objects)
+        save_sheet(rows, options.out / f"sheet-{name.replace(' ', '-')}.jpg")
+    vae = bench.relighter("fbc").codec.vae.float()
+    groups["light stage"]["autoencoder, 512 px"] = {f"PSNR, {k}": v for k, v in autoencoder_figures(vae).items()}
+    (options.out / "figures.json").write_text(json.dumps(groups, indent=1))
+    (options.out / "table.md").write_text(as_markdown(groups))
+    print(as_markdown(groups))
+
+
+if __name__ == "__main__":
+    main()

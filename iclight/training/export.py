@@ -1,0 +1,116 @@
+"""A trained model -> exactly what the engine loads: a base in diffusers layout, and an offset per workflow.
+
+    python -m iclight.training.export build/mini/trained models/mini --name mini
+
+For a new model the base is the network itself, cut to four input channels, so an offset is zero but for its first
+convolution's extra channels. For a trained base the offsets are what was learnt, and the base stays where it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..errors import WeightsError
+from ..unet import CONV_IN, INPUT_CHANNELS, LATENT_CHANNELS
+from .bases import Trained, load
+
+SCHEDULER = {
+    "_class_name": "DPMSolverMultistepScheduler",
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "linear",
+    "algorithm_type": "sde-dpmsolver++",
+    "use_karras_sigmas": True,
+    "steps_offset": 1,
+}
+
+
+def offsets(trained: Mapping[str, Tensor], base: Mapping[str, Tensor], tokens: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Workflow -> tensors: trained minus base, the first convolution as wide as the workflow's."""
+    made: dict[str, dict[str, Tensor]] = {}
+    for workflow, channels in INPUT_CHANNELS.items():
+        tensors = {name: trained[name].float() - base[name].float() for name in base if name != CONV_IN}
+        wide = trained[CONV_IN][:, :channels].float().clone()
+        wide[:, :LATENT_CHANNELS] -= base[CONV_IN].float()
+        made[workflow] = {**tensors, CONV_IN: wide}
+    made["env"] |= {f"environment.{name}": tensor.float() for name, tensor in tokens.items()}
+    return made
+
+
+def export_offsets(parts: Trained, base: Mapping[str, Tensor], folder: Path, name: str) -> dict[str, str]:
+    """Write `iclight_<name>_<workflow>.safetensors` in float16; workflow -> file name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for workflow, tensors in offsets(parts.model.unet.state_dict(), base, parts.model.tokens.state_dict()).items():
+        files[workflow] = f"iclight_{name}_{workflow}.safetensors"
+        half = {key: value.half().contiguous() for key, value in tensors.items()}
+        save_file(half, str(folder / files[workflow]))
+    return files
+
+
+def export_new(parts: Trained, vae: AutoencoderKL, folder: Path, name: str, facts: Mapping[str, Any]) -> None:
+    """A whole model folder of a new model: base, scheduler, offsets, iclight.json."""
+    from diffusers import UNet2DConditionModel
+
+    whole = {key: value.half().float() for key, value in parts.model.unet.state_dict().items()}
+    base = {**whole, CONV_IN: whole[CONV_IN][:, :LATENT_CHANNELS].clone()}
+    unet = UNet2DConditionModel.from_config({**parts.model.unet.config, "in_channels": LATENT_CHANNELS})
+    unet.load_state_dict(base)
+    unet.half().save_pretrained(folder / "unet")
+    vae.half().save_pretrained(folder / "vae")
+    parts.model.text_encoder.half().save_pretrained(folder / "text_encoder")
+    parts.tokenizer.save_pretrained(folder / "tokenizer")
+    parts.model.unet.load_state_dict(whole)
+    files = export_offsets(parts, base, folder, name)
+    (folder / "scheduler").mkdir(exist_ok=True)
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER, indent=1) + "\n")
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
+    about = {"name": name, **facts, "offsets": files}
+    (folder / "iclight.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("trained", type=Path, help="a run's trained/ folder")
+    parser.add_argument("out", type=Path, help="the model's folder")
+    parser.add_argument("--name", default="mini")
+    parser.add_argument("--vae", type=Path, default=Path("build/autoencoder/final"))
+    parser.add_argument("--base", type=Path, help="the base model's folder, for offsets of a trained base")
+    parser.add_argument("--native-size", type=int, nargs=2, default=(256, 320), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument("--about", default="A small model, trained from scratch on procedural scenes and photographs.")
+    parser.add_argument("--license", default="Apache-2.0")
+    options = parser.parse_args()
+    parts = load(options.trained, None)
+    if options.base:
+        from diffusers import UNet2DConditionModel
+
+        base = UNet2DConditionModel.from_pretrained(options.base / "unet").state_dict()
+        export_offsets(parts, base, options.out, options.name)
+        return
+    if not (options.vae / "config.json").is_file():
+        raise WeightsError(f"{options.vae} holds no autoencoder; give its folder with --vae.")
+    facts = {"about": options.about, "native_size": list(options.native_size), "license": options.license}
+    export_new(parts, AutoencoderKL.from_pretrained(options.vae), options.out, options.name, facts)
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()

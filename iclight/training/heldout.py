@@ -1,0 +1,175 @@
+"""Objects that no training sees, with the truth about them: light-stage scenes of other seeds, path-traced ones.
+
+The light stage's held-out scenes come from seeds of their own and are lit by panoramas kept for evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..colour import to_srgb
+from . import backdrops, shapes, surfaces
+from .lighting import random_light, received, side_light, split
+from .metrics import SIGNS
+from .render import BATCH, GREY, Shelf
+from .run import generator, uniform
+from .stage import Stage, mixer, sphere
+
+if TYPE_CHECKING:
+    from .pathtraced import TracedScene
+
+SEED = 900_001
+
+
+@dataclass
+class HeldOut:
+    """B objects. Pictures are sRGB in [0, 1]: `source` and `truth` whole pictures, `background` the truth's,
+    `foreground` the source's subject on grey; Bx3xSxS. `matte` Bx1xSxS, `normal` Bx3xSxS, `environment` and its two
+    `halves` Bx3x32x32, `sides`: side -> Bx3xSxS, the object under a plain light from there.
+    """
+
+    source: Tensor
+    foreground: Tensor
+    truth: Tensor
+    background: Tensor
+    matte: Tensor
+    normal: Tensor
+    environment: Tensor
+    halves: tuple[Tensor, Tensor]
+    sides: dict[str, Tensor]
+    kinds: list[str]
+
+    def first(self, count: int) -> HeldOut:
+        tensors = {name: value[:count] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        halves = (self.halves[0][:count], self.halves[1][:count])
+        sides = {side: pictures[:count] for side, pictures in self.sides.items()}
+        return replace(self, **tensors, halves=halves, sides=sides, kinds=self.kinds[:count])
+
+
+def stage_objects(count: int, side: int, seed: int = SEED) -> HeldOut:
+    """`count` light-stage objects (a multiple of 4), each with a source light, a target light and its backdrop."""
+    shelf = Shelf(held_out=True)
+    return _joined(
+        [_stage_batch(side, shelf, generator(seed, number)) for number in range((count + BATCH - 1) // BATCH)]
+    )
+
+
+def _stage_batch(side: int, shelf: Shelf, random: torch.Generator) -> HeldOut:
+    solid = shapes.draw(BATCH, random)
+    softness = 2 ** uniform(-4, -1.5, random)
+    scene = Stage().film(
+        solid, lambda shares: surfaces.wear(solid, shares, shelf.pictures, random), side, random, softness
+    )
+    lights = [[random_light(random, shelf.panoramas) for _ in range(2)] for _ in range(BATCH)]
+    halves = [split(pair[1].radiance, random) for pair in lights]
+    sides = [side_light(name, random).radiance for name in SIGNS]
+    environments = torch.stack([torch.stack([*(light.radiance for light in pair), *sides]) for pair in lights])
+    walls = [backdrops.backdrop(scene.lamps, side, shelf.pictures, random) for _ in range(BATCH)]
+    behind = torch.stack([w.lit(scene.weights(e)) for w, e in zip(walls, environments, strict=True)])
+    matte = scene.matte
+    whole = to_srgb(scene.lit(environments) + behind * (1 - matte[:, None]))
+    return HeldOut(
+        source=whole[:, 0],
+        foreground=on_grey(whole[:, 0], matte),
+        truth=whole[:, 1],
+        background=to_srgb(behind[:, 1]),
+        matte=matte,
+        normal=scene.normal,
+        environment=environments[:, 1],
+        halves=(torch.stack([h[0] for h in halves]), torch.stack([h[1] for h in halves])),
+        sides={name: whole[:, 2 + k] for k, name in enumerate(SIGNS)},
+        kinds=[solid.family] * BATCH,
+    )
+
+
+def traced_objects(folder: Path, side: int, seed: int = SEED) -> HeldOut | None:
+    """Path-traced objects from their shards, lit by random mixtures of their lights; None where there are none."""
+    from .pathtraced import load
+
+    shelf = Shelf(held_out=True)
+    batches = [_traced(scene, shelf, generator(seed, 10_000 + number)) for number, scene in enumerate(load(folder))]
+    return _resized(_joined(batches), side) if batches else None
+
+
+def _traced(scene: TracedScene, shelf: Shelf, random: torch.Generator) -> HeldOut:
+    from .pathtraced import weighing
+
+    matte = torch.from_numpy(scene.matte.astype(np.float32))
+    count = len(scene.environments)
+    mixtures = []
+    for _ in range(2):
+        strengths = torch.rand(count, 1, generator=random) ** 4 * (0.6 + 0.4 * torch.rand(count, 3, generator=random))
+        mixtures.append(_mixed(scene, strengths, uniform(0.35, 0.65, random)))
+    sides = {
+        name: to_srgb(_mixed(scene, torch.from_numpy(weighing(**{name: 1.0, "ambient": 0.12})), 0.55)[0])
+        for name in SIGNS
+    }
+    lamps = sphere(32, random)
+    wall = backdrops.backdrop(lamps, matte.shape[-1], shelf.pictures, random)
+    around = torch.stack([environment for _, environment in mixtures])
+    behind = wall.lit((around.flatten(-2) @ mixer(lamps).T).transpose(-1, -2))
+    whole = [to_srgb(lit + back * (1 - matte))[None] for (lit, _), back in zip(mixtures, behind, strict=True)]
+    first, second = split(around[1], random)
+    return HeldOut(
+        source=whole[0],
+        foreground=on_grey(whole[0], matte[None]),
+        truth=whole[1],
+        background=to_srgb(behind[1])[None],
+        matte=matte[None],
+        normal=torch.from_numpy(scene.normal.astype(np.float32))[None],
+        environment=around[1][None],
+        halves=(first[None], second[None]),
+        sides={name: picture[None] for name, picture in sides.items()},
+        kinds=["traced"],
+    )
+
+
+def _mixed(scene: TracedScene, weights: Tensor, level: float) -> tuple[Tensor, Tensor]:
+    """3xSxS linear light and the 3x32x32 environment for Kx3 weights, exposed to `level`."""
+    from .pathtraced import mix, mix_environments
+
+    lit = torch.from_numpy(mix(scene, weights.numpy()))
+    around = torch.from_numpy(mix_environments(weights.numpy(), scene.environments))
+    scale = level / float(received(around))
+    return lit * scale, around * scale
+
+
+def on_grey(pictures: Tensor, matte: Tensor) -> Tensor:
+    """The subject on the grey that the engine puts behind it."""
+    return GREY + (pictures - GREY) * matte
+
+
+def _joined(batches: list[HeldOut]) -> HeldOut:
+    def cat(get: Callable[[HeldOut], Tensor]) -> Tensor:
+        return torch.cat([get(batch) for batch in batches])
+
+    return HeldOut(
+        source=cat(lambda b: b.source),
+        foreground=cat(lambda b: b.foreground),
+        truth=cat(lambda b: b.truth),
+        background=cat(lambda b: b.background),
+        matte=cat(lambda b: b.matte),
+        normal=cat(lambda b: b.normal),
+        environment=cat(lambda b: b.environment),
+        halves=(cat(lambda b: b.halves[0]), cat(lambda b: b.halves[1])),
+        sides={name: torch.cat([b.sides[name] for b in batches]) for name in SIGNS},
+        kinds=[kind for batch in batches for kind in batch.kinds],
+    )
+
+
+def _resized(objects: HeldOut, side: int) -> HeldOut:
+    def fit(x: Tensor) -> Tensor:
+        return torch.nn.functional.interpolate(x, (side, side), mode="area")
+
+    objects.sides = {name: fit(x) for name, x in objects.sides.items()}
+    for name in ("source", "foreground", "truth", "background", "matte", "normal"):
+        setattr(objects, name, fit(getattr(objects, name)))
+    objects.normal = torch.nn.functional.normalize(objects.normal, dim=1)
+    return objects

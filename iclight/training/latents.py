@@ -1,0 +1,74 @@
+"""Encode rendered shards once, so that training never runs the autoencoder.
+
+    python -m iclight.training.latents build/stage build/latents --vae build/autoencoder/final
+
+Latents of a shard: "images" Nx5x4xhxw, "backgrounds" and "foregrounds" likewise (those of `BACKGROUNDS` and `SOURCES`
+alone), "matte" Nx1xhxw, all float16; "environments" and "facts" are carried over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor
+from tqdm.auto import tqdm
+
+# Which of an object's five pictures may be a source, and which have their background encoded.
+SOURCES = (1, 2, 3, 4)
+BACKGROUNDS = (0, 3, 4)
+BATCH = 16
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, pictures: Tensor, half: bool = True) -> Tensor:
+    """...x3xHxW uint8 -> ...x4xhxw latents (their means), float16, scaled as the engine's codec scales them."""
+    flat = pictures.flatten(0, -4)
+    made = []
+    for part in flat.split(BATCH):
+        pixels = (part.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last).to(vae.device)
+        with torch.autocast(vae.device.type, torch.bfloat16, enabled=half):
+            made.append(vae.encode(pixels).latent_dist.mean.float().cpu() * vae.config.scaling_factor)
+    latents = torch.cat(made).half()
+    return latents.view(*pictures.shape[:-3], *latents.shape[1:])
+
+
+def encode_shard(vae: AutoencoderKL, shard: dict[str, Any]) -> dict[str, Any]:
+    latents = {
+        "images": encode(vae, shard["images"]),
+        "backgrounds": encode(vae, shard["backgrounds"][:, list(BACKGROUNDS)]),
+        "foregrounds": encode(vae, shard["foregrounds"][:, list(SOURCES)]),
+    }
+    matte = F.interpolate(shard["matte"].float() / 255, latents["images"].shape[-2:], mode="area").half()
+    return {**latents, "matte": matte, "environments": shard["environments"], "facts": shard["facts"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("shards", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--vae", type=Path, default=Path("build/autoencoder/final"))
+    parser.add_argument("--part", default="0/1", help="this process's share of the shards: number/count")
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    options.out.mkdir(parents=True, exist_ok=True)
+    vae = AutoencoderKL.from_pretrained(options.vae).eval().to(memory_format=torch.channels_last)
+    vae = vae.to("cuda" if torch.cuda.is_available() else "cpu")
+    part, parts = (int(text) for text in options.part.split("/"))
+    for path in tqdm(sorted(options.shards.glob("shard-*.pt"))[part::parts], mininterval=10):
+        target = options.out / path.name
+        if target.is_file():
+            continue
+        latents = encode_shard(vae, torch.load(path, weights_only=False))
+        partial = target.with_suffix(".part")
+        torch.save(latents, partial)
+        partial.replace(target)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,206 @@
+"""What is trained: a UNet with room for conditions, environment tokens, a small text encoder, the merging MLP.
+
+One network answers all three workflows: 12 input channels (noisy latents, foreground, background), the background
+zeroed in fc and env, environment tokens masked away in fc and fbc. `export.py` writes it as a base and three offsets.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from ..prompts import token_chunks
+from ..tokens import TOKENS, EnvironmentTokens
+from .captions import corpus
+
+INPUT_CHANNELS = 12
+LATENTS = 4
+GROUPS = 8
+ANCHOR = 4.0  # see autoencoder.linear_start
+
+
+class RelightingModel(nn.Module):
+    """UNet, text encoder and environment tokens together; `forward` predicts the noise."""
+
+    def __init__(
+        self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokens: EnvironmentTokens, merge: nn.Module
+    ) -> None:
+        super().__init__()
+        self.unet = unet
+        self.text_encoder = text_encoder
+        self.tokens = tokens
+        self.merge = merge
+
+    def forward(
+        self, latents: Tensor, timesteps: Tensor, words: Tensor, environments: Tensor, has_environment: Tensor
+    ) -> Tensor:
+        """Bx12xhxw, B timesteps, Bx77 token ids, Bx3x32x32 radiance, B booleans -> Bx4xhxw noise."""
+        text = self.text_encoder(words).last_hidden_state
+        around = self.tokens(environments).to(text.dtype)
+        seen = torch.ones(text.shape[:2], dtype=torch.bool, device=text.device)
+        mask = torch.cat([seen, has_environment[:, None].expand(-1, TOKENS)], 1)
+        context = torch.cat([text, around], 1)
+        predicted: Tensor = self.unet(
+            latents, timesteps, encoder_hidden_states=context, encoder_attention_mask=mask, return_dict=False
+        )[0]
+        return predicted
+
+
+class Merge(nn.Module):
+    """The paper's small MLP that adds two lights: clean latents under L1 and L2 -> those under L1 + L2, per place.
+
+    Latents are not linear in light, so a sum would be wrong; the sum is where it starts from, though.
+    """
+
+    def __init__(self, channels: int = LATENTS, hidden: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(2 * channels, hidden, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(hidden, hidden, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(hidden, channels, 1),
+        )
+        nn.init.zeros_(self.layers[-1].weight)
+        nn.init.zeros_(self.layers[-1].bias)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        # Order must not matter: lights commute.
+        both, swapped = torch.cat([first, second], 1), torch.cat([second, first], 1)
+        merged: Tensor = 0.5 * (first + second) + 0.5 * (self.layers(both) + self.layers(swapped))
+        return merged
+
+
+def build_unet(channels: Sequence[int] = (48, 96, 160), width: int = 96, sample_size: int = 64) -> UNet2DConditionModel:
+    """mini's UNet, untrained: three levels, attention on the two coarser ones."""
+    unet = UNet2DConditionModel(
+        sample_size=sample_size,
+        in_channels=INPUT_CHANNELS,
+        out_channels=LATENTS,
+        block_out_channels=tuple(channels),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=width,
+        attention_head_dim=4,
+        norm_num_groups=GROUPS,
+    )
+    noise_start(unet)
+    return unet
+
+
+@torch.no_grad()
+def noise_start(unet: UNet2DConditionModel) -> None:
+    """Make an untrained UNet answer its noisy latents: nearly right where noise is nearly all there is.
+
+    The four latents travel from the first convolution over the outermost skip to the last, as pairs (+c, -c) beside
+    constants that keep group norm linear (autoencoder.linear_start tells how). What is learnt is the difference.
+    """
+    size = unet.conv_in.out_channels // GROUPS
+    slots = [[latent * size + k for k in range(4)] for latent in range(LATENTS)]
+    for latent, (plus, minus, high, low) in enumerate(slots):
+        unet.conv_in.weight[[plus, minus, high, low]] = 0
+        unet.conv_in.bias[[plus, minus]] = 0
+        unet.conv_in.weight[plus, latent, 1, 1] = 1
+        unet.conv_in.weight[minus, latent, 1, 1] = -1
+        unet.conv_in.bias[high], unet.conv_in.bias[low] = ANCHOR, -ANCHOR
+    parts: list[Any] = list(unet.modules())
+    for module in parts:
+        if type(module).__name__ == "ResnetBlock2D":
+            nn.init.zeros_(module.conv2.weight)
+            nn.init.zeros_(module.conv2.bias)
+        if type(module).__name__ == "Transformer2DModel":
+            nn.init.zeros_(module.proj_out.weight)
+            nn.init.zeros_(module.proj_out.bias)
+    last = unet.up_blocks[-1].resnets[-1]
+    skipped = last.conv1.in_channels - unet.conv_in.out_channels
+    for slot in slots:
+        for place in slot:
+            last.conv_shortcut.weight[place] = 0
+            last.conv_shortcut.bias[place] = 0
+            last.conv_shortcut.weight[place, skipped + place] = 1
+    deviation = ((2 * ANCHOR**2 + 2 + 0.3 * (size - 4)) / size) ** 0.5
+    unet.conv_out.weight *= 0.1
+    unet.conv_out.bias.zero_()
+    for latent, (plus, minus, _, _) in enumerate(slots):
+        unet.conv_out.weight[latent, : LATENTS * size] = 0
+        unet.conv_out.weight[latent, plus, 1, 1] = deviation
+        unet.conv_out.weight[latent, minus, 1, 1] = -deviation
+
+
+def build_tokenizer(folder: Path, words: Sequence[str] | None = None, vocabulary: int = 1500) -> CLIPTokenizer:
+    """A CLIP byte-pair tokenizer learnt from our captions, written to `folder`; any other text falls into letters."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    end = "<|endoftext|>"
+    learner = Tokenizer(models.BPE(unk_token=end, end_of_word_suffix="</w>"))
+    learner.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    words_of = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(words_of), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    learner.train_from_iterator([text.lower() for text in (words or corpus())] * 10, trainer)
+    learnt: dict[str, Any] = json.loads(learner.to_str())["model"]
+    entries = [*alphabet, *(letter + "</w>" for letter in alphabet), *learnt["vocab"], "<|startoftext|>", end]
+    numbers = {entry: number for number, entry in enumerate(dict.fromkeys(entries))}
+    merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in learnt["merges"]]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps(numbers, ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+    special = {"bos_token": "<|startoftext|>", "eos_token": end, "unk_token": end, "pad_token": end}
+    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True, **special}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
+    (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=1))
+    return CLIPTokenizer.from_pretrained(str(folder))
+
+
+def build_text_encoder(tokenizer: CLIPTokenizer, width: int = 96) -> CLIPTextModel:
+    """A two-layer CLIP text model, untrained."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        projection_dim=width,
+        hidden_act="quick_gelu",
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    encoder = CLIPTextModel(config)
+    with torch.no_grad():
+        # CLIP starts words at a hundredth of their final size; minutes of training would not bring them up.
+        encoder.get_input_embeddings().weight.mul_(10)
+    return encoder
+
+
+class Words:
+    """Captions -> Bx77 token ids, remembered."""
+
+    def __init__(self, tokenizer: CLIPTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self._known: dict[str, list[int]] = {}
+
+    def __call__(self, captions: Sequence[str]) -> Tensor:
+        for text in captions:
+            if text not in self._known:
+                self._known[text] = token_chunks(self.tokenizer, text)[0]
+        return torch.tensor([self._known[text] for text in captions])

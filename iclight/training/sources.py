@@ -1,0 +1,140 @@
+"""Batches of training samples, drawn as the paper mixes its sources.
+
+A sample, whatever its source: target latents, degraded source on grey, environment, matte, sometimes a background,
+caption. The sources: photographs (in the wild), 3D objects (any two lights of one object), and the light stage (one
+object under L1 + L2, L1 and L2). Their shares move linearly from 0.5 / 0.5 / 0 to 0.35 / 0.35 / 0.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import WeightsError
+from .captions import caption
+from .latents import BACKGROUNDS, SOURCES
+from .run import choose, uniform
+
+# Pictures of one object that show the same light, at least in part: none of them is the other's source.
+RELATED = {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2), 3: (3,), 4: (4,)}
+TARGETS = (0, 3, 4)
+WORKFLOWS = ("fc", "fbc", "env")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Shares of (wild, 3D, light stage): `start`, moving linearly to `end` at step `until`, and `end` after it."""
+
+    start: tuple[float, float, float] = (0.5, 0.5, 0.0)
+    end: tuple[float, float, float] = (0.35, 0.35, 0.3)
+    until: int = 100_000
+
+    def at(self, step: int) -> tuple[float, float, float]:
+        along = min(1.0, step / self.until) if self.until else 1.0
+        wild, objects, stage = (a + (b - a) * along for a, b in zip(self.start, self.end, strict=True))
+        return wild, objects, stage
+
+
+@dataclass
+class Batch:
+    """`clean` Bx4xhxw targets, `condition` Bx8xhxw (foreground, background), `matte`, `environments` Bx3x32x32,
+    `has_environment` B, `captions`. The last 3 * `triplets` rows are light-stage samples: all L1 + L2, all L1, all L2.
+    """
+
+    clean: Tensor
+    condition: Tensor
+    matte: Tensor
+    environments: Tensor
+    has_environment: Tensor
+    captions: list[str]
+    triplets: int
+
+    def to(self, device: torch.device) -> Batch:
+        moved: dict[str, Any] = {name: v.to(device) for name, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
+
+
+class Sources:
+    """Encoded shards in memory."""
+
+    def __init__(self, folders: Sequence[Path], limit: int | None = None) -> None:
+        paths = [path for folder in folders for path in sorted(folder.glob("shard-*.pt"))][:limit]
+        if not paths:
+            raise WeightsError(
+                f"There are no shards in {', '.join(map(str, folders))}. Make them with "
+                "python -m iclight.training.render and python -m iclight.training.latents."
+            )
+        shards = [torch.load(path, weights_only=False) for path in paths]
+        self.tensors = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0] if name != "facts"}
+        self.facts: list[Any] = [facts for shard in shards for facts in shard["facts"]]
+        wild = torch.tensor([facts[0][0] == "photograph" for facts in self.facts])
+        self.wild, self.objects = wild.nonzero()[:, 0], (~wild).nonzero()[:, 0]
+
+    def draw(
+        self,
+        count: int,
+        shares: tuple[float, float, float],
+        random: torch.Generator,
+        workflows: Sequence[float] = (0.4, 0.35, 0.25),
+    ) -> Batch:
+        """About `count` rows: a whole number of light-stage triplets first, the rest photographs and 3D pairs."""
+        wanted = count * shares[2] / 3
+        triplets = int(wanted) + int(uniform(0, 1, random) < wanted % 1)
+        rows: list[tuple[Tensor, Tensor, Tensor, Tensor, bool, str]] = []
+        split = shares[0] / max(1e-9, shares[0] + shares[1]) if len(self.wild) else 0.0
+        for _ in range(count - 3 * triplets):
+            rows.append(self._single(uniform(0, 1, random) < split, workflows, random))
+        threes = [self._triplet(random) for _ in range(triplets)]
+        for place in range(3):
+            rows += [three[place] for three in threes]
+        clean, condition, matte, environments, has, captions = zip(*rows, strict=True)
+        return Batch(
+            torch.stack(clean).float(),
+            torch.stack(condition).float(),
+            torch.stack(matte).float(),
+            torch.stack(environments).float(),
+            torch.tensor(has),
+            list(captions),
+            triplets,
+        )
+
+    def _single(
+        self, wild: bool, workflows: Sequence[float], random: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, bool, str]:
+        pool = self.wild if wild else self.objects
+        item = int(pool[torch.randint(len(pool), (1,), generator=random)])
+        target = 0 if wild else choose(list(TARGETS), random)
+        allowed = [source for source in SOURCES if wild or source not in RELATED[target]]
+        chance = uniform(0, 1, random)
+        workflow = "fc" if chance < workflows[0] else "fbc" if chance < workflows[0] + workflows[1] else "env"
+        return self._row(item, target, choose(allowed, random), workflow, random)
+
+    def _triplet(self, random: torch.Generator) -> list[tuple[Tensor, Tensor, Tensor, Tensor, bool, str]]:
+        item = int(self.objects[torch.randint(len(self.objects), (1,), generator=random)])
+        source = choose([3, 4], random)
+        rows = [self._row(item, target, source, "env", random) for target in (0, 1, 2)]
+        # Same words for all three: only the light differs.
+        return [(*row[:5], rows[0][5]) for row in rows]
+
+    def _row(
+        self, item: int, target: int, source: int, workflow: str, random: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, bool, str]:
+        tensors = self.tensors
+        foreground = tensors["foregrounds"][item, SOURCES.index(source)]
+        background = torch.zeros_like(foreground)
+        if workflow == "fbc":
+            background = tensors["backgrounds"][item, BACKGROUNDS.index(target)]
+        subject, mood, side = self.facts[item][target]
+        return (
+            tensors["images"][item, target],
+            torch.cat([foreground, background]),
+            tensors["matte"][item],
+            tensors["environments"][item, target],
+            workflow == "env",
+            caption(subject, mood, side, workflow, random),
+        )

@@ -1,0 +1,171 @@
+"""Train a relighting model: one visible loop.
+
+    torchrun --nproc-per-node 2 -m iclight.training.train --config mini --out build/mini
+    accelerate launch -m iclight.training.train --base stable-diffusion-v1-5 --lora 64 --out build/sd15
+
+Kill it whenever you like: the same command goes on from the newest checkpoint and ends at the same result. The folder
+holds log.csv, checkpoints, contact sheets, and at the end `trained/` (weights) and `model/` (what the engine loads).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from . import loss as losses
+from .bases import Trained, build
+from .config import PARTS, Config, add_options, read_config, with_options
+from .model import RelightingModel, Words
+from .run import Average, Run, generator, plateau, set_rate
+from .sheets import training_sheet
+from .sources import Batch, Sources
+
+# Bands of timesteps that the log tells apart: below the first number, below the second, ...
+BANDS = {"detail": 400, "form": 800, "light": 1000}
+
+
+def train(config: Config, out: Path, until: int | None = None, tensorboard: bool = False) -> Trained | None:
+    """Run the loop to the end, or to step `until`; the trained parts if it came to the end."""
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=config.mixed_precision)
+    torch.manual_seed(config.seed)
+    parts = build(config, out)
+    model, words = parts.model, Words(parts.tokenizer)
+    learning = [p for p in model.parameters() if p.requires_grad]
+    average = Average(learning, config.average)
+    optimiser = torch.optim.AdamW(learning, lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    wrapped, optimiser = accelerator.prepare(model, optimiser)
+    average.to(accelerator.device)
+    accelerator.register_for_checkpointing(average)
+    sources = Sources([Path(folder) for folder in config.data], config.shards or None)
+    alphas = losses.alphas_cumulative().to(accelerator.device)
+    run = Run(out, accelerator, tensorboard=tensorboard)
+    if accelerator.is_main_process:
+        (out / "config.json").write_text(config.to_json())
+    first, meter = run.resume()["step"], Meter()
+
+    steps = range(first, min(config.steps, until or config.steps))
+    for step in tqdm(steps, initial=first, total=config.steps, disable=not accelerator.is_main_process, mininterval=10):
+        set_rate(optimiser, plateau(step, config.steps, config.rate, config.warmup, config.decay))
+        random = generator(config.seed, step, accelerator.process_index)
+        batch = sources.draw(config.batch, config.schedule.at(step), random, config.workflows).to(accelerator.device)
+        vanilla, consistency = objective(wrapped, model, batch, words, alphas, config, random, meter)
+        accelerator.backward(vanilla + config.consistency * consistency)
+        freeze(model, config.learns(step))
+        accelerator.clip_grad_norm_(learning, config.clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        average.update()
+        if (step + 1) % config.log_every == 0:
+            run.log(step + 1, **meter.read(), rate=optimiser.param_groups[0]["lr"])
+        if (step + 1) % config.save_every == 0:
+            run.save(step + 1)
+        if (step + 1) % config.sheet_every == 0 and accelerator.is_main_process:
+            average.swap()
+            training_sheet(model, words, sources, out / f"sheet-{step + 1:06d}.jpg", parts.vae)
+            average.swap()
+    accelerator.wait_for_everyone()
+    if until is not None and until < config.steps:
+        return None
+    average.swap()
+    if accelerator.is_main_process:
+        parts.save(out / "trained")
+    accelerator.wait_for_everyone()
+    return parts
+
+
+def objective(
+    wrapped: torch.nn.Module,
+    model: RelightingModel,
+    batch: Batch,
+    words: Words,
+    alphas: Tensor,
+    config: Config,
+    random: torch.Generator,
+    meter: Meter,
+) -> tuple[Tensor, Tensor]:
+    """The two terms of the loss on one batch (`loss.py`). The three lights of a triplet share timestep and noise."""
+    device = batch.clean.device
+    timesteps = losses.random_timesteps(len(batch.clean), random).to(device)
+    noise = torch.randn(batch.clean.shape, generator=random).to(device)
+    if batch.triplets:
+        shared = slice(len(timesteps) - 3 * batch.triplets, len(timesteps) - 2 * batch.triplets)
+        timesteps[shared.start :] = timesteps[shared].repeat(3)
+        noise[shared.start :] = noise[shared].repeat(3, 1, 1, 1)
+    noisy = losses.noised(batch.clean, noise, timesteps, alphas)
+    latents = torch.cat([noisy, batch.condition], 1).contiguous(memory_format=torch.channels_last)
+    ids = words(batch.captions).to(device)
+    predicted = wrapped(latents, timesteps, ids, batch.environments, batch.has_environment).float()
+    snr = alphas[timesteps] / (1 - alphas[timesteps])
+    weight = losses.WEIGHTINGS[config.weighting](snr)
+    each = losses.vanilla(predicted, noise, batch.matte, weight)
+    meter.note(each.detach(), timesteps)
+    # Every parameter has a part in every step, if only of nothing: processes that share gradients rely on it.
+    idle = sum((p.sum() for p in model.merge.parameters()), torch.zeros((), device=device)) * 0.0
+    if not batch.triplets:
+        return each.mean(), idle
+    clean = losses.implied_clean(noisy, predicted, timesteps, alphas)[-3 * batch.triplets :]
+    apart = losses.consistency(clean, model.merge, batch.matte[-3 * batch.triplets :][: batch.triplets])
+    meter.note_consistency(apart.detach())
+    return each.mean(), apart.sum() / len(each) + idle
+
+
+def freeze(model: RelightingModel, learns: tuple[str, ...]) -> None:
+    """Drop the gradients of parts that do not learn at this stage; AdamW leaves parameters without gradients alone."""
+    for name in PARTS:
+        if name not in learns:
+            for parameter in getattr(model, name).parameters():
+                parameter.grad = None
+
+
+class Meter:
+    """Means since the last reading."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self.since = time.monotonic()
+        self.rows = 0
+
+    def note(self, each: Tensor, timesteps: Tensor) -> None:
+        low = 0
+        for name, high in BANDS.items():
+            inside = each[(timesteps >= low) & (timesteps < high)]
+            self._add(name, float(inside.sum()), len(inside))
+            low = high
+        self.rows += len(each)
+
+    def note_consistency(self, each: Tensor) -> None:
+        self._add("consistency", float(each.sum()), len(each))
+
+    def _add(self, name: str, total: float, count: int) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + total
+        self.counts[name] = self.counts.get(name, 0) + count
+
+    def read(self) -> dict[str, float]:
+        means = {name: self.sums.get(name, 0.0) / max(1, self.counts.get(name, 0)) for name in (*BANDS, "consistency")}
+        rate = self.rows / max(1e-9, time.monotonic() - self.since)
+        self.__init__()  # type: ignore[misc]
+        return {**means, "rows_per_second": rate}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", default="paper", help="a name in iclight/training/configs, or a .json file")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--tensorboard", action="store_true")
+    add_options(parser)
+    options = parser.parse_args()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    config = with_options(read_config(options.config), options)
+    train(config, options.out, tensorboard=options.tensorboard)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The loss: what it weighs, what it asks of lights that add up, and where its gradients reach."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from iclight.sampler import make_scheduler
+from iclight.training import loss as losses
+from iclight.training.captions import MOOD_WORDS, SIDE_WORDS, SUBJECT_WORDS, caption, corpus
+from iclight.training.lighting import MOODS, SIDES
+from iclight.training.model import Merge
+from iclight.training.run import generator
+from iclight.training.sources import Schedule
+
+
+def test_the_noise_schedule_is_the_samplers():
+    scheduler = make_scheduler()
+    assert torch.allclose(losses.alphas_cumulative(), scheduler.alphas_cumprod, rtol=1e-5)
+
+
+def test_clean_latents_come_back_from_the_true_noise():
+    alphas = losses.alphas_cumulative()
+    clean, noise = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
+    steps = torch.tensor([1, 500, 999])
+    noisy = losses.noised(clean, noise, steps, alphas)
+    assert torch.allclose(losses.implied_clean(noisy, noise, steps, alphas), clean, atol=1e-4)
+
+
+def test_weightings():
+    snr = torch.tensor([0.005, 1.0, 5.0, 100.0])
+    assert torch.allclose(losses.plain(snr), torch.ones(4))
+    assert torch.allclose(losses.min_snr(snr), torch.tensor([1.0, 1.0, 1.0, 0.05]))
+    assert torch.allclose(losses.truncated_snr(snr), torch.tensor([200.0, 1.0, 1.0, 1.0]))
+
+
+def test_vanilla_is_zero_for_the_true_noise_and_counts_the_subject_more():
+    noise = torch.randn(2, 4, 8, 8)
+    matte = torch.zeros(2, 1, 8, 8)
+    matte[..., :4] = 1
+    weight = torch.tensor([1.0, 3.0])
+    assert losses.vanilla(noise, noise, matte, weight).abs().max() == 0
+    on, off = noise.clone(), noise.clone()
+    on[..., :4] += 1
+    off[..., 4:] += 1
+    inside, outside = losses.vanilla(on, noise, matte, weight), losses.vanilla(off, noise, matte, weight)
+    assert torch.allclose(inside, 2.5 * outside)
+    assert float(inside[1]) == pytest.approx(3 * float(inside[0]))
+
+
+def test_consistency_is_zero_when_lights_add_up_and_blind_outside_the_matte():
+    merge = Merge()
+    first, second = torch.randn(2, 2, 4, 8, 8)
+    whole = 0.5 * (first + second)  # what an untrained merging MLP says
+    matte = torch.zeros(2, 1, 8, 8)
+    matte[..., :4] = 1
+    assert losses.consistency(torch.cat([whole, first, second]), merge, matte).abs().max() < 1e-10
+    wrong = whole.clone()
+    wrong[..., 4:] += 1
+    assert losses.consistency(torch.cat([wrong, first, second]), merge, matte).abs().max() < 1e-10
+    wrong[..., :4] += 1
+    assert torch.allclose(losses.consistency(torch.cat([wrong, first, second]), merge, matte), torch.ones(2))
+
+
+def test_merging_does_not_depend_on_the_order_of_the_lights():
+    merge = Merge()
+    torch.nn.init.normal_(merge.layers[-1].weight)
+    first, second = torch.randn(2, 2, 4, 8, 8)
+    assert torch.allclose(merge(first, second), merge(second, first), atol=1e-6)
+    assert not torch.allclose(merge(first, second), 0.5 * (first + second), atol=1e-2)
+
+
+def test_half_of_the_timesteps_lie_in_the_noisier_half_at_least():
+    steps = losses.random_timesteps(4000, generator(0, 0))
+    assert 0 <= int(steps.min()) < 30 and 970 < int(steps.max()) <= 999
+    assert 0.7 < float((steps >= 500).float().mean()) < 0.8
+
+
+def test_the_papers_schedule_of_sources():
+    schedule = Schedule()
+    assert schedule.at(0) == (0.5, 0.5, 0.0)
+    assert schedule.at(50_000) == pytest.approx((0.425, 0.425, 0.15))
+    for step in (100_000, 250_000):
+        assert schedule.at(step) == pytest.approx((0.35, 0.35, 0.3))
+    assert all(sum(schedule.at(step)) == pytest.approx(1) for step in range(0, 120_000, 7_000))
+
+
+def test_every_entry_of_the_pages_quick_lists_was_trained_on():
+    from iclight.studio.examples import FC_EXAMPLES, LIGHTING, SUBJECTS
+
+    moods = {words for texts in MOOD_WORDS.values() for words in texts}
+    subjects = {words for texts in SUBJECT_WORDS.values() for words in texts}
+    assert set(LIGHTING) <= moods
+    assert set(SUBJECTS) <= subjects
+    examples = " ".join(prompt for _, prompt, _ in FC_EXAMPLES).replace(",", " ").split()
+    assert set(examples) <= set(" ".join(corpus()).replace(",", " ").split())
+
+
+def test_captions_say_what_is_known():
+    assert set(MOOD_WORDS) == set(MOODS)
+    assert set(SIDE_WORDS) == {*SIDES, "ambient"}
+    said = [caption("cat", "neon", "left", "fc", generator(0, number)) for number in range(200)]
+    assert sum("left" in text for text in said) > 40
+    assert sum(any(word in text for word in ("neon", "city")) for text in said) > 120
+    told = [caption("cat", "neon", "left", "fbc", generator(0, number)) for number in range(200)]
+    assert sum("left" in text for text in told) < 40

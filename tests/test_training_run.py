@@ -1,0 +1,319 @@
+"""The loop: it learns, resumes to the same result, reaches every part, and exports what the engine loads."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from iclight.errors import SettingsError, WeightsError
+from iclight.training import loss as losses
+from iclight.training.bases import Trained, build, load
+from iclight.training.config import PARTS, Config, make_config, read_config
+from iclight.training.model import Words
+from iclight.training.run import Average, Run, generator, plateau
+from iclight.training.sources import RELATED, SOURCES, Sources
+from iclight.training.train import Meter, freeze, objective, train
+
+SIDE = 8
+TINY = {
+    "channels": (32, 32, 32),
+    "width": 32,
+    "batch": 8,
+    "shares": (0.2, 0.2, 0.6),
+    "shares_end": (0.2, 0.2, 0.6),
+    "log_every": 2,
+    "save_every": 2,
+    "sheet_every": 10_000,
+    "mixed_precision": "no",
+    "warmup": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory) -> Path:
+    """A shard of random latents whose targets can be told from their conditions."""
+    folder = tmp_path_factory.mktemp("latents")
+    random = torch.Generator().manual_seed(0)
+    count = 16
+    content = torch.randn(count, 1, 4, SIDE, SIDE, generator=random)
+    light = torch.randn(count, 5, 4, 1, 1, generator=random)
+    images = content + light
+    facts = [[("woman", "warm", "left")] * 3 + [("woman", "neon", "right"), ("woman", "cool", "top")]] * 12
+    facts += [[("photograph", "natural", "left")] * 5] * 4
+    shard = {
+        "images": images,
+        "backgrounds": light[:, [0, 3, 4]].expand(-1, -1, -1, SIDE, SIDE),
+        "foregrounds": images[:, list(SOURCES)],
+        "matte": torch.ones(count, 1, SIDE, SIDE),
+        "environments": light.exp()[:, :, :3].expand(-1, -1, -1, 32, 32),
+    }
+    half = {name: value.half().clone() for name, value in shard.items()}
+    torch.save({**half, "facts": facts}, folder / "shard-0000.pt")
+    return folder
+
+
+def tiny(shards: Path, **changes) -> Config:
+    return Config(**{**TINY, "data": (str(shards),), "steps": 8, **changes})
+
+
+def weights(parts: Trained) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in parts.model.parameters()])
+
+
+def test_a_killed_run_resumes_to_the_same_result(shards, tmp_path):
+    """Killed by SIGKILL in the middle, started again: the same weights, the same log."""
+    config = tiny(shards, steps=10)
+    whole = train(config, tmp_path / "whole")
+    path = tmp_path / "config.json"
+    path.write_text(config.to_json())
+    command = [sys.executable, "-m", "iclight.training.train", "--config", str(path), "--out", str(tmp_path / "cut")]
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    waited = time.monotonic()
+    while not list((tmp_path / "cut").glob("checkpoint-[4-8]/whole.json")) and time.monotonic() - waited < 120:
+        assert running.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert not (tmp_path / "cut" / "trained").exists()
+    resumed = train(config, tmp_path / "cut")
+    assert torch.equal(weights(whole), weights(resumed))
+    logs = [list(csv.DictReader((tmp_path / name / "log.csv").open())) for name in ("whole", "cut")]
+    times = ("seconds", "rows_per_second")
+    for one, two in zip(*logs, strict=True):
+        assert {k: v for k, v in one.items() if k not in times} == {k: v for k, v in two.items() if k not in times}
+
+
+def test_an_unfinished_checkpoint_is_not_gone_on_from(shards, tmp_path):
+    train(tiny(shards), tmp_path, until=4)
+    (tmp_path / "checkpoint-4" / "whole.json").unlink()
+
+    class Here:
+        is_main_process = True
+
+        def load_state(self, folder):
+            self.loaded = folder
+
+    here = Here()
+    assert Run(tmp_path, here).resume()["step"] == 2
+    assert here.loaded.endswith("checkpoint-2")
+
+
+def test_it_learns(shards, tmp_path):
+    """On one repeated task the noise is told better than by an untrained network, in every band."""
+    train(tiny(shards, steps=120, rate=3e-3, save_every=1000, log_every=20), tmp_path)
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    for band in ("form", "light"):
+        assert float(rows[-1][band]) < 0.75 * float(rows[0][band])
+
+
+def test_every_part_gets_gradients_and_frozen_parts_lose_them(shards, tmp_path):
+    config = tiny(shards)
+    parts = build(config, tmp_path)
+    model = parts.model
+    # Past the zeros that the network starts with: gradients must be able to pass.
+    random = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        if parameter.requires_grad and not parameter.any():
+            parameter.data = 0.05 * torch.randn(parameter.shape, generator=random)
+    batch = Sources([shards]).draw(8, (0.0, 0.4, 0.6), generator(0, 0))
+    assert batch.triplets
+    words, alphas = Words(parts.tokenizer), losses.alphas_cumulative()
+    vanilla, consistency = objective(model, model, batch, words, alphas, config, generator(0, 1), Meter())
+    for part in ("merge", "tokens", "unet"):
+        reached = torch.autograd.grad(consistency, list(getattr(model, part).parameters()), retain_graph=True)
+        assert all(gradient.isfinite().all() for gradient in reached)
+        assert sum(float(gradient.abs().sum()) for gradient in reached) > 0, part
+    reached = torch.autograd.grad(vanilla, list(model.tokens.parameters()), retain_graph=True)
+    assert sum(float(gradient.abs().sum()) for gradient in reached) > 0
+    (vanilla + consistency).backward()
+    freeze(model, ("unet", "merge"))
+    assert all(p.grad is None for part in ("text_encoder", "tokens") for p in getattr(model, part).parameters())
+    assert all(p.grad is not None for p in model.unet.parameters())
+
+
+def test_environments_change_only_pictures_that_have_one(shards, tmp_path):
+    parts = build(tiny(shards), tmp_path)
+    model = parts.model.eval()
+    for parameter in model.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.05)
+    latents, ids = torch.randn(2, 12, SIDE, SIDE), Words(parts.tokenizer)(["cat", "cat"])
+    has = torch.tensor([True, False])
+    bright, dark = torch.full((2, 3, 32, 32), 2.0), torch.zeros(2, 3, 32, 32)
+    bright[:, :, :16] = 0
+    with torch.no_grad():
+        one, two = (model(latents, torch.tensor([500, 500]), ids, e, has) for e in (bright, dark))
+    assert (one[0] - two[0]).abs().max() > 1e-4
+    assert torch.equal(one[1], two[1])
+
+
+def test_stages_freeze_parts_in_turn(shards, tmp_path):
+    stages = ({"until": 4, "learns": ["tokens"]}, {"until": 8, "learns": ["unet", "merge"]})
+    values = {**TINY, "data": [str(shards)], "steps": 8, "stages": list(stages), "average": 0.0}
+    config = make_config(json.loads(json.dumps(values)))
+    assert config.learns(0) == ("tokens",) and config.learns(7) == ("unet", "merge") and config.learns(8) == PARTS
+    untrained = build(config, tmp_path / "a")
+    torch.manual_seed(config.seed)
+    before = {name: value.clone() for name, value in build(config, tmp_path / "b").model.state_dict().items()}
+    after = train(config, tmp_path / "run").model.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"tokens", "unet", "merge"}
+    assert untrained.vae is None or untrained.vae.config.latent_channels == 4
+
+
+def test_a_batch_is_a_function_of_seed_and_step(shards):
+    sources = Sources([shards])
+    one, two = (sources.draw(12, (0.3, 0.4, 0.3), generator(3, 5)) for _ in range(2))
+    assert torch.equal(one.clean, two.clean) and one.captions == two.captions
+    assert one.captions != sources.draw(12, (0.3, 0.4, 0.3), generator(3, 6)).captions
+
+
+def test_shares_of_the_sources_are_kept(shards):
+    sources = Sources([shards])
+    drawn = [sources.draw(16, (0.35, 0.35, 0.3), generator(0, step)) for step in range(60)]
+    staged = sum(3 * batch.triplets for batch in drawn) / sum(len(batch.clean) for batch in drawn)
+    assert staged == pytest.approx(0.3, abs=0.05)
+    for batch in drawn:
+        whole, first, second = batch.captions[-3 * batch.triplets :][0 :: max(1, batch.triplets)][:3] or [""] * 3
+        assert whole == first == second
+        assert batch.has_environment[len(batch.clean) - 3 * batch.triplets :].all()
+
+
+def test_no_source_shows_the_targets_own_light():
+    for target, related in RELATED.items():
+        assert target in related
+        assert set(SOURCES) - set(related), "there is always another light to start from"
+
+
+def test_the_average_is_swapped_in_and_out():
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    average = Average([parameter], 0.5)
+    parameter.data += 1
+    average.update()
+    average.swap()
+    assert 0 < float(parameter[0]) <= 1
+    average.swap()
+    assert float(parameter[0]) == 1
+
+
+def test_the_rate_rises_stays_and_falls():
+    rates = [plateau(step, 1000, 1.0, 100, 0.25) for step in range(1000)]
+    assert rates[0] == 0.01 and rates[100] == rates[700] == 1.0 and rates[999] < 0.03
+    # A longer run is the same until the shorter one's decline.
+    assert rates[:740] == [plateau(step, 5000, 1.0, 100, 0.25) for step in range(740)]
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"weighting": "best"}, "plain"),
+        ({"speed": 9}, "batch"),
+        ({"stages": [{"until": 1, "learns": ["all"]}]}, "unet"),
+    ],
+)
+def test_wrong_configs_are_refused(values, word):
+    with pytest.raises(SettingsError, match=word):
+        make_config(values)
+
+
+def test_configs_that_ship_can_be_read():
+    paper = read_config("paper")
+    assert (paper.shares, paper.shares_end, paper.shares_until) == ((0.5, 0.5, 0.0), (0.35, 0.35, 0.3), 100_000)
+    assert paper.consistency == 0.1
+    assert read_config("mini").base == "mini"
+    with pytest.raises(SettingsError, match="mini"):
+        read_config("nothing")
+
+
+def test_missing_data_and_models_say_what_to_do(tmp_path):
+    with pytest.raises(WeightsError, match=r"iclight\.training\.render"):
+        Sources([tmp_path])
+    with pytest.raises(WeightsError, match="trained/"):
+        load(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(shards, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    train(tiny(shards, steps=4, rate=0.02), folder)
+    return folder / "trained"
+
+
+def test_a_new_model_is_exported_as_the_engine_loads_it(trained, tmp_path):
+    """Base plus offset gives back the trained network, to half precision, for every workflow."""
+    from iclight.tensors import open_tensors
+    from iclight.training.autoencoder import build_autoencoder
+    from iclight.training.export import export_new
+    from iclight.unet import load_unet
+
+    parts = load(trained, None)
+    facts = {"about": "A test.", "native_size": [64, 64], "license": "Apache-2.0"}
+    export_new(parts, build_autoencoder(), tmp_path, "tiny", facts)
+    config = json.loads((tmp_path / "unet" / "config.json").read_text())
+    base = open_tensors(next((tmp_path / "unet").glob("*.safetensors")))
+    whole = parts.model.unet.state_dict()
+    for workflow, channels in (("fc", 8), ("fbc", 12), ("env", 8)):
+        offset = tmp_path / f"iclight_tiny_{workflow}.safetensors"
+        unet = load_unet(base, config, open_tensors(offset), workflow, torch.float32)
+        for name, value in unet.state_dict().items():
+            want = whole[name][:, :channels] if name == "conv_in.weight" else whole[name]
+            assert torch.allclose(value, want.float(), atol=2e-3, rtol=2e-3), name
+    assert any(name.startswith("environment.") for name in load_file(tmp_path / "iclight_tiny_env.safetensors"))
+    from iclight import Relighter, Settings
+
+    for workflow, light in (("fc", "left"), ("fbc", "top"), ("env", "right")):
+        relighter = Relighter.load(str(tmp_path), workflow, matting="none", device="cpu", dtype="float32")
+        settings = Settings.for_workflow(workflow, light=light, width=64, height=64, steps=1, highres_scale=1.0)
+        picture = torch.full((64, 64, 3), 90, dtype=torch.uint8).numpy()
+        assert relighter.relight(picture, settings).images[0].shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("lora", [0, 4])
+def test_a_base_is_trained_and_its_offsets_are_the_difference(shards, tmp_path, lora):
+    """`--base FOLDER`, whole or with LoRA: offsets in the published layout, and the base itself untouched."""
+    from iclight.tensors import open_tensors
+    from iclight.training.bases import widen
+    from iclight.training.export import export_offsets
+    from iclight.training.model import build_text_encoder, build_tokenizer, build_unet
+    from iclight.unet import load_unet
+
+    base = tmp_path / "base"
+    tokenizer = build_tokenizer(base / "tokenizer")
+    build_text_encoder(tokenizer, 32).save_pretrained(base / "text_encoder")
+    unet = build_unet((32, 32, 32), 32)
+    narrow = torch.nn.Conv2d(4, 32, 3, padding=1)
+    unet.conv_in = narrow
+    unet.register_to_config(in_channels=4)
+    unet.save_pretrained(base / "unet")
+    original = {name: value.clone() for name, value in unet.state_dict().items()}
+    widen(unet)
+    assert torch.equal(unet.conv_in.weight[:, :4], narrow.weight) and not unet.conv_in.weight[:, 4:].any()
+
+    config = tiny(shards, base=str(base), lora=lora, steps=3, rate=0.01, average=0.0)
+    parts = train(config, tmp_path / "run")
+    assert not any(p.requires_grad for p in parts.model.text_encoder.parameters())
+    again = load(tmp_path / "run" / "trained", None)
+    files = export_offsets(again, original, tmp_path / "out", "tiny")
+    assert set(files) == {"fc", "fbc", "env"}
+    source = open_tensors(next((base / "unet").glob("*.safetensors")))
+    widened = json.loads((base / "unet" / "config.json").read_text())
+    merged = load_unet(source, widened, open_tensors(tmp_path / "out" / files["fbc"]), "fbc", torch.float32)
+    told = again.model.unet.state_dict()
+    assert all(torch.allclose(value, told[name], atol=2e-3, rtol=2e-3) for name, value in merged.state_dict().items())
+    moved = [name for name in original if name != "conv_in.weight" and not torch.equal(original[name], told[name])]
+    assert moved and (not lora or all("attn" in name or "proj" in name for name in moved if name != "conv_in.bias"))
+
+
+def test_a_config_survives_its_json():
+    config = dataclasses.replace(read_config("mini"), seed=3)
+    assert make_config(json.loads(config.to_json())) == config
