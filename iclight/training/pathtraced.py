@@ -264,13 +264,13 @@ def _shape(mesh: Mesh, bsdf: dict[str, Any]) -> Any:
 
 def _bsdf(bsdf: dict[str, Any]) -> dict[str, Any]:
     """A material's dictionary with its pictures turned into Mitsuba's textures of linear values."""
-    mi = mitsuba()
-    return {
-        key: {"type": "bitmap", "bitmap": mi.Bitmap(np.ascontiguousarray(value)), "raw": True}
-        if isinstance(value, np.ndarray)
-        else value
-        for key, value in bsdf.items()
-    }
+    return {key: _texture(value) if isinstance(value, np.ndarray) else value for key, value in bsdf.items()}
+
+
+def _texture(picture: Floats) -> dict[str, Any]:
+    if picture.shape[:2] == (1, 1):  # Mitsuba warns of pictures this small
+        return {"type": "rgb", "value": [float(value) for value in picture[0, 0]]}
+    return {"type": "bitmap", "bitmap": mitsuba().Bitmap(np.ascontiguousarray(picture)), "raw": True}
 
 
 def main(arguments: list[str] | None = None) -> None:
