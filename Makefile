@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup app app-bg app-env test test-slow test-gpu test-floor bench lint format clean
+.PHONY: help setup app app-bg app-env test test-slow test-gpu test-floor bench train evaluate lint format clean
 
 help:
 	@echo "make app        the page for words and light directions    (ARGS=\"--port 7861 --model sd15\")"
 	@echo "make app-bg     the page for backgrounds"
 	@echo "make app-env    the page for environment maps"
 	@echo "make test       the tests        make lint   style and types      make bench   speed and memory"
+	@echo "make train      mini, from nothing      make evaluate   how good a model is (ARGS=\"--model FOLDER\")"
 	@echo "make setup      only set up $(VENV); then $(BIN)/iclight --help"
 
 setup: $(VENV)/.ready
@@ -45,6 +46,15 @@ test-floor:
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks $(ARGS)
+
+$(VENV)/.ready-train: pyproject.toml tools/setup.py
+	$(PYTHON) tools/setup.py $(VENV) --extra train
+
+train: $(VENV)/.ready-train
+	BIN=$(BIN) tools/train_mini.sh $(ARGS)
+
+evaluate: $(VENV)/.ready-train
+	$(BIN)/python -m iclight.training.evaluate $(ARGS)
 
 lint: $(VENV)/.ready-test
 	rm -f iclight/studio/*.pyi

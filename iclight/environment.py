@@ -28,23 +28,23 @@ Floats = NDArray[np.float32]
 
 SIDE = 32
 # What a white matt surface about the subject shows on average; a panorama's own unit of radiance means nothing.
-KEY_LEVEL = 0.6
-# The normals that level is taken over: what the camera sees of a subject mostly faces left, right, up or the camera.
-KEY_NORMALS = ((-1.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
-# Light that reaches none of these (straight from behind and below) is not blown up beyond this.
+KEY_LEVEL = 0.55
+# Light that hardly reaches the subject's visible side (from straight behind) is not blown up beyond this.
 DIMMEST = 0.05
 
 # Where a preset's light comes from, as the camera sees it: "front" is from the camera's side, "back" is against it.
 TOWARDS: dict[str, tuple[float, float, float]] = {
-    "left": (-1, 0, 0),
-    "right": (1, 0, 0),
-    "top": (0, 1, 0),
-    "bottom": (0, -1, 0),
-    "front": (0, 0, 1),
-    "back": (0, 0, -1),
+    "left": (-1.0, 0.0, 0.0),
+    "right": (1.0, 0.0, 0.0),
+    "top": (0.0, 1.0, 0.0),
+    "bottom": (0.0, -1.0, 0.0),
+    "front": (0.0, 0.0, 1.0),
+    "back": (0.0, 0.0, -1.0),
 }
+# The normals that the level is taken over: all that the camera sees, what faces it twice.
+KEY_NORMALS = tuple(TOWARDS[side] for side in ("left", "right", "top", "bottom", "front", "front"))
 SHARPNESS = 6.0
-FILL = 0.15
+FILL = 0.05
 
 # 8192 x 4096 and a little: larger panoramas say nothing more about 32 x 32 values.
 MAX_PIXELS = 36_000_000

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -21,7 +22,7 @@ from ..tokens import EnvironmentTokens
 from .config import Config
 from .model import INPUT_CHANNELS, Merge, RelightingModel, build_text_encoder, build_tokenizer, build_unet
 
-# The new small model's autoencoder, as `autoencoder.py` leaves it.
+# A new small model's autoencoder, where `autoencoder.py` leaves it.
 VAE = Path("build/autoencoder/final")
 LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out")
 
@@ -68,17 +69,20 @@ def load(folder: Path, vae: Path | None = VAE) -> Trained:
 def build(config: Config, out: Path) -> Trained:
     """The parts a run trains. Parameters that do not learn at all have their gradients switched off."""
     if config.start:
-        parts = load(Path(config.start))
+        parts = load(Path(config.start), Path(config.vae))
     elif config.base == "mini":
         tokenizer = build_tokenizer(out / "tokenizer")
         unet = build_unet(config.channels, config.width)
         encoder = build_text_encoder(tokenizer, config.width)
         model = RelightingModel(unet, encoder, EnvironmentTokens(config.width), Merge())
-        parts = Trained(model, tokenizer, _vae(VAE))
+        parts = Trained(model, tokenizer, _vae(Path(config.vae)))
     else:
         parts = _from_base(config)
     # bfloat16 convolutions run on channels-last memory without copies.
     parts.model.unet.to(memory_format=torch.channels_last)
+    if not torch.cuda.is_available():
+        # On CPUs the fused attention's backward pass is slower than plain matrix products.
+        parts.model.unet.set_attn_processor(AttnProcessor())
     return parts
 
 

@@ -13,19 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..colour import LUMINANCE
-from ..environment import SIDE, directions, solid_angles, to_map
+from ..environment import KEY_NORMALS, SIDE, TOWARDS, directions, solid_angles, to_map
 from .run import choose, uniform
 from .surfaces import hsv
 
 # What each side's light points to, x right, y up, z towards the camera.
-SIDES = {
-    "left": (-1.0, 0.0, 0.0),
-    "right": (1.0, 0.0, 0.0),
-    "top": (0.0, 1.0, 0.0),
-    "bottom": (0.0, -1.0, 0.0),
-    "front": (0.0, 0.0, 1.0),
-    "back": (0.0, 0.0, -1.0),
-}
+SIDES = TOWARDS
 
 
 @dataclass(frozen=True)
@@ -122,9 +115,8 @@ def exposed(radiance: Tensor, level: float) -> Tensor:
 
 
 def received(radiance: Tensor) -> Tensor:
-    """Mean luminance of the irradiance on surfaces that face left, right, up, down and the camera (the last twice)."""
-    normals = torch.tensor([SIDES[name] for name in ("left", "right", "top", "bottom", "front", "front")])
-    cosine = (_directions() @ normals.T).clamp(min=0) * _angles()[..., None] / math.pi
+    """Mean luminance of the irradiance on surfaces that face `KEY_NORMALS`, as the engine exposes maps."""
+    cosine = (_directions() @ torch.tensor(KEY_NORMALS).T).clamp(min=0) * _angles()[..., None] / math.pi
     luminance = torch.einsum("chw,c->hw", radiance, torch.tensor(LUMINANCE))
     return torch.einsum("hw,hwn->n", luminance, cosine).mean()
 

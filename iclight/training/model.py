@@ -79,14 +79,14 @@ class Merge(nn.Module):
 
 
 def build_unet(channels: Sequence[int] = (48, 96, 160), width: int = 96, sample_size: int = 64) -> UNet2DConditionModel:
-    """mini's UNet, untrained: three levels, attention on the two coarser ones."""
+    """mini's UNet, untrained: three levels, attention on the coarsest alone, where light is decided."""
     unet = UNet2DConditionModel(
         sample_size=sample_size,
         in_channels=INPUT_CHANNELS,
         out_channels=LATENTS,
         block_out_channels=tuple(channels),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
         layers_per_block=1,
         cross_attention_dim=width,
         attention_head_dim=4,

@@ -79,9 +79,9 @@ def photographs(folder: Path = FOLDER, largest: int = 768) -> dict[str, Pixels]:
 def panoramas(folder: Path = FOLDER, held_out: bool = False) -> dict[str, Floats]:
     """Panoramas: name -> HxWx3 float32 linear radiance, or those kept for evaluation. Empty if not fetched."""
     paths = sorted((folder / "panoramas").glob("*.npy"))
-    return {
-        path.stem: np.load(path).astype(np.float32) for path in paths if (path.stem in HELD_OUT_PANORAMAS) == held_out
-    }
+    wanted = [path for path in paths if (path.stem in HELD_OUT_PANORAMAS) == held_out]
+    # Whoever shrank them left values below nought around the sun.
+    return {path.stem: np.load(path).astype(np.float32).clip(0, None) for path in wanted}
 
 
 def fetch(folder: Path = FOLDER) -> None:
