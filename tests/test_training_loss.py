@@ -38,13 +38,13 @@ def test_vanilla_is_zero_for_the_true_noise_and_counts_the_subject_more():
     noise = torch.randn(2, 4, 8, 8)
     matte = torch.zeros(2, 1, 8, 8)
     matte[..., :4] = 1
-    weight = torch.tensor([1.0, 3.0])
-    assert losses.vanilla(noise, noise, matte, weight).abs().max() == 0
+    weight, known = torch.tensor([1.0, 3.0]), torch.tensor([True, False])
+    assert losses.vanilla(noise, noise, matte, weight, known).abs().max() == 0
     on, off = noise.clone(), noise.clone()
     on[..., :4] += 1
     off[..., 4:] += 1
-    inside, outside = losses.vanilla(on, noise, matte, weight), losses.vanilla(off, noise, matte, weight)
-    assert torch.allclose(inside, 2.5 * outside)
+    inside, outside = (losses.vanilla(x, noise, matte, weight, known) for x in (on, off))
+    assert torch.allclose(inside / outside, torch.tensor([losses.SUBJECT, losses.SUBJECT / losses.GUESSED]))
     assert float(inside[1]) == pytest.approx(3 * float(inside[0]))
 
 

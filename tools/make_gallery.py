@@ -1,6 +1,8 @@
-"""Make the README's results picture: three photos, lit from four sides by the model that ships.
+"""Make the README's results picture: three photos that no training saw, relit by the model that ships.
 
 python tools/make_gallery.py [--model mini] [--output docs/results.jpg]
+
+Columns: the photo; words with light from left, right, top and bottom (fc); two backgrounds (fbc); a panorama (env).
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from iclight.studio.examples import asset
 
 PHOTOS = ("astronaut.png", "coffee.jpg", "cat.jpg")
 LIGHTS = ("left", "right", "top", "bottom")
+BACKGROUNDS = ("sunset.jpg", "neon.jpg")
+ENVIRONMENTS = ("dusk.hdr",)
 CELL = (256, 256)
 
 
@@ -23,16 +27,29 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="mini")
     parser.add_argument("--output", default="docs/results.jpg")
+    parser.add_argument("--cell", type=int, default=224, help="pixels of a cell's side")
     options = parser.parse_args()
-    relighter = Relighter.load(options.model, workflow="fc", matting="grabcut")
-    rows = []
-    for photo in PHOTOS:
-        row = [np.array(Image.open(asset(photo)).convert("RGB"))]
-        for light in LIGHTS:
-            settings = Settings.for_workflow("fc", light=light, prompt="soft studio lighting")
-            row.append(relighter.relight(asset(photo), settings).images[0])
-            print(photo, light, flush=True)
-        rows.append(np.hstack([resize_and_center_crop(picture, *CELL) for picture in row]))
+    columns = [[np.array(Image.open(asset(photo)).convert("RGB")) for photo in PHOTOS]]
+    for workflow, lights in (
+        ("fc", [{"light": light} for light in LIGHTS]),
+        ("fbc", [{"background": name} for name in BACKGROUNDS]),
+        ("env", [{"environment": name} for name in ENVIRONMENTS]),
+    ):
+        relighter = Relighter.load(options.model, workflow=workflow, matting="grabcut")
+        for how in lights:
+            column = []
+            for photo in PHOTOS:
+                settings = Settings.for_workflow(workflow, prompt="soft studio lighting")
+                if "light" in how:
+                    settings = settings.replace(light=how["light"])
+                given = {name: asset(file) for name, file in how.items() if name != "light"}
+                column.append(relighter.relight(asset(photo), settings, **given).images[0])
+                print(workflow, *how.values(), photo, flush=True)
+            columns.append(column)
+    cell = (options.cell, options.cell)
+    rows = [
+        np.hstack([resize_and_center_crop(picture, *cell) for picture in row]) for row in zip(*columns, strict=True)
+    ]
     Image.fromarray(np.vstack(rows)).save(options.output, quality=88, optimize=True)
 
 

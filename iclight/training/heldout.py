@@ -64,8 +64,9 @@ def stage_objects(count: int, side: int, seed: int = SEED) -> HeldOut:
 def _stage_batch(side: int, shelf: Shelf, random: torch.Generator) -> HeldOut:
     solid = shapes.draw(BATCH, random)
     softness = 2 ** uniform(-4, -1.5, random)
+    reach = 2 ** uniform(0.4, 2.4, random)
     scene = Stage().film(
-        solid, lambda shares: surfaces.wear(solid, shares, shelf.pictures, random), side, random, softness
+        solid, lambda shares: surfaces.wear(solid, shares, shelf.pictures, random), side, random, softness, reach
     )
     lights = [[random_light(random, shelf.panoramas) for _ in range(2)] for _ in range(BATCH)]
     halves = [split(pair[1].radiance, random) for pair in lights]

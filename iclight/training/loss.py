@@ -15,7 +15,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-CONSISTENCY = 0.1
+SUBJECT = 2.5
+GUESSED = 0.3
 
 
 def alphas_cumulative(steps: int = 1000) -> Tensor:
@@ -56,9 +57,14 @@ def truncated_snr(snr: Tensor) -> Tensor:
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {"plain": plain, "min-snr": min_snr, "truncated-snr": truncated_snr}
 
 
-def vanilla(predicted: Tensor, noise: Tensor, matte: Tensor, weight: Tensor, subject: float = 1.5) -> Tensor:
-    """B losses; the subject counts 1 + `subject` times. `matte` Bx1xhxw, `weight` B."""
-    error = (predicted.float() - noise).square() * (1 + subject * matte)
+def vanilla(predicted: Tensor, noise: Tensor, matte: Tensor, weight: Tensor, known: Tensor) -> Tensor:
+    """B losses over the timesteps' `weight` (B). `matte` Bx1xhxw; `known` B booleans: is the background a condition?
+
+    The subject counts SUBJECT times. A background that nothing tells is anyone's guess and counts GUESSED times only:
+    most of its error cannot be learnt away.
+    """
+    ground = torch.where(known, 1.0, GUESSED)[:, None, None, None]
+    error = (predicted.float() - noise).square() * (ground + (SUBJECT - ground) * matte)
     return error.mean((1, 2, 3)) * weight
 
 

@@ -91,6 +91,8 @@ def build_unet(channels: Sequence[int] = (48, 96, 160), width: int = 96, sample_
         cross_attention_dim=width,
         attention_head_dim=4,
         norm_num_groups=GROUPS,
+        # Noise is x_t minus a picture scaled by the timestep: timesteps must multiply, not only add.
+        resnet_time_scale_shift="scale_shift",
     )
     noise_start(unet)
     return unet

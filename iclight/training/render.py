@@ -51,8 +51,9 @@ def light_objects(side: int, shelf: Shelf, random: torch.Generator) -> dict[str,
     """
     solid = shapes.draw(BATCH, random)
     softness = 2 ** uniform(-4, -1.5, random)
+    reach = 2 ** uniform(0.4, 2.4, random)
     scene = Stage().film(
-        solid, lambda shares: surfaces.wear(solid, shares, shelf.pictures, random), side, random, softness
+        solid, lambda shares: surfaces.wear(solid, shares, shelf.pictures, random), side, random, softness, reach
     )
     lights = [[random_light(random, shelf.panoramas) for _ in range(3)] for _ in range(BATCH)]
     environments, behind = [], []

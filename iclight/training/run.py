@@ -100,10 +100,10 @@ def _summary_writer(folder: Path) -> Any:
 
 
 class Average:
-    """Exponential moving average of parameters, warmed up: decay min(limit, (1 + n) / (10 + n))."""
+    """Exponential moving average of parameters, warmed up: decay min(limit, (1 + n) / (10 + n)); 0 keeps none."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], limit: float = 0.999) -> None:
-        self.parameters = list(parameters)
+        self.parameters = list(parameters) if limit > 0 else []
         self.limit = limit
         self.count = 0
         self.shadow = [p.detach().clone().float() for p in self.parameters]
@@ -114,6 +114,8 @@ class Average:
     @torch.no_grad()
     def update(self) -> None:
         self.count += 1
+        if not self.parameters:
+            return
         decay = min(self.limit, (1 + self.count) / (10 + self.count))
         torch._foreach_lerp_(self.shadow, [p.detach().float() for p in self.parameters], 1 - decay)
 

@@ -72,11 +72,18 @@ class Stage:
 
     @torch.no_grad()
     def film(
-        self, solid: Solid, wear: Callable[[Tensor], Surface], side: int, random: torch.Generator, softness: float = 0.2
+        self,
+        solid: Solid,
+        wear: Callable[[Tensor], Surface],
+        side: int,
+        random: torch.Generator,
+        softness: float = 0.2,
+        reach: float = math.inf,
     ) -> Scene:
         """Trace a batch of objects at `side` pixels and measure what every lamp does to them.
 
         `wear`: shares of the parts, BxPxSxS -> materials. `softness`: the lamps' radius in radians; smaller is harder.
+        `reach`: how far away the lamps stand, in units of half the picture; near ones light what is near them more.
         """
         field = distance_grid(solid)
         points, hit = trace(solid, field, side)
@@ -96,6 +103,8 @@ class Stage:
         rounded = torch.einsum("kc,bchw->bkhw", lamps, smooth)
         # Bumps must not catch light from below the true surface.
         lit = cosine.clamp(min=0) * (rounded * 8 + 0.5).clamp(0, 1) * seen * crease[:, None]
+        if math.isfinite(reach):
+            lit = lit * falloff(lamps, points, reach)
         gloss = surface.gloss * ggx(lamps, normal, cosine, surface.roughness) * lit
         return Scene(solid.family, matte, normal, points[:, 2:], surface, lamps, mixer(lamps), lit, gloss)
 
@@ -175,6 +184,13 @@ def occlusion(solid: Solid, points: Tensor, normal: Tensor) -> Tensor:
     for way, weight in ((0.03, 8.0), (0.08, 3.0), (0.18, 1.2)):
         short += weight * (way - solid.distance(points + way * normal)).clamp(min=0)
     return torch.exp(-short)
+
+
+def falloff(lamps: Tensor, points: Tensor, reach: float) -> Tensor:
+    """BxKxSxS: inverse square of the distance to lamps `reach` away, 1 at the middle of the world, at most 6."""
+    along = torch.einsum("kc,bchw->bkhw", lamps, points)
+    squared = reach**2 - 2 * reach * along + points.square().sum(1, keepdim=True)
+    return (reach**2 / squared.clamp(min=1e-3)).clamp(max=6)
 
 
 def ggx(lamps: Tensor, normal: Tensor, cosine: Tensor, roughness: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from . import loss as losses
 from .bases import Trained, build
 from .config import PARTS, Config, add_options, read_config, with_options
-from .model import RelightingModel, Words
+from .model import LATENTS, RelightingModel, Words
 from .run import Average, Run, generator, plateau, set_rate
 from .sheets import training_sheet
 from .sources import Batch, Sources
@@ -104,7 +104,8 @@ def objective(
     predicted = wrapped(latents, timesteps, ids, batch.environments, batch.has_environment).float()
     snr = alphas[timesteps] / (1 - alphas[timesteps])
     weight = losses.WEIGHTINGS[config.weighting](snr)
-    each = losses.vanilla(predicted, noise, batch.matte, weight)
+    known = batch.condition[:, LATENTS:].flatten(1).any(1)
+    each = losses.vanilla(predicted, noise, batch.matte, weight, known)
     meter.note(each.detach(), timesteps)
     # Every parameter has a part in every step, if only of nothing: processes that share gradients rely on it.
     idle = sum((p.sum() for p in model.merge.parameters()), torch.zeros((), device=device)) * 0.0
