@@ -42,8 +42,11 @@ def main() -> None:
                 settings = Settings.for_workflow(workflow, prompt="soft studio lighting")
                 if "light" in how:
                     settings = settings.replace(light=how["light"])
-                given = {name: asset(file) for name, file in how.items() if name != "light"}
-                column.append(relighter.relight(asset(photo), settings, **given).images[0])
+                around = {name: asset(how[name]) if name in how else None for name in ("background", "environment")}
+                result = relighter.relight(
+                    asset(photo), settings, around["background"], environment=around["environment"]
+                )
+                column.append(result.images[0])
                 print(workflow, *how.values(), photo, flush=True)
             columns.append(column)
     cell = (options.cell, options.cell)

@@ -61,15 +61,13 @@ class Merge(nn.Module):
 
     def __init__(self, channels: int = LATENTS, hidden: int = 64) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(2 * channels, hidden, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(hidden, hidden, 1),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(hidden, channels, 1),
-        )
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        last = nn.Conv2d(hidden, channels, 1)
+        nn.init.zeros_(last.weight)
+        assert last.bias is not None
+        nn.init.zeros_(last.bias)
+        middle = nn.Conv2d(hidden, hidden, 1)
+        first = nn.Conv2d(2 * channels, hidden, 1)
+        self.layers = nn.Sequential(first, nn.LeakyReLU(0.2), middle, nn.LeakyReLU(0.2), last)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         # Order must not matter: lights commute.

@@ -47,7 +47,9 @@ class Run:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             # Written last: a checkpoint without it was cut off, and is not gone on from.
-            (target / "whole.json").write_text(json.dumps({"step": step, **facts}))
+            partial = target / "whole.part"
+            partial.write_text(json.dumps({"step": step, **facts}))
+            partial.replace(target / "whole.json")
             for old in self.checkpoints()[: -self.keep]:
                 shutil.rmtree(old)
 
