@@ -29,7 +29,7 @@ def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        for script, name in (("app.py", "fc"), ("app_bg.py", "fbc")):
+        for script, name in (("app.py", "fc"), ("app_bg.py", "fbc"), ("app_env.py", "env")):
             with running(script, Path(scratch)) as page:
                 tab = browser.new_page(viewport={"width": 1440, "height": 1080})
                 tab.set_default_timeout(PATIENCE)
@@ -53,6 +53,8 @@ def relight(tab: Page, name: str) -> None:
     if name == "fbc":
         tab.click("#backgrounds button >> nth=0")
         tab.wait_for_selector("#background img")
+    elif name == "env":
+        tab.click("#light label:has-text('Left Light')")
     else:
         tab.fill("#prompt textarea, #prompt input", "astronaut, soft studio lighting")
         tab.click("#light label:has-text('Right Light')")

@@ -1,10 +1,11 @@
-"""Does the consistency term do what the paper says? The same runs with and without it, from one start.
+"""Runs that differ in one choice: with and without the consistency term, or with one weighting of timesteps or another.
 
-    python -m iclight.training.ablation --start build/mini/trained --data build/latents --out build/ablation
+    python -m iclight.training.ablation --start build/mini-128/trained --data build/latents128
+    python -m iclight.training.ablation --what weighting --start build/mini-128/trained --data build/latents128
 
-For every seed two runs: same start, same batches (light-stage triplets, all three lights in the loss of both), same
-steps; one adds 0.1 x consistency, the other 0. Then both are measured on held-out objects: additivity error of sampled
-pictures, PSNR inside the matte by environment, angular error of normals from four environments. Written as a table.
+For every seed the arms share start, batches (light-stage triplets mostly, all three lights in every arm's loss) and
+steps. Then each is measured on held-out objects: additivity error of sampled pictures, PSNR inside the matte by
+environment, angular error of normals from four environments, direction. Written as a table.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import statistics
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,11 +30,15 @@ from .captions import QUALITY
 from .config import Config, read_config
 from .heldout import HeldOut, stage_objects
 from .latents import encode
+from .loss import WEIGHTINGS
 from .model import Words
 from .sampling import decode, sample
 from .train import train
 
-ARMS = {"with": 0.1, "without": 0.0}
+ARMS: dict[str, dict[str, dict[str, Any]]] = {
+    "consistency": {"with": {"consistency": 0.1}, "without": {"consistency": 0.0}},
+    "weighting": {name: {"weighting": name} for name in WEIGHTINGS},
+}
 
 
 def measure(parts: Trained, vae: AutoencoderKL, objects: HeldOut, steps: int = 20) -> dict[str, float]:
@@ -67,18 +73,22 @@ def measure(parts: Trained, vae: AutoencoderKL, objects: HeldOut, steps: int = 2
 
 
 def as_markdown(found: dict[str, list[dict[str, float]]]) -> str:
-    """Mean and standard deviation over the seeds, and the difference seed by seed."""
-    lines = ["| figure | with consistency | without | with - without, per seed |", "| --- | ---: | ---: | ---: |"]
-    for figure in found["with"][0]:
-        one, two = ([run[figure] for run in found[arm]] for arm in ARMS)
-        gaps = ", ".join(f"{a - b:+.3g}" for a, b in zip(one, two, strict=True))
-        cells = [f"{np.mean(x):.4g} ± {statistics.stdev(x) if len(x) > 1 else 0:.2g}" for x in (one, two)]
-        lines.append(f"| {figure} | {cells[0]} | {cells[1]} | {gaps} |")
+    """Mean and standard deviation over the seeds, arm by arm, and the first arm minus the last, seed by seed."""
+    arms = list(found)
+    lines = [
+        f"| figure | {' | '.join(arms)} | {arms[0]} - {arms[-1]}, per seed |",
+        f"| --- | {' | '.join('---:' for _ in arms)} | ---: |",
+    ]
+    for figure in found[arms[0]][0]:
+        values = [[run[figure] for run in found[arm]] for arm in arms]
+        cells = [f"{np.mean(x):.4g} ± {statistics.stdev(x) if len(x) > 1 else 0:.2g}" for x in values]
+        gaps = ", ".join(f"{a - b:+.3g}" for a, b in zip(values[0], values[-1], strict=True))
+        lines.append(f"| {figure} | {' | '.join(cells)} | {gaps} |")
     return "\n".join(lines) + "\n"
 
 
-def arm_config(base: Config, data: list[str], start: Path, steps: int, seed: int, consistency: float) -> Config:
-    """One run's config: light-stage triplets mostly, both arms alike but for the term's weight."""
+def arm_config(base: Config, data: list[str], start: Path, steps: int, seed: int, choice: dict[str, Any]) -> Config:
+    """One run's config: light-stage triplets mostly, the arms alike but for `choice`."""
     shares = (0.0, 0.25, 0.75)
     return replace(
         base,
@@ -86,7 +96,6 @@ def arm_config(base: Config, data: list[str], start: Path, steps: int, seed: int
         start=str(start),
         steps=steps,
         seed=seed,
-        consistency=consistency,
         shares=shares,
         shares_end=shares,
         stages=(),
@@ -95,11 +104,13 @@ def arm_config(base: Config, data: list[str], start: Path, steps: int, seed: int
         average=0.99,
         save_every=100,
         sheet_every=10**9,
+        **choice,
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--what", choices=tuple(ARMS), default="consistency", help="the choice that the arms differ in")
     parser.add_argument("--start", type=Path, required=True, help="a run's trained/ folder that all runs begin from")
     parser.add_argument("--data", nargs="+", default=["build/latents"], help="folders of encoded shards")
     parser.add_argument("--vae", type=Path, default=VAE)
@@ -113,14 +124,15 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     objects = stage_objects(options.objects, options.side)
     vae = AutoencoderKL.from_pretrained(options.vae).eval()
-    found: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
+    arms = ARMS[options.what]
+    found: dict[str, list[dict[str, float]]] = {arm: [] for arm in arms}
     for seed in options.seeds:
-        for arm, consistency in ARMS.items():
+        for arm, choice in arms.items():
             folder = options.out / f"{arm}-{seed}"
             figures = folder / "figures.json"
             if not figures.is_file():
                 base = read_config("mini")
-                config = arm_config(base, options.data, options.start, options.steps, seed, consistency)
+                config = arm_config(base, options.data, options.start, options.steps, seed, choice)
                 train(config, folder)
                 figures.write_text(json.dumps(measure(load(folder / "trained", None), vae, objects), indent=1))
             found[arm].append(json.loads(figures.read_text()))

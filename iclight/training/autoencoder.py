@@ -142,18 +142,21 @@ class Crops:
         self.side = side
         found = photographs.photographs()
         self.pictures = [torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255 for pixels in found.values()]
+        # Panoramas are small and soft: they show colours, but say little about detail.
+        self.soft = []
         for radiance in photographs.panoramas().values():
             light = torch.from_numpy(radiance).permute(2, 0, 1)
-            self.pictures.append((light / light.mean() * 0.35).clamp(0, 1) ** (1 / 2.2))
+            self.soft.append((light / light.mean() * 0.35).clamp(0, 1) ** (1 / 2.2))
 
     def batch(self, count: int, random: torch.Generator) -> Tensor:
         """count x 3 x side x side in [-1, 1]."""
         return torch.stack([self._one(random) for _ in range(count)]) * 2 - 1
 
     def _one(self, random: torch.Generator) -> Tensor:
-        picture = choose(self.pictures, random)
+        soft = self.soft and uniform(0, 1, random) < 0.12
+        picture = choose(self.soft if soft else self.pictures, random)
         height, width = picture.shape[1:]
-        size = min(height, width, int(self.side * 2 ** uniform(-0.3, 1.4, random)))
+        size = min(height, width, int(self.side * 2 ** uniform(-0.2, 1.6, random)))
         y = int(torch.randint(height - size + 1, (1,), generator=random))
         x = int(torch.randint(width - size + 1, (1,), generator=random))
         crop = picture[:, y : y + size, x : x + size]
@@ -161,19 +164,19 @@ class Crops:
         kind = uniform(0, 1, random)
         if uniform(0, 1, random) < 0.5:
             crop = crop.flip(-1)
-        if uniform(0, 1, random) < 0.3:
+        if uniform(0, 1, random) < 0.15:
             crop = crop[torch.randperm(3, generator=random)]
-        if kind < 0.15:
+        if kind < 0.1:
             blob = F.interpolate(torch.randn(1, 1, 4, 4, generator=random), (self.side,) * 2, mode="bicubic")[0]
             matte = (blob * uniform(4, 40, random)).sigmoid()
             crop = crop * matte + 0.498 * (1 - matte)
-        elif kind < 0.35:
+        elif kind < 0.2:
             along = torch.linspace(-1, 1, self.side)
             ramp = uniform(-1, 1, random) * along[None, :] + uniform(-1, 1, random) * along[:, None]
             tint = 1 + uniform(-0.3, 0.3, random) * torch.randn(3, 1, 1, generator=random)
             flat = uniform(0, 1, random) < 0.3
             crop = ((uniform(0, 1, random) if flat else crop) * tint * (1.2 * ramp).exp()).clamp(0, 1)
-        elif kind < 0.55:
+        elif kind < 0.35:
             crop = crop ** (2 ** uniform(-1, 1, random))
         return crop.expand(3, -1, -1)
 
