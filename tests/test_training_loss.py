@@ -9,9 +9,10 @@ from iclight.sampler import make_scheduler
 from iclight.training import loss as losses
 from iclight.training.captions import MOOD_WORDS, SIDE_WORDS, SUBJECT_WORDS, caption, corpus
 from iclight.training.lighting import MOODS, SIDES
-from iclight.training.model import Merge
+from iclight.training.model import Merge, build_unet
 from iclight.training.run import generator
 from iclight.training.sources import Schedule
+from iclight.training.start import OPEN
 
 
 def test_the_noise_schedule_is_the_samplers():
@@ -32,6 +33,7 @@ def test_weightings():
     assert torch.allclose(losses.plain(snr), torch.ones(4))
     assert torch.allclose(losses.min_snr(snr), torch.tensor([1.0, 1.0, 1.0, 0.05]))
     assert torch.allclose(losses.truncated_snr(snr), torch.tensor([200.0, 1.0, 1.0, 1.0]))
+    assert torch.allclose(losses.balanced(snr), torch.tensor([200.0, 4.0, 4.0, 4.0]))
 
 
 def test_vanilla_is_zero_for_the_true_noise_and_counts_the_subject_more():
@@ -60,6 +62,25 @@ def test_consistency_is_zero_when_lights_add_up_and_blind_outside_the_matte():
     assert losses.consistency(torch.cat([wrong, first, second]), merge, matte).abs().max() < 1e-10
     wrong[..., :4] += 1
     assert torch.allclose(losses.consistency(torch.cat([wrong, first, second]), merge, matte), torch.ones(2))
+
+
+@pytest.mark.parametrize("timestep", [999, 800, 500, 100])
+def test_an_untrained_network_pastes_the_foreground_over_the_background(timestep):
+    """Its noise is the best linear guess, hardly disturbed by what is random in it."""
+    torch.manual_seed(0)
+    unet, alphas = build_unet(), losses.alphas_cumulative()
+    clean, noise = torch.randn(2, 2, 4, 16, 16)
+    foreground, background = clean + 0.3 * torch.randn_like(clean), torch.zeros_like(clean)
+    foreground[..., 8:], background[..., 8:] = 0, clean[..., 8:]
+    steps = torch.full((2,), timestep)
+    noisy = losses.noised(clean, noise, steps, alphas)
+    with torch.no_grad():
+        words = torch.zeros(2, 77, 96)
+        told = unet(torch.cat([noisy, foreground, background], 1), steps, encoder_hidden_states=words).sample
+    a = alphas[timestep]
+    best = (1 - a).sqrt() / (1 - a + a * OPEN) * (noisy - a.sqrt() * (foreground + background))
+    assert (told - best).square().mean().sqrt() < 0.06
+    assert (losses.implied_clean(noisy, told, steps, alphas) - clean).square().mean() < 0.6
 
 
 def test_merging_does_not_depend_on_the_order_of_the_lights():

@@ -26,7 +26,7 @@ from iclight.training.train import Meter, freeze, objective, train
 
 SIDE = 8
 TINY = {
-    "channels": (32, 32, 32),
+    "channels": (48, 32, 32),
     "width": 32,
     "batch": 8,
     "shares": (0.2, 0.2, 0.6),
@@ -290,8 +290,8 @@ def test_a_base_is_trained_and_its_offsets_are_the_difference(shards, tmp_path, 
     base = tmp_path / "base"
     tokenizer = build_tokenizer(base / "tokenizer")
     build_text_encoder(tokenizer, 32).save_pretrained(base / "text_encoder")
-    unet = build_unet((32, 32, 32), 32)
-    narrow = torch.nn.Conv2d(4, 32, 3, padding=1)
+    unet = build_unet((48, 32, 32), 32)
+    narrow = torch.nn.Conv2d(4, 48, 3, padding=1)
     unet.conv_in = narrow
     unet.register_to_config(in_channels=4)
     unet.save_pretrained(base / "unet")

@@ -54,7 +54,17 @@ def truncated_snr(snr: Tensor) -> Tensor:
     return (1 / snr).clamp(min=1)
 
 
-WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {"plain": plain, "min-snr": min_snr, "truncated-snr": truncated_snr}
+def balanced(snr: Tensor, floor: float = 4.0) -> Tensor:
+    """max(4, 1 / SNR) on the noise: as truncated SNR, but detail, decided where there is little noise, counts more."""
+    return (1 / snr).clamp(min=floor)
+
+
+WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "plain": plain,
+    "min-snr": min_snr,
+    "truncated-snr": truncated_snr,
+    "balanced": balanced,
+}
 
 
 def vanilla(predicted: Tensor, noise: Tensor, matte: Tensor, weight: Tensor, known: Tensor) -> Tensor:

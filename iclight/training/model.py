@@ -19,11 +19,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from ..prompts import token_chunks
 from ..tokens import TOKENS, EnvironmentTokens
 from .captions import corpus
+from .start import GROUPS, LATENTS, paste_start
 
 INPUT_CHANNELS = 12
-LATENTS = 4
-GROUPS = 8
-ANCHOR = 4.0  # see autoencoder.linear_start
 
 
 class RelightingModel(nn.Module):
@@ -92,47 +90,8 @@ def build_unet(channels: Sequence[int] = (48, 96, 160), width: int = 96, sample_
         # Noise is x_t minus a picture scaled by the timestep: timesteps must multiply, not only add.
         resnet_time_scale_shift="scale_shift",
     )
-    noise_start(unet)
+    paste_start(unet)
     return unet
-
-
-@torch.no_grad()
-def noise_start(unet: UNet2DConditionModel) -> None:
-    """Make an untrained UNet answer its noisy latents: nearly right where noise is nearly all there is.
-
-    The four latents travel from the first convolution over the outermost skip to the last, as pairs (+c, -c) beside
-    constants that keep group norm linear (autoencoder.linear_start tells how). What is learnt is the difference.
-    """
-    size = unet.conv_in.out_channels // GROUPS
-    slots = [[latent * size + k for k in range(4)] for latent in range(LATENTS)]
-    for latent, (plus, minus, high, low) in enumerate(slots):
-        unet.conv_in.weight[[plus, minus, high, low]] = 0
-        unet.conv_in.bias[[plus, minus]] = 0
-        unet.conv_in.weight[plus, latent, 1, 1] = 1
-        unet.conv_in.weight[minus, latent, 1, 1] = -1
-        unet.conv_in.bias[high], unet.conv_in.bias[low] = ANCHOR, -ANCHOR
-    parts: list[Any] = list(unet.modules())
-    for module in parts:
-        if type(module).__name__ == "ResnetBlock2D":
-            nn.init.zeros_(module.conv2.weight)
-            nn.init.zeros_(module.conv2.bias)
-        if type(module).__name__ == "Transformer2DModel":
-            nn.init.zeros_(module.proj_out.weight)
-            nn.init.zeros_(module.proj_out.bias)
-    last = unet.up_blocks[-1].resnets[-1]
-    skipped = last.conv1.in_channels - unet.conv_in.out_channels
-    for slot in slots:
-        for place in slot:
-            last.conv_shortcut.weight[place] = 0
-            last.conv_shortcut.bias[place] = 0
-            last.conv_shortcut.weight[place, skipped + place] = 1
-    deviation = ((2 * ANCHOR**2 + 2 + 0.3 * (size - 4)) / size) ** 0.5
-    unet.conv_out.weight *= 0.1
-    unet.conv_out.bias.zero_()
-    for latent, (plus, minus, _, _) in enumerate(slots):
-        unet.conv_out.weight[latent, : LATENTS * size] = 0
-        unet.conv_out.weight[latent, plus, 1, 1] = deviation
-        unet.conv_out.weight[latent, minus, 1, 1] = -deviation
 
 
 def build_tokenizer(folder: Path, words: Sequence[str] | None = None, vocabulary: int = 1500) -> CLIPTokenizer:
