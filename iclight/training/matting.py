@@ -113,7 +113,8 @@ def loss_of(mattes: list[Tensor], truth: Tensor) -> Tensor:
 def train(options: argparse.Namespace) -> None:
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=options.mixed_precision)
     torch.manual_seed(options.seed)
-    network = BriaRMBG(width=options.width).to(memory_format=torch.channels_last)
+    network: Any = BriaRMBG(width=options.width)
+    network.to(memory_format=torch.channels_last)
     average = Average(network.parameters(), 0.995)
     optimiser = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=1e-3)
     model, optimiser = accelerator.prepare(network, optimiser)
