@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make models/mini from nothing, the way the one that ships was made. About four hours on two cores; every step goes on
+# Make models/mini from nothing, the way the one that ships was made. Several hours on two cores; every step goes on
 # where it was cut off. `tools/train_mini.sh --quick` does the same in minutes at toy size, to see that it learns.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +14,7 @@ if [ "${1:-}" = --quick ]; then
   SMALL="--shards 2 --objects 32" LARGE="--shards 1 --objects 16" AE="--steps 60" DECODER="--steps 30"
   FIRST="--steps 120 --save-every 40 --sheet-every 120" SECOND="--steps 20 --save-every 20 --sheet-every 20"
 else
-  SMALL="--shards 52" LARGE="--shards 8 --objects 64" AE="--steps 1800" DECODER="--steps 2000" FIRST="" SECOND=""
+  SMALL="--shards 52" LARGE="--shards 8 --objects 64" AE="--steps 6000" DECODER="--steps 2000" FIRST="" SECOND=""
 fi
 
 together() { # run a command once per core, each with its share of the work
@@ -24,7 +24,7 @@ together() { # run a command once per core, each with its share of the work
 spread() { "$BIN/torchrun" --nproc-per-node "$JOBS" -m "$@"; }
 
 "$BIN/python" -m iclight.training.photographs
-spread iclight.training.autoencoder --side 64 --batch 6 --rate 2e-3 --out "$WORK/autoencoder" $AE
+spread iclight.training.autoencoder --side 64 --batch 8 --rate 1.5e-3 --save-every 250 --out "$WORK/autoencoder" $AE
 together iclight.training.render "$WORK/stage128" --side 128 $SMALL
 together iclight.training.latents "$WORK/stage128" "$WORK/latents128" --vae "$WORK/autoencoder/final"
 spread iclight.training.train --config mini --vae "$WORK/autoencoder/final" --data "$WORK/latents128" --out "$WORK/mini-128" $FIRST
