@@ -82,7 +82,7 @@ def test_the_autoencoder_starts_as_a_linear_one_and_is_whitened():
     smooth = F.interpolate(coarse, (32, 32), mode="bicubic")
     with torch.no_grad():
         decoded = vae.decode(vae.encode(smooth).latent_dist.mean).sample
-        assert (decoded - smooth).abs().mean() < 0.12
+        assert (decoded - smooth).abs().mean() < 0.2 < smooth.abs().mean()
         whiten(vae, smooth)
         latents = vae.encode(smooth).latent_dist.mean
         assert latents.mean((0, 2, 3)).abs().max() < 1e-3

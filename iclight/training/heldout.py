@@ -68,7 +68,7 @@ def _stage_batch(side: int, shelf: Shelf, random: torch.Generator) -> HeldOut:
     scene = Stage().film(
         solid, lambda shares: surfaces.wear(solid, shares, shelf.pictures, random), side, random, softness, reach
     )
-    lights = [[random_light(random, shelf.panoramas) for _ in range(2)] for _ in range(BATCH)]
+    lights = [[random_light(random, shelf.panoramas, calm) for calm in (True, False)] for _ in range(BATCH)]
     halves = [split(pair[1].radiance, random) for pair in lights]
     sides = [side_light(name, random).radiance for name in SIGNS]
     environments = torch.stack([torch.stack([*(light.radiance for light in pair), *sides]) for pair in lights])

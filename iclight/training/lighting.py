@@ -49,6 +49,9 @@ MOODS: dict[str, Mood] = {
     "forest": Mood((0.22, 0.4), (0.25, 0.65), (0.15, 0.6), (0.25, 0.6)),
 }
 
+# What people photograph by.
+CALM = ("natural", "studio", "hard", "window", "warm", "golden", "cool")
+
 
 @dataclass(frozen=True)
 class Light:
@@ -61,11 +64,14 @@ class Light:
     turn: int = 0
 
 
-def random_light(random: torch.Generator, panoramas: dict[str, Tensor] | None = None) -> Light:
-    """A lit environment: mostly lobes over an ambient fill, sometimes one of the 3xHxW `panoramas`, turned."""
+def random_light(random: torch.Generator, panoramas: dict[str, Tensor] | None = None, calm: bool = False) -> Light:
+    """A lit environment: mostly lobes over an ambient fill, sometimes one of the 3xHxW `panoramas`, turned.
+
+    A `calm` one is as photographs are lit that people want relit: no neon, no night.
+    """
     if panoramas and uniform(0, 1, random) < 0.25:
         return _from_panorama(panoramas, random)
-    name = choose(list(MOODS), random)
+    name = choose(list(CALM if calm else MOODS), random)
     mood = MOODS[name]
     towards = key_direction(random)
     key = _colour(mood.hue, mood.saturation, random)

@@ -25,7 +25,7 @@ from .run import choose, generator, uniform
 from .stage import Scene, Stage
 from .wild import degraded
 
-# The pictures of one object: three unrelated lights, and the first one split in two.
+# The pictures of one object: three unrelated lights, the second a calm one; and the first one split in two.
 PICTURES = ("first", "first-a", "first-b", "second", "third")
 BATCH = 4
 # Grey that the engine puts where the matte is 0.
@@ -55,7 +55,7 @@ def light_objects(side: int, shelf: Shelf, random: torch.Generator) -> dict[str,
     scene = Stage().film(
         solid, lambda shares: surfaces.wear(solid, shares, shelf.pictures, random), side, random, softness, reach
     )
-    lights = [[random_light(random, shelf.panoramas) for _ in range(3)] for _ in range(BATCH)]
+    lights = [[random_light(random, shelf.panoramas, calm) for calm in (False, True, False)] for _ in range(BATCH)]
     environments, behind = [], []
     for three in lights:
         halves = split(three[0].radiance, random)

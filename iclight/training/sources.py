@@ -23,6 +23,7 @@ from .run import choose, uniform
 # Pictures of one object that show the same light, at least in part: none of them is the other's source.
 RELATED = {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2), 3: (3,), 4: (4,)}
 TARGETS = (0, 3, 4)
+CALM = 3
 WORKFLOWS = ("fc", "fbc", "env")
 
 
@@ -110,6 +111,8 @@ class Sources:
         item = int(pool[torch.randint(len(pool), (1,), generator=random)])
         target = 0 if wild else choose(list(TARGETS), random)
         allowed = [source for source in SOURCES if wild or source not in RELATED[target]]
+        if CALM in allowed and uniform(0, 1, random) < 0.6:
+            allowed = [CALM]  # most photographs are calmly lit
         chance = uniform(0, 1, random)
         workflow = "fc" if chance < workflows[0] else "fbc" if chance < workflows[0] + workflows[1] else "env"
         return self._row(item, target, choose(allowed, random), workflow, random)
