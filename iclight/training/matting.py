@@ -189,7 +189,7 @@ def measure(path: Path | None) -> dict[str, dict[str, dict[str, float]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("shards", type=Path, nargs="?", default=Path("build/stage256"))
-    parser.add_argument("--measure", type=Path, metavar="FILE", help="only measure this network, beside GrabCut")
+    parser.add_argument("--measure", nargs="?", const="", metavar="FILE", help="only measure: GrabCut, and this network")
     parser.add_argument("--out", type=Path, default=Path("build/matting"))
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--side", type=int, default=256, help="pixels")
@@ -202,8 +202,8 @@ def main() -> None:
     parser.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="bf16")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    if options.measure:
-        print(json.dumps(measure(options.measure), indent=1))
+    if options.measure is not None:
+        print(json.dumps(measure(Path(options.measure) if options.measure else None), indent=1))
         return
     train(options)
 
