@@ -12,7 +12,8 @@ export OMP_NUM_THREADS=1
 if [ "${1:-}" = --quick ]; then
   WORK=${WORK}/quick
   SMALL="--shards 2 --objects 32" LARGE="--shards 1 --objects 16" AE="--steps 60" DECODER="--steps 30"
-  FIRST="--steps 120 --save-every 40 --sheet-every 120" SECOND="--steps 20 --save-every 20 --sheet-every 20"
+  FIRST="--steps 120 --log-every 20 --save-every 40 --sheet-every 120"
+  SECOND="--steps 20 --log-every 10 --save-every 20 --sheet-every 20"
 else
   SMALL="--shards 52" LARGE="--shards 8 --objects 64" AE="--steps 6000" DECODER="--steps 2000" FIRST="" SECOND=""
 fi
@@ -23,7 +24,8 @@ together() { # run a command once per core, each with its share of the work
 }
 spread() { "$BIN/torchrun" --nproc-per-node "$JOBS" -m "$@"; }
 
-"$BIN/python" -m iclight.training.photographs
+"$BIN/python" -m iclight.training.photographs ||
+  echo "No panoramas and no raccoon: going on with the photographs of the installed packages." >&2
 spread iclight.training.autoencoder --side 64 --batch 8 --rate 1.5e-3 --save-every 250 --out "$WORK/autoencoder" $AE
 together iclight.training.render "$WORK/stage128" --side 128 $SMALL
 together iclight.training.latents "$WORK/stage128" "$WORK/latents128" --vae "$WORK/autoencoder/final"
