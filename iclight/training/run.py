@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import shutil
 import sys
 import time
@@ -141,14 +140,6 @@ class Average:
 def generator(seed: int, step: int, process: int = 0) -> torch.Generator:
     """Randomness of one step of one process: the same whenever it is asked for."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 131 + process)
-
-
-def cosine(step: int, steps: int, peak: float, warmup: int = 100, floor: float = 0.02) -> float:
-    """Learning rate: linear to `peak` over `warmup` steps, then a half cosine to `floor` of it."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    along = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * along)))
 
 
 def plateau(step: int, steps: int, peak: float, warmup: int = 100, decay: float = 0.3, floor: float = 0.02) -> float:
