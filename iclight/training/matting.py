@@ -189,7 +189,7 @@ def measure(path: Path | None) -> dict[str, dict[str, dict[str, float]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("shards", type=Path, nargs="?", default=Path("build/stage256"))
-    parser.add_argument("--measure", nargs="?", const="", metavar="FILE", help="only measure: GrabCut, and this network")
+    parser.add_argument("--measure", nargs="?", const="", metavar="FILE", help="only measure GrabCut, and this file")
     parser.add_argument("--out", type=Path, default=Path("build/matting"))
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--side", type=int, default=256, help="pixels")
