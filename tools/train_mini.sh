@@ -33,8 +33,8 @@ spread iclight.training.train --config mini --vae "$WORK/autoencoder/final" --da
 together iclight.training.render "$WORK/stage256" --side 256 --seed 2 $LARGE
 together iclight.training.latents "$WORK/stage256" "$WORK/latents256" --vae "$WORK/autoencoder/final"
 spread iclight.training.train --config mini-256 --vae "$WORK/autoencoder/final" --data "$WORK/latents256" \
-  --start "$WORK/mini-128/trained" --out "$WORK/mini-256" $SECOND
-spread iclight.training.autoencoder --decoder-only --start "$WORK/autoencoder/final" --side 96 --batch 6 --rate 5e-4 \
+  --begin "$WORK/mini-128/trained" --out "$WORK/mini-256" $SECOND
+spread iclight.training.autoencoder --decoder-only --begin "$WORK/autoencoder/final" --side 96 --batch 6 --rate 5e-4 \
   --out "$WORK/decoder" $DECODER
 "$BIN/python" -m iclight.training.export "$WORK/mini-256/trained" "$WORK/mini" --vae "$WORK/decoder/final"
 echo "The model is in $WORK/mini; measure it with: make evaluate ARGS=\"--model $WORK/mini\""

@@ -1,7 +1,7 @@
 """Runs that differ in one choice: with and without the consistency term, or with one weighting of timesteps or another.
 
-    python -m iclight.training.ablation --start build/mini-128/trained --data build/latents128
-    python -m iclight.training.ablation --what weighting --start build/mini-128/trained --data build/latents128
+    python -m iclight.training.ablation --begin build/mini-128/trained --data build/latents128
+    python -m iclight.training.ablation --what weighting --begin build/mini-128/trained --data build/latents128
 
 For every seed the arms share start, batches (light-stage triplets mostly, all three lights in every arm's loss) and
 steps. Then each is measured on held-out objects: additivity error of sampled pictures, PSNR inside the matte by
@@ -93,7 +93,7 @@ def arm_config(base: Config, data: list[str], start: Path, steps: int, seed: int
     return replace(
         base,
         data=tuple(data),
-        start=str(start),
+        begin=str(start),
         steps=steps,
         seed=seed,
         shares=shares,
@@ -111,7 +111,7 @@ def arm_config(base: Config, data: list[str], start: Path, steps: int, seed: int
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--what", choices=tuple(ARMS), default="consistency", help="the choice that the arms differ in")
-    parser.add_argument("--start", type=Path, required=True, help="a run's trained/ folder that all runs begin from")
+    parser.add_argument("--begin", type=Path, required=True, help="a run's trained/ folder that all runs begin from")
     parser.add_argument("--data", nargs="+", default=["build/latents"], help="folders of encoded shards")
     parser.add_argument("--vae", type=Path, default=VAE)
     parser.add_argument("--steps", type=int, default=300)
@@ -132,7 +132,7 @@ def main() -> None:
             figures = folder / "figures.json"
             if not figures.is_file():
                 base = read_config("mini")
-                config = arm_config(base, options.data, options.start, options.steps, seed, choice)
+                config = arm_config(base, options.data, options.begin, options.steps, seed, choice)
                 train(config, folder)
                 figures.write_text(json.dumps(measure(load(folder / "trained", None), vae, objects), indent=1))
             found[arm].append(json.loads(figures.read_text()))

@@ -1,7 +1,7 @@
 """Train the small autoencoder: pixels <-> latents of 4 channels at a quarter of the side.
 
     torchrun --nproc-per-node 2 -m iclight.training.autoencoder --steps 6000
-    torchrun --nproc-per-node 2 -m iclight.training.autoencoder --steps 4000 --decoder-only --start build/autoencoder
+    torchrun --nproc-per-node 2 -m iclight.training.autoencoder --steps 4000 --decoder-only --begin build/autoencoder
 
 It starts as a linear map (`linear_start`), so minutes are enough. The second command goes on with the decoder alone:
 latents that were made meanwhile stay valid.
@@ -200,7 +200,7 @@ def train(options: argparse.Namespace) -> None:
     """The loop: absolute and squared error, and those of 4 x 4 means, which carry the light."""
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=options.mixed_precision)
     torch.manual_seed(options.seed)
-    vae = AutoencoderKL.from_pretrained(options.start) if options.start else build_autoencoder()
+    vae = AutoencoderKL.from_pretrained(options.begin) if options.begin else build_autoencoder()
     vae = vae.to(memory_format=torch.channels_last)
     if options.decoder_only:
         vae.encoder.requires_grad_(False)
@@ -262,7 +262,7 @@ class _Through(nn.Module):
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/autoencoder"))
-    parser.add_argument("--start", type=Path, help="go on from this autoencoder's folder")
+    parser.add_argument("--begin", type=Path, help="go on from this autoencoder's folder")
     parser.add_argument(
         "--decoder-only", action="store_true", help="leave the encoder, and so all latents, as they are"
     )

@@ -68,8 +68,8 @@ def load(folder: Path, vae: Path | None = VAE) -> Trained:
 
 def build(config: Config, out: Path) -> Trained:
     """The parts a run trains. Parameters that do not learn at all have their gradients switched off."""
-    if config.start:
-        parts = load(Path(config.start), Path(config.vae))
+    if config.begin:
+        parts = load(Path(config.begin), Path(config.vae))
     elif config.base == "mini":
         tokenizer = build_tokenizer(out / "tokenizer")
         unet = build_unet(config.channels, config.width)

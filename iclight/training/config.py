@@ -34,7 +34,7 @@ class Config:
     data: tuple[str, ...] = ("build/latents",)
     base: str = "mini"
     vae: str = "build/autoencoder/final"  # a new model's autoencoder, for contact sheets
-    start: str = ""  # a folder of trained weights to begin from
+    begin: str = ""  # a folder of trained weights to begin from
     lora: int = 0  # rank; 0 trains the UNet's own weights
     channels: tuple[int, ...] = (48, 96, 160)
     width: int = 96
