@@ -84,7 +84,9 @@ def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client, clien
 
 
 def test_a_picture_alone_is_enough(client):
-    gallery, foreground, matte, seed, line = client.predict(handle_file(PICTURE), steps=1, api_name="/relight")
+    # One step and no enlargement: everything else, the size included, follows from the picture.
+    brief = {"steps": 1, "highres_scale": 1.0}
+    gallery, foreground, matte, seed, line = client.predict(handle_file(PICTURE), **brief, api_name="/relight")
     assert len(gallery) == 1
     assert Image.open(foreground).size == Image.open(matte).size == (240, 240)
     assert seed == 12345
