@@ -32,7 +32,7 @@ ANCHOR = 4.0
 
 
 def build_autoencoder() -> AutoencoderKL:
-    """The autoencoder of mini: factor 4, 4 latent channels, 3.8 M parameters, untrained but already linear."""
+    """The autoencoder of mini: factor 4, 4 latent channels, 4.0 M parameters, untrained but already linear."""
     blocks = len(CHANNELS)
     vae = AutoencoderKL(
         in_channels=3,
