@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -77,7 +78,9 @@ def test_a_killed_run_resumes_to_the_same_result(shards, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(config.to_json())
     command = [sys.executable, "-m", "iclight.training.train", "--config", str(path), "--out", str(tmp_path / "cut")]
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Sums are rounded in the order in which threads take them: the same number of threads, then.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     waited = time.monotonic()
     while not list((tmp_path / "cut").glob("checkpoint-[4-8]/whole.json")) and time.monotonic() - waited < 120:
         assert running.poll() is None, "it ended before it could be killed"
