@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make models/mini from nothing, the way the one that ships was made. Several hours on two cores; every step goes on
+# Make models/mini from nothing, step by step; every step goes on
 # where it was cut off. `tools/train_mini.sh --quick` does the same in minutes at toy size, to see that it learns.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -22,7 +22,7 @@ from ..colour import to_srgb
 from . import backdrops, photographs, shapes, surfaces
 from .lighting import Light, random_light, split
 from .run import choose, generator, uniform
-from .stage import Scene, Stage
+from .stage import Scene, Stage, distance_grid, trace
 from .wild import degraded
 
 # The pictures of one object: three unrelated lights, the second a calm one; and the first one split in two.
@@ -123,8 +123,6 @@ def photographs_lit(side: int, shelf: Shelf, random: torch.Generator) -> dict[st
 
 def _silhouettes(solid: shapes.Solid, side: int) -> tuple[Tensor, Tensor]:
     """Normals Bx3xSxS and hits BxSxS of solids whose outlines stand in for a photograph's subject."""
-    from .stage import distance_grid, trace
-
     points, hit = trace(solid, distance_grid(solid), side)
     return solid.normal(points.flatten(2)).unflatten(2, (side, side)), hit
 

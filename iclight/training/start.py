@@ -5,7 +5,7 @@ The best guess at the noise that is linear in what the network sees is
     e = c(t) (x_t - sqrt(a) x),    c(t) = sqrt(1 - a) / (1 - a + a v),    x = foreground + background,
 
 where v is the variance of what the guess x at the clean latents leaves open. An untrained UNet is made to compute just
-that; what it learns is the light. On two cores this is worth hours.
+that; what it learns is the light.
 
 Signals travel as pairs (+s, -s), since silu(s) - silu(-s) = s. Beside them stand constants +-ANCHOR, much larger than
 they are: these pin the deviation of the group, so that group norm hardly bends them. Timesteps multiply in the last
