@@ -26,6 +26,8 @@ UNET_FILES = (
     "diffusion_pytorch_model.bin",
     "diffusion_pytorch_model.fp16.bin",
 )
+# What a UNet's output means, by diffusers' names (Ho et al. 2020; Salimans and Ho 2022).
+PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 
 
 @dataclass
@@ -38,6 +40,7 @@ class Parts:
     unet: TensorSource
     unet_config: Mapping[str, Any]
     files: Mapping[str, Path]
+    prediction_type: str = "epsilon"
 
 
 def load_parts(base: Path, config: Path, dtype: torch.dtype, vae_dtype: torch.dtype) -> Parts:
@@ -84,7 +87,16 @@ def _from_folder(folder: Path, vae_dtype: torch.dtype) -> Parts:
     text_encoder = _whole(CLIPTextModel, folder, "text_encoder")
     vae = _whole(AutoencoderKL, folder, "vae", torch_dtype=vae_dtype)
     files = {"unet": file} | {name: _weights_of(folder / name) for name in ("vae", "text_encoder")}
-    return Parts(tokenizer, text_encoder, vae, open_tensors(file), config, files)
+    return Parts(tokenizer, text_encoder, vae, open_tensors(file), config, files, prediction_type(folder))
+
+
+def prediction_type(folder: Path) -> str:
+    """What a folder's UNet predicts, by its scheduler's config: one of `PREDICTION_TYPES`; noise if it does not say."""
+    path = folder / "scheduler" / "scheduler_config.json"
+    found = _read_config(path).get("prediction_type", "epsilon") if path.is_file() else "epsilon"
+    if found not in PREDICTION_TYPES:
+        raise ModelError(f"{path} names the prediction type {found!r}; it takes one of {', '.join(PREDICTION_TYPES)}.")
+    return str(found)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

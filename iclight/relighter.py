@@ -60,13 +60,15 @@ class Relighter:
         matting: str = "auto",
         identity: dict[str, Any] | None = None,
         tokens: EnvironmentTokens | None = None,
+        prediction_type: str = "epsilon",
     ) -> None:
-        """`tokens`: the env workflow's conditioner, None for the others."""
+        """`tokens`: the env workflow's conditioner, None for the others. `prediction_type`: what the UNet says."""
         self.tokenizer = tokenizer
         self.text_encoder = text_encoder
         self.codec = codec
         self.unet = unet
         self.tokens = tokens
+        self.prediction_type = prediction_type
         self.placement = placement
         self.model = model
         self.workflow = model.workflow
@@ -122,7 +124,8 @@ class Relighter:
             text_encoder = parts.text_encoder.to(placement.home)
         asked = {"model": str(model), "offset": None if offset is None else str(offset), "lora": lora_files}
         identity = identify(found, parts.files, loras, placement, asked)
-        loaded = cls(parts.tokenizer, text_encoder, codec, unet, placement, found, matting, identity, tokens)
+        says = parts.prediction_type
+        loaded = cls(parts.tokenizer, text_encoder, codec, unet, placement, found, matting, identity, tokens, says)
         if matting in ("rmbg", "ormbg"):
             loaded.matting_network(matting)  # missing weights are said now, not after the first upload
         return loaded
@@ -328,7 +331,7 @@ class Relighter:
     ) -> torch.Tensor:
         shape = (settings.num_images, self.codec.channels, *condition.shape[2:])
         with devices.resident(self.unet, self.placement):
-            predict = sampler.NoisePredictor(self.unet, guidance, condition)
+            predict = sampler.NoisePredictor(self.unet, guidance, condition, self.prediction_type)
             return sampler.denoise(predict, settings.steps, strength, latents, shape, generator, progress.stage(stage))
 
     def _guidance(self, settings: Settings, environment: Floats | None) -> sampler.Guidance:

@@ -18,7 +18,7 @@ from .errors import ModelError
 StepCallback = Callable[[int, int, torch.Tensor], None]
 
 
-def make_scheduler() -> DPMSolverMultistepScheduler:
+def make_scheduler(prediction_type: str = "epsilon") -> DPMSolverMultistepScheduler:
     """DPM-Solver++ SDE with Karras sigmas (Lu et al. 2022; Karras et al. 2022), as the reference sets it up.
 
     The beta schedule is linear, not Stable Diffusion's scaled_linear: that is what the offsets were published with.
@@ -31,6 +31,7 @@ def make_scheduler() -> DPMSolverMultistepScheduler:
         algorithm_type="sde-dpmsolver++",
         use_karras_sigmas=True,
         steps_offset=1,
+        prediction_type=prediction_type,
     )
 
 
@@ -72,9 +73,16 @@ class Guidance:
 class NoisePredictor:
     """Calls the UNet on latents with their conditions; splits the batch when memory does not allow it whole."""
 
-    def __init__(self, unet: UNet2DConditionModel, guidance: Guidance, condition: torch.Tensor) -> None:
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        guidance: Guidance,
+        condition: torch.Tensor,
+        prediction_type: str = "epsilon",
+    ) -> None:
         """`condition`: 1 x C x h x w latents that every sample sees, on the UNet's device."""
         self.unet = unet
+        self.prediction_type = prediction_type
         self.guidance = guidance
         self.condition = condition.to(unet.device, unet.dtype)
         self.cond = guidance.cond.to(unet.device, unet.dtype)
@@ -82,7 +90,7 @@ class NoisePredictor:
         self.batch_limit: int | None = None
 
     def __call__(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
-        """N x 4 x h x w -> the guided noise prediction of the same shape, float32."""
+        """N x 4 x h x w -> the guided prediction of the same shape, float32: noise, or what `prediction_type` names."""
         count = len(latents)
         condition = self.condition.expand(count, -1, -1, -1)
         sample = torch.cat([latents.to(condition.dtype), condition], dim=1)
@@ -123,7 +131,7 @@ def denoise(
     estimate of the clean latents; what it raises ends the pass. Raises ModelError when the numbers blow up.
     """
     device = predict.unet.device
-    scheduler = make_scheduler()
+    scheduler = make_scheduler(predict.prediction_type)
     chosen = plan(steps, strength)
     scheduler.set_timesteps(chosen.requested, device=device)
     begin = chosen.requested - chosen.running
@@ -139,8 +147,8 @@ def denoise(
         current = scheduler.add_noise(start, noise, timesteps[:1].repeat(shape[0]))
 
     for index, timestep in enumerate(timesteps, start=1):
-        noise_prediction = predict(current, timestep)
-        current = scheduler.step(noise_prediction, timestep, current, generator=generator, return_dict=False)[0]
+        prediction = predict(current, timestep)
+        current = scheduler.step(prediction, timestep, current, generator=generator, return_dict=False)[0]
         if on_step is not None:
             # The solver keeps its estimate of the clean latents; it is the cheapest honest preview there is.
             on_step(index, len(timesteps), scheduler.model_outputs[-1])

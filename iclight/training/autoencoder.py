@@ -139,10 +139,16 @@ def whiten(vae: AutoencoderKL, pictures: Tensor) -> None:
 class Crops:
     """Random crops of photographs and panoramas, sometimes cut out on grey, sometimes shaded by a ramp."""
 
-    def __init__(self, side: int = 96) -> None:
+    def __init__(self, side: int = 96, shards: Path | None = None, most: int = 6) -> None:
         self.side = side
+        self.rendered: list[Tensor] = []
+        for path in sorted(shards.glob("shard-*.pt"))[:most] if shards else []:
+            shard = torch.load(path, weights_only=False)
+            self.rendered += [shard["images"].flatten(0, 1), shard["foregrounds"].flatten(0, 1)]
         found = photographs.photographs()
         self.pictures = [torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255 for pixels in found.values()]
+        # Four latents hold a photograph only where they know how colours go with brightness: grey ones do not tell.
+        self.pictures += 2 * [picture for picture in self.pictures if float(picture.std(0).mean()) > 0.02]
         # Panoramas are small and soft: they show colours, but say little about detail.
         self.soft = []
         for radiance in photographs.panoramas().values():
@@ -151,21 +157,29 @@ class Crops:
 
     def batch(self, count: int, random: torch.Generator) -> Tensor:
         """count x 3 x side x side in [-1, 1]."""
-        return torch.stack([self._one(random) for _ in range(count)]) * 2 - 1
+        return torch.stack([self._varied(random) for _ in range(count)]) * 2 - 1
+
+    def _varied(self, random: torch.Generator) -> Tensor:
+        """Few photographs are soon known by heart: turned, mirrored, and now and then shining through one another."""
+        crop = self._one(random)
+        if uniform(0, 1, random) < 0.1:
+            crop = torch.lerp(crop, self._one(random), uniform(0.2, 0.8, random))
+        if uniform(0, 1, random) < 0.3:
+            crop = crop.flip(-2)
+        return crop.transpose(-1, -2) if uniform(0, 1, random) < 0.4 else crop
 
     def _one(self, random: torch.Generator) -> Tensor:
+        if self.rendered and uniform(0, 1, random) < 0.45:
+            # A few photographs are soon known by heart; of rendered objects there are thousands.
+            many = choose(self.rendered, random)
+            return self._cut(choose(many, random) / 255, 2 ** uniform(-0.4, 1, random), random)
         soft = self.soft and uniform(0, 1, random) < 0.12
         picture = choose(self.soft if soft else self.pictures, random)
-        height, width = picture.shape[1:]
-        size = min(height, width, int(self.side * 2 ** uniform(-0.2, 1.6, random)))
-        y = int(torch.randint(height - size + 1, (1,), generator=random))
-        x = int(torch.randint(width - size + 1, (1,), generator=random))
-        crop = picture[:, y : y + size, x : x + size]
-        crop = F.interpolate(crop[None], (self.side, self.side), mode="bilinear", antialias=True)[0].clamp(0, 1)
+        crop = self._cut(picture, 2 ** uniform(-0.4, 1.2, random), random)
         kind = uniform(0, 1, random)
         if uniform(0, 1, random) < 0.5:
             crop = crop.flip(-1)
-        if uniform(0, 1, random) < 0.15:
+        if uniform(0, 1, random) < 0.1:
             crop = crop[torch.randperm(3, generator=random)]
         if kind < 0.1:
             blob = F.interpolate(torch.randn(1, 1, 4, 4, generator=random), (self.side,) * 2, mode="bicubic")[0]
@@ -180,6 +194,15 @@ class Crops:
         elif kind < 0.35:
             crop = crop ** (2 ** uniform(-1, 1, random))
         return crop.expand(3, -1, -1)
+
+    def _cut(self, picture: Tensor, scale: float, random: torch.Generator) -> Tensor:
+        """A square of `scale` times the side, shrunk or enlarged to it."""
+        height, width = picture.shape[1:]
+        size = min(height, width, int(self.side * scale))
+        y = int(torch.randint(height - size + 1, (1,), generator=random))
+        x = int(torch.randint(width - size + 1, (1,), generator=random))
+        crop = picture[:, y : y + size, x : x + size]
+        return F.interpolate(crop[None], (self.side, self.side), mode="bilinear", antialias=True)[0].clamp(0, 1)
 
 
 @torch.no_grad()
@@ -206,12 +229,12 @@ def train(options: argparse.Namespace) -> None:
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
     trained = [p for p in vae.parameters() if p.requires_grad]
-    average = Average(trained, 0.999)
+    average = Average(trained, options.average)
     optimiser = torch.optim.AdamW(trained, lr=options.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     model, optimiser = accelerator.prepare(_Through(vae), optimiser)
     accelerator.register_for_checkpointing(average)
     run = Run(options.out, accelerator)
-    crops = Crops(options.side)
+    crops = Crops(options.side, options.shards)
     first = run.resume()["step"]
     total = 0.0
     for step in tqdm(range(first, options.steps), disable=not accelerator.is_local_main_process, mininterval=10):
@@ -220,7 +243,7 @@ def train(options: argparse.Namespace) -> None:
         pictures = pictures.to(accelerator.device).contiguous(memory_format=torch.channels_last)
         decoded, divergence = model(pictures)
         error = decoded.float() - pictures
-        loss = error.abs().mean() + 8 * error.square().mean() + 0.3 * F.avg_pool2d(error, 4).abs().mean()
+        loss = error.abs().mean() + 12 * error.square().mean() + 0.3 * F.avg_pool2d(error, 4).abs().mean()
         accelerator.backward(loss + 1e-5 * divergence)
         accelerator.clip_grad_norm_(trained, 1.0)
         optimiser.step()
@@ -266,6 +289,8 @@ def main() -> None:
     parser.add_argument(
         "--decoder-only", action="store_true", help="leave the encoder, and so all latents, as they are"
     )
+    parser.add_argument("--shards", type=Path, default=Path("build/stage"), help="rendered pictures to crop as well")
+    parser.add_argument("--average", type=float, default=0.998, help="how slowly the averaged weights follow")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=8, help="crops of each process")
     parser.add_argument("--side", type=int, default=96, help="pixels of a crop's side")

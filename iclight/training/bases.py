@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..errors import WeightsError
+from ..parts import prediction_type
 from ..tokens import EnvironmentTokens
 from .config import Config
 from .model import INPUT_CHANNELS, Merge, RelightingModel, build_text_encoder, build_tokenizer, build_unet
@@ -49,6 +50,7 @@ class Trained:
         self.model.text_encoder.save_pretrained(folder / "text_encoder")
         self.tokenizer.save_pretrained(folder / "tokenizer")
         facts = {"has_base": self.base is not None, "width": self.model.tokens.width}
+        facts["prediction_type"] = self.model.prediction_type
         (folder / "trained.json").write_text(json.dumps(facts))
 
 
@@ -56,13 +58,14 @@ def load(folder: Path, vae: Path | None = VAE) -> Trained:
     """A trained model from its folder. Raises WeightsError if it is none."""
     if not (folder / "trained.json").is_file():
         raise WeightsError(f"{folder} holds no trained model; give a run's trained/ folder.")
+    facts = json.loads((folder / "trained.json").read_text())
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder")
     tokens, merge = EnvironmentTokens(text_encoder.config.hidden_size), Merge()
     tokens.load_state_dict(torch.load(folder / "tokens.pt", weights_only=True))
     merge.load_state_dict(torch.load(folder / "merge.pt", weights_only=True))
     tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))
-    model = RelightingModel(unet, text_encoder, tokens, merge)
+    model = RelightingModel(unet, text_encoder, tokens, merge, facts["prediction_type"])
     return Trained(model, tokenizer, _vae(vae))
 
 
@@ -74,7 +77,7 @@ def build(config: Config, out: Path) -> Trained:
         tokenizer = build_tokenizer(out / "tokenizer")
         unet = build_unet(config.channels, config.width)
         encoder = build_text_encoder(tokenizer, config.width)
-        model = RelightingModel(unet, encoder, EnvironmentTokens(config.width), Merge())
+        model = RelightingModel(unet, encoder, EnvironmentTokens(config.width), Merge(), "v_prediction")
         parts = Trained(model, tokenizer, _vae(Path(config.vae)))
     else:
         parts = _from_base(config)
@@ -96,7 +99,8 @@ def _from_base(config: Config) -> Trained:
     if config.lora:
         unet = _with_lora(unet, config.lora)
     unet.enable_gradient_checkpointing()
-    model = RelightingModel(unet, text_encoder, EnvironmentTokens(text_encoder.config.hidden_size), Merge())
+    tokens = EnvironmentTokens(text_encoder.config.hidden_size)
+    model = RelightingModel(unet, text_encoder, tokens, Merge(), prediction_type(folder))
     return Trained(model, tokenizer, _vae(folder / "vae"), base, config.lora)
 
 

@@ -41,7 +41,6 @@ class Config:
     steps: int = 10_000
     batch: int = 24
     rate: float = 7e-4
-    delicate: float = 0.15  # relative rate of the layers that noise passes on its way out (`start.is_delicate`)
     warmup: int = 100
     decay: float = 0.3  # the last share of the steps, over which the rate falls
     weight_decay: float = 1e-3

@@ -92,7 +92,8 @@ class Bench:
                 cond, uncond = (
                     torch.cat([text.expand(rows, -1, -1), tokens.to(text.dtype)], 1) for text in (cond, uncond)
                 )
-            predict = sampler.NoisePredictor(relighter.unet, sampler.Guidance(cond, uncond, settings.cfg), condition)
+            guidance = sampler.Guidance(cond, uncond, settings.cfg)
+            predict = sampler.NoisePredictor(relighter.unet, guidance, condition, relighter.prediction_type)
             shape = (len(condition), 4, *condition.shape[2:])
             strength = None if start is None else settings.lowres_denoise
             random = torch.Generator(relighter.placement.noise_device).manual_seed(seed + first)

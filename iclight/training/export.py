@@ -32,6 +32,7 @@ SCHEDULER = {
     "algorithm_type": "sde-dpmsolver++",
     "use_karras_sigmas": True,
     "steps_offset": 1,
+    "prediction_type": "v_prediction",
 }
 
 

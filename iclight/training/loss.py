@@ -1,6 +1,7 @@
-"""The loss: noise prediction, weighted over the timesteps, plus consistent light transport.
+"""The loss: prediction of noise or velocity, weighted over the timesteps, plus consistent light transport.
 
-vanilla      |e - e^|^2, weighted
+vanilla      |e - e^|^2, weighted; a network that predicts v = sqrt(a) e - sqrt(1 - a) x_0 errs in e by sqrt(a) times
+             its error in v
 consistency  M |merge(x1, x2) - x12|^2, where x1, x2, x12 are the clean latents implied by the predictions under the
              environments L1, L2 and L1 + L2, and M is the matte (paper, "Imposing consistent light transport")
 
@@ -30,10 +31,22 @@ def noised(clean: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor) -> T
     return a.sqrt() * clean + (1 - a).sqrt() * noise
 
 
-def implied_clean(noisy: Tensor, predicted: Tensor, timesteps: Tensor, alphas: Tensor) -> Tensor:
-    """x_0 = (x_t - sqrt(1 - a) e) / sqrt(a)."""
+def target(clean: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor, prediction_type: str) -> Tensor:
+    """What the network is to say: e, or the velocity v = sqrt(a) e - sqrt(1 - a) x_0 (Salimans and Ho 2022)."""
+    if prediction_type == "epsilon":
+        return noise
     a = alphas[timesteps][:, None, None, None]
-    return (noisy - (1 - a).sqrt() * predicted) / a.sqrt()
+    return a.sqrt() * noise - (1 - a).sqrt() * clean
+
+
+def implied_clean(
+    noisy: Tensor, predicted: Tensor, timesteps: Tensor, alphas: Tensor, prediction_type: str = "epsilon"
+) -> Tensor:
+    """x_0 = (x_t - sqrt(1 - a) e) / sqrt(a), or sqrt(a) x_t - sqrt(1 - a) v."""
+    a = alphas[timesteps][:, None, None, None]
+    if prediction_type == "epsilon":
+        return (noisy - (1 - a).sqrt() * predicted) / a.sqrt()
+    return a.sqrt() * noisy - (1 - a).sqrt() * predicted
 
 
 def plain(snr: Tensor) -> Tensor:
@@ -59,22 +72,28 @@ def balanced(snr: Tensor, floor: float = 4.0) -> Tensor:
     return (1 / snr).clamp(min=floor)
 
 
+def velocity(snr: Tensor) -> Tensor:
+    """1 + 1 / SNR on the noise, which weighs the velocity alike at all timesteps (Salimans and Ho 2022)."""
+    return 1 + 1 / snr
+
+
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "plain": plain,
     "min-snr": min_snr,
     "truncated-snr": truncated_snr,
     "balanced": balanced,
+    "velocity": velocity,
 }
 
 
-def vanilla(predicted: Tensor, noise: Tensor, matte: Tensor, weight: Tensor, known: Tensor) -> Tensor:
+def vanilla(predicted: Tensor, wanted: Tensor, matte: Tensor, weight: Tensor, known: Tensor) -> Tensor:
     """B losses over the timesteps' `weight` (B). `matte` Bx1xhxw; `known` B booleans: is the background a condition?
 
     The subject counts SUBJECT times. A background that nothing tells is anyone's guess and counts GUESSED times only:
     most of its error cannot be learnt away.
     """
     ground = torch.where(known, 1.0, GUESSED)[:, None, None, None]
-    error = (predicted.float() - noise).square() * (ground + (SUBJECT - ground) * matte)
+    error = (predicted.float() - wanted).square() * (ground + (SUBJECT - ground) * matte)
     return error.mean((1, 2, 3)) * weight
 
 
@@ -86,7 +105,5 @@ def consistency(clean: Tensor, merge: nn.Module, matte: Tensor) -> Tensor:
 
 
 def random_timesteps(count: int, random: torch.Generator, steps: int = 1000) -> Tensor:
-    """Half of them anywhere, half in the noisier half, where light is decided."""
-    anywhere = torch.rand(count, generator=random)
-    noisy = torch.rand(count, generator=random) < 0.5
-    return (torch.where(noisy, 0.5 + 0.5 * anywhere, anywhere) * steps).long().clamp(max=steps - 1)
+    """Any timestep, all alike: on the linear schedule half of them are nearly all noise, where light is decided."""
+    return torch.randint(steps, (count,), generator=random)

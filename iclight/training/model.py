@@ -25,12 +25,18 @@ INPUT_CHANNELS = 12
 
 
 class RelightingModel(nn.Module):
-    """UNet, text encoder and environment tokens together; `forward` predicts the noise."""
+    """UNet, text encoder and environment tokens together; `forward` predicts what `prediction_type` says."""
 
     def __init__(
-        self, unet: UNet2DConditionModel, text_encoder: CLIPTextModel, tokens: EnvironmentTokens, merge: nn.Module
+        self,
+        unet: UNet2DConditionModel,
+        text_encoder: CLIPTextModel,
+        tokens: EnvironmentTokens,
+        merge: nn.Module,
+        prediction_type: str = "epsilon",
     ) -> None:
         super().__init__()
+        self.prediction_type = prediction_type
         self.unet = unet
         self.text_encoder = text_encoder
         self.tokens = tokens
@@ -39,7 +45,7 @@ class RelightingModel(nn.Module):
     def forward(
         self, latents: Tensor, timesteps: Tensor, words: Tensor, environments: Tensor, has_environment: Tensor
     ) -> Tensor:
-        """Bx12xhxw, B timesteps, Bx77 token ids, Bx3x32x32 radiance, B booleans -> Bx4xhxw noise."""
+        """Bx12xhxw, B timesteps, Bx77 token ids, Bx3x32x32 radiance, B booleans -> Bx4xhxw noise or velocity."""
         text = self.text_encoder(words).last_hidden_state
         around = self.tokens(environments).to(text.dtype)
         seen = torch.ones(text.shape[:2], dtype=torch.bool, device=text.device)
@@ -87,7 +93,7 @@ def build_unet(channels: Sequence[int] = (48, 96, 160), width: int = 96, sample_
         cross_attention_dim=width,
         attention_head_dim=4,
         norm_num_groups=GROUPS,
-        # Noise is x_t minus a picture scaled by the timestep: timesteps must multiply, not only add.
+        # A velocity is x_t minus a picture, both scaled by the timestep: timesteps must multiply, not only add.
         resnet_time_scale_shift="scale_shift",
     )
     paste_start(unet)

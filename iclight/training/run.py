@@ -158,7 +158,7 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group.get("scale", 1.0)
 
 
-def choose(options: list[Any], random: torch.Generator) -> Any:
+def choose(options: Any, random: torch.Generator) -> Any:
     return options[int(torch.randint(len(options), (1,), generator=random))]
 
 

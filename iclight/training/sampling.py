@@ -41,7 +41,8 @@ def sample(
         if environments is not None:
             around = model.tokens(environments[part])
             cond, uncond = torch.cat([cond, around], 1), torch.cat([uncond, around], 1)
-        predict = sampler.NoisePredictor(model.unet, sampler.Guidance(cond, uncond, scale), condition[part])
+        guidance = sampler.Guidance(cond, uncond, scale)
+        predict = sampler.NoisePredictor(model.unet, guidance, condition[part], model.prediction_type)
         shape = (count, 4, *condition.shape[2:])
         random = torch.Generator().manual_seed(seed)
         begin = None if start is None else start[part]

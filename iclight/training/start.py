@@ -1,15 +1,16 @@
 """How mini's UNet begins: not from nothing, but from pasting the foreground over the background.
 
-The best guess at the noise that is linear in what the network sees is
+The best guess at the velocity that is linear in what the network sees is
 
-    e = c(t) (x_t - sqrt(a) x),    c(t) = sqrt(1 - a) / (1 - a + a v),    x = foreground + background,
+    v = p(t) x_t - q(t) x,    x = foreground + background,
+    p(t) = sqrt(a (1 - a)) (1 - r) / (1 - a + a r),    q(t) = sqrt(1 - a) / (1 - a + a r),
 
-where v is the variance of what the guess x at the clean latents leaves open. An untrained UNet is made to compute just
+where r is the variance of what the guess x at the clean latents leaves open. An untrained UNet is made to compute just
 that; what it learns is the light.
 
 Signals travel as pairs (+s, -s), since silu(s) - silu(-s) = s. Beside them stand constants +-ANCHOR, much larger than
 they are: these pin the deviation of the group, so that group norm hardly bends them. Timesteps multiply in the last
-block (scale_shift), whose scales are fitted to c(t) by least squares.
+block (scale_shift), whose scales are fitted to p(t) and q(t) by least squares.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .loss import alphas_cumulative
 LATENTS = 4
 GROUPS = 8
 ANCHOR = 12.0
-OPEN = 0.35  # v: what pasting leaves open of latents of variance 1
+OPEN = 0.35  # r: what pasting leaves open of latents of variance 1
 
 
 @torch.no_grad()
@@ -68,7 +69,6 @@ def paste_start(unet: UNet2DConditionModel) -> None:
         for target, sign in ((plus, 1.0), (minus, -1.0)):
             last.conv_shortcut.weight[target] = 0
             last.conv_shortcut.bias[target] = 0
-            last.conv_shortcut.weight[target, skipped[k][0 if sign > 0 else 1]] = 1
             for place in (k, LATENTS + k):  # what was gathered of x_t, and of the paste
                 up, down = hidden[place]
                 last.conv2.weight[target, up, 1, 1] = sign * held
@@ -77,20 +77,12 @@ def paste_start(unet: UNet2DConditionModel) -> None:
             last.conv_shortcut.weight[target] = 0
             last.conv_shortcut.bias[target] = constant
     deviation = math.sqrt((2 * 1.0 + 2 * ANCHOR**2 + 0.1 * (narrow - 4)) / narrow)
-    unet.conv_out.weight *= 0.01
+    unet.conv_out.weight *= 0.1
     unet.conv_out.bias.zero_()
     for k, (plus, minus) in enumerate(leaving):
         unet.conv_out.weight[k, : narrow * LATENTS] = 0
         unet.conv_out.weight[k, plus, 1, 1] = deviation
         unet.conv_out.weight[k, minus, 1, 1] = -deviation
-
-
-def is_delicate(name: str) -> bool:
-    """Does a parameter of the UNet lie on the way that noise takes through it, which must stay exact?
-
-    At the noisiest timesteps an error of 1 % in the noise is one of 15 % in the picture: these learn slowly.
-    """
-    return name.startswith(("conv_in", "conv_out", "conv_norm_out", "time_embedding")) or "resnets.1" in name
 
 
 def _enter(conv: Any, group: int) -> list[tuple[int, int]]:
@@ -134,11 +126,11 @@ def _gather(conv: Any, signals: list[tuple[int, int]], spread: float, group: int
 
 
 def _fit_scales(unet: UNet2DConditionModel, block: Any, hidden: list[tuple[int, int]]) -> None:
-    """1 + scale(t) = c(t) - 1 for x_t (its first part comes by the shortcut), -c(t) sqrt(a) for the paste."""
+    """1 + scale(t) = p(t) for x_t, -q(t) for the paste."""
     alphas = alphas_cumulative().double()
     timesteps = torch.arange(len(alphas))
-    gain = (1 - alphas).sqrt() / (1 - alphas + alphas * OPEN)
-    wanted = {0: gain - 1, 1: -gain * alphas.sqrt()}
+    paste = (1 - alphas).sqrt() / (1 - alphas + alphas * OPEN)
+    wanted = {0: paste * alphas.sqrt() * (1 - OPEN), 1: -paste}
     features = nn.functional.silu(unet.time_embedding(unet.time_proj(timesteps))).double()
     basis = torch.cat([features, torch.ones(len(features), 1, dtype=torch.double)], 1)
     for number, pair in enumerate(hidden):

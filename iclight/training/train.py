@@ -13,7 +13,6 @@ import argparse
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -27,7 +26,6 @@ from .model import LATENTS, RelightingModel, Words
 from .run import Average, Run, generator, plateau, set_rate
 from .sheets import training_sheet
 from .sources import Batch, Sources
-from .start import is_delicate
 
 # Bands of timesteps that the log tells apart: below the first number, below the second, ...
 BANDS = {"detail": 400, "form": 800, "light": 1000}
@@ -41,9 +39,7 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
     model, words = parts.model, Words(parts.tokenizer)
     learning = [p for p in model.parameters() if p.requires_grad]
     average = Average(learning, config.average)
-    optimiser = torch.optim.AdamW(
-        groups(model, config), lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-    )
+    optimiser = torch.optim.AdamW(learning, lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     average.to(accelerator.device)
     accelerator.register_for_checkpointing(average)
@@ -108,33 +104,20 @@ def objective(
     predicted = wrapped(latents, timesteps, ids, batch.environments, batch.has_environment).float()
     snr = alphas[timesteps] / (1 - alphas[timesteps])
     weight = losses.WEIGHTINGS[config.weighting](snr)
+    if model.prediction_type == "v_prediction":
+        weight = weight * alphas[timesteps]  # weightings are of errors in the noise
+    wanted = losses.target(batch.clean, noise, timesteps, alphas, model.prediction_type)
     known = batch.condition[:, LATENTS:].flatten(1).any(1)
-    each = losses.vanilla(predicted, noise, batch.matte, weight, known)
+    each = losses.vanilla(predicted, wanted, batch.matte, weight, known)
     meter.note(each.detach(), timesteps)
     # Every parameter has a part in every step, if only of nothing: processes that share gradients rely on it.
     idle = sum((p.sum() for p in model.merge.parameters()), torch.zeros((), device=device)) * 0.0
     if not batch.triplets:
         return each.mean(), idle
-    clean = losses.implied_clean(noisy, predicted, timesteps, alphas)[-3 * batch.triplets :]
+    clean = losses.implied_clean(noisy, predicted, timesteps, alphas, model.prediction_type)[-3 * batch.triplets :]
     apart = losses.consistency(clean, model.merge, batch.matte[-3 * batch.triplets :][: batch.triplets])
     meter.note_consistency(apart.detach())
     return each.mean(), apart.sum() / len(each) + idle
-
-
-def groups(model: RelightingModel, config: Config) -> list[dict[str, Any]]:
-    """Parameter groups: the way of the noise through a new UNet learns `delicate` times as fast as everything else."""
-    last = f"up_blocks.{len(model.unet.up_blocks) - 1}."
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-
-    def slow(name: str) -> bool:
-        inner = name.removeprefix("unet.")
-        on_the_way = is_delicate(inner) and ("resnets" not in inner or inner.startswith(last))
-        return config.base == "mini" and name.startswith("unet.") and on_the_way
-
-    return [
-        {"params": [p for name, p in named if not slow(name)], "scale": 1.0},
-        {"params": [p for name, p in named if slow(name)], "scale": config.delicate},
-    ]
 
 
 def freeze(model: RelightingModel, learns: tuple[str, ...]) -> None:
