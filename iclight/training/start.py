@@ -67,62 +67,66 @@ def paste_start(unet: UNet2DConditionModel) -> None:
     last.conv_shortcut.weight[: LATENTS * narrow] *= 0.3
     for k, (plus, minus) in enumerate(leaving):
         for target, sign in ((plus, 1.0), (minus, -1.0)):
-            last.conv_shortcut.weight[target] = 0
-            last.conv_shortcut.bias[target] = 0
+            _write(last.conv_shortcut, target, {})
             for place in (k, LATENTS + k):  # what was gathered of x_t, and of the paste
                 up, down = hidden[place]
                 last.conv2.weight[target, up, 1, 1] = sign * held
                 last.conv2.weight[target, down, 1, 1] = -sign * held
-        for target, constant in ((plus + 2, ANCHOR), (plus + 3, -ANCHOR)):
-            last.conv_shortcut.weight[target] = 0
-            last.conv_shortcut.bias[target] = constant
+        _write(last.conv_shortcut, plus + 2, {}, ANCHOR)
+        _write(last.conv_shortcut, plus + 3, {}, -ANCHOR)
     deviation = math.sqrt((2 * 1.0 + 2 * ANCHOR**2 + 0.1 * (narrow - 4)) / narrow)
     unet.conv_out.weight *= 0.1
     unet.conv_out.bias.zero_()
     for k, (plus, minus) in enumerate(leaving):
         unet.conv_out.weight[k, : narrow * LATENTS] = 0
-        unet.conv_out.weight[k, plus, 1, 1] = deviation
-        unet.conv_out.weight[k, minus, 1, 1] = -deviation
+        unet.conv_out.weight[k, plus, 1, 1], unet.conv_out.weight[k, minus, 1, 1] = deviation, -deviation
 
 
-def _enter(conv: Any, group: int) -> list[tuple[int, int]]:
+Place = tuple[int, int]  # the channels of +s and -s
+
+
+def _enter(conv: Any, group: int) -> list[Place]:
     """First convolution: the pairs' places of x_t, foreground, background (4 each), three to a group, with anchors."""
-    places = []
     conv.weight *= 0.3
-    for signal in range(3 * LATENTS):
-        plus = (signal // 3) * group + 2 * (signal % 3)
-        for target, sign in ((plus, 1.0), (plus + 1, -1.0)):
-            conv.weight[target] = 0
-            conv.bias[target] = 0
-            conv.weight[target, signal, 1, 1] = sign
-        places.append((plus, plus + 1))
-    for number in range(LATENTS):
-        for target, constant in ((number * group + 6, ANCHOR), (number * group + 7, -ANCHOR)):
-            conv.weight[target] = 0
-            conv.bias[target] = constant
+    places = [_place(signal, 3, group) for signal in range(3 * LATENTS)]
+    for signal, (plus, minus) in enumerate(places):
+        _write(conv, plus, {signal: 1.0})
+        _write(conv, minus, {signal: -1.0})
+    _anchor(conv, group, 6)
     return places
 
 
-def _gather(conv: Any, signals: list[tuple[int, int]], spread: float, group: int) -> list[tuple[int, int]]:
+def _gather(conv: Any, signals: list[Place], spread: float, group: int) -> list[Place]:
     """Last block's first convolution: x_t (4 pairs), then foreground + background (4 pairs), two to a group."""
-    places = []
-    for number in range(2 * LATENTS):
-        plus = (number // 2) * group + 2 * (number % 2)
+    places = [_place(number, 2, group) for number in range(2 * LATENTS)]
+    for number, (plus, minus) in enumerate(places):
         latent = number % LATENTS
-        sources = [latent] if number < LATENTS else [LATENTS + latent, 2 * LATENTS + latent]
-        for target, sign in ((plus, 1.0), (plus + 1, -1.0)):
-            conv.weight[target] = 0
-            conv.bias[target] = 0
-            for source in sources:
-                up, down = signals[source]
-                conv.weight[target, up, 1, 1] = sign * spread
-                conv.weight[target, down, 1, 1] = -sign * spread
-        places.append((plus, plus + 1))
-    for number in range(LATENTS):
-        for target, constant in ((number * group + 4, ANCHOR), (number * group + 5, -ANCHOR)):
-            conv.weight[target] = 0
-            conv.bias[target] = constant
+        read = [latent] if number < LATENTS else [LATENTS + latent, 2 * LATENTS + latent]
+        taps = {signals[one][k]: (spread, -spread)[k] for one in read for k in (0, 1)}
+        _write(conv, plus, taps)
+        _write(conv, minus, {channel: -weight for channel, weight in taps.items()})
+    _anchor(conv, group, 4)
     return places
+
+
+def _place(number: int, each: int, group: int) -> Place:
+    """Where the pair of signal `number` stands when every group of `group` channels holds `each` of them."""
+    plus = (number // each) * group + 2 * (number % each)
+    return plus, plus + 1
+
+
+def _write(conv: Any, target: int, taps: dict[int, float], constant: float = 0.0) -> None:
+    """Make one output channel a weighted sum of input channels, pixel by pixel, plus a constant."""
+    conv.weight[target] = 0
+    conv.bias[target] = constant
+    for channel, weight in taps.items():
+        conv.weight[target, channel, conv.kernel_size[0] // 2, conv.kernel_size[1] // 2] = weight
+
+
+def _anchor(conv: Any, group: int, first: int) -> None:
+    for number in range(LATENTS):
+        _write(conv, number * group + first, {}, ANCHOR)
+        _write(conv, number * group + first + 1, {}, -ANCHOR)
 
 
 def _fit_scales(unet: UNet2DConditionModel, block: Any, hidden: list[tuple[int, int]]) -> None:
