@@ -1,9 +1,9 @@
 """Keep the photograph, change its light: what a relighting did, applied to the original pixels.
 
-A relit picture is small and re-drawn; what it knows is the light. `light_of` measures that as a gain, log2(relit / source)
-in linear light, smoothed by an edge-aware filter so that the model's redrawn texture stays out of it. `apply_light`
-multiplies the original file by it at its own resolution, stripe by stripe, so memory is the picture's own and a little.
-`transfer_detail` stays at the model's size: the relighting's low frequencies, the source's high ones.
+A relit picture is small and re-drawn; what it knows is the light. `light_of` measures that as a gain, log2(relit /
+source) in linear light, smoothed by an edge-aware filter so that the model's redrawn texture stays out of it.
+`apply_light` multiplies the original file by it at its own resolution, stripe by stripe, so memory is the picture's own
+and a little. `transfer_detail` stays at the model's size: the relighting's low frequencies, the source's high ones.
 
 No model runs here. Pictures are HxWx3 uint8 sRGB, mattes HxWx1 float32 in [0, 1].
 """
@@ -142,7 +142,7 @@ def check_strength(strength: float) -> None:
 
 
 def placed(picture: Pixels, width: int, height: int, background: Pixels) -> Pixels:
-    """A small picture enlarged to where it was cropped from, in a picture of width x height filled up by `background`."""
+    """A small picture enlarged to where it was cropped from, in width x height filled up by `background`."""
     scale, left, top = _crop_of(picture.shape[1], picture.shape[0], width, height)
     inner = images.resize(picture, max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     made = background.copy()
@@ -245,7 +245,7 @@ def _guided(gain: Floats, guide: Floats, weight: Floats, reach: int) -> Floats:
 
 
 def _coefficients(light: Light, source: Pixels) -> tuple[Floats, Floats]:
-    """The fit of the gain to the source's own edges, at the gain's size: enlarged, it keeps them sharp (He, Sun 2015)."""
+    """The gain fitted to the source's own edges, at the gain's size: enlarged, it keeps them sharp (He, Sun 2015)."""
     height, width = light.gain.shape[:2]
     guide = _guide(images.resize_and_center_crop(source, width, height))
     return _fit(light.gain, guide, light.matte, max(2, round(min(width, height) / 96)))
