@@ -220,23 +220,17 @@ def _guide(pixels: Pixels) -> Floats:
 
 def _fit(gain: Floats, guide: Floats, weight: Floats, reach: int) -> tuple[Floats, Floats]:
     """Slope and offset (hxwx3 each) of the weighted local fit gain = slope * guide + offset."""
-
-    def mean(x: Floats) -> Floats:
-        smoothed = cv2.GaussianBlur(x, (0, 0), reach / 2, borderType=cv2.BORDER_REFLECT)
-        return (smoothed if smoothed.ndim == 3 else smoothed[..., None]).astype(np.float32)
-
     # Far from the subject no weight is left; there the nearest light goes on.
     weight = weight + np.float32(1e-4)
-    total = mean(weight)
-    centre, level = mean(weight * guide) / total, mean(weight * gain) / total
-    variance = mean(weight * guide * guide) / total - centre * centre
-    covariance = mean(weight * guide * gain) / total - centre * level
-    slope = covariance / (variance.clip(0) + EDGES)
-    return _spread(slope, weight, total, mean), _spread(level - slope * centre, weight, total, mean)
+    total = _blur(weight, reach / 2)
 
+    def mean(x: Floats) -> Floats:
+        return _blur(weight * x, reach / 2) / total
 
-def _spread(x: Floats, weight: Floats, total: Floats, mean: object) -> Floats:
-    return mean(weight * x) / total  # type: ignore[operator,no-any-return]
+    centre, level = mean(guide), mean(gain)
+    variance = mean(guide * guide) - centre * centre
+    slope = (mean(guide * gain) - centre * level) / (variance.clip(0) + np.float32(EDGES))
+    return mean(slope), mean(level - slope * centre)
 
 
 def _guided(gain: Floats, guide: Floats, weight: Floats, reach: int) -> Floats:

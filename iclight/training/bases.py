@@ -49,7 +49,7 @@ class Trained:
         self.model.unet.save_pretrained(folder / "unet")
         self.model.text_encoder.save_pretrained(folder / "text_encoder")
         self.tokenizer.save_pretrained(folder / "tokenizer")
-        facts = {"has_base": self.base is not None, "width": self.model.tokens.width}
+        facts: dict[str, Any] = {"has_base": self.base is not None, "width": self.model.tokens.width}
         facts["prediction_type"] = self.model.prediction_type
         (folder / "trained.json").write_text(json.dumps(facts))
 
