@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import Cancelled, IclightError, ImageError, RecipeError, SettingsError
-from .files import INPUTS, check_folder, check_inputs, check_output, output_path, recipe_of, save_pictures
+from .files import INPUTS, check_folder, check_inputs, check_layer, check_output, output_path, recipe_of, save_pictures
 from .options import add_engine_options, add_setting_options, engine_arguments, settings_from
 from .settings import LIGHT_INPUTS, LIGHTS, NORMAL_LIGHTS, WORKFLOWS
 
@@ -76,6 +76,8 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MAP",
         help="a panorama, .hdr, .exr or an ordinary picture: runs the env workflow",
     )
+    relight.add_argument("--behind", metavar="PICTURE", help="for --finish-background own: what stands behind")
+    relight.add_argument("--save-light", metavar="FILE", help="for --finish native: its light as .png or .exr")
     relight.add_argument("--mask", metavar="M", help="a matte of your own: white is subject")
     relight.add_argument(
         "--workflow", choices=WORKFLOWS, help="follows from --background, --environment and --light where it can"
@@ -123,14 +125,23 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     if not options.input:
         raise ImageError("Give a picture: iclight relight IN -o OUT.png")
     target = output_path(options.output, Path(options.input))
+    if options.behind and options.finish_background is None:
+        options.finish_background = "own"
     settings = settings_from(options, _workflow(options))
     inputs = {name: getattr(options, "input" if name == "image" else name) for name in INPUTS}
     _check_lights(settings, inputs)
     check_inputs(inputs)
     check_output(target, *inputs.values())
+    check_layer(options.save_light, settings)
     relighter = _load(options, settings.workflow, engine_arguments(options))
     result = _relight(relighter, settings, inputs, options.quiet)
-    return _report(options, save_pictures(result, inputs, target), result)
+    outputs = save_pictures(result, inputs, target)
+    if options.save_light and result.light is not None:
+        from .finish import save_layer
+
+        save_layer(result.light, options.save_light)
+        outputs.append(options.save_light)
+    return _report(options, outputs, result)
 
 
 def _workflow(options: argparse.Namespace) -> str:
@@ -229,6 +240,7 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
     for name, what in INPUTS.items():
         inputs[name] = getattr(options, "input" if name == "image" else name)
         unneeded = name in LIGHT_INPUTS.values() and name != settings.light_input
+        unneeded |= name == "behind" and settings.finish_background != "own"
         if not inputs[name] and name in recipe.inputs and not unneeded:
             inputs[name] = str(find_input(recipe.inputs[name], made.parent, what))
     _check_lights(settings, inputs)

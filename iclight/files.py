@@ -13,9 +13,16 @@ from .errors import ImageError, SettingsError
 if TYPE_CHECKING:
     from .recipes import Recipe
     from .results import Result
+    from .settings import Settings
 
 # What a request's inputs are called: by argument, by the errors about them, by those about a recipe's.
-INPUTS = {"image": "picture", "background": "background", "environment": "environment map", "mask": "mask"}
+INPUTS = {
+    "image": "picture",
+    "background": "background",
+    "environment": "environment map",
+    "mask": "mask",
+    "behind": "picture to put behind the subject",
+}
 
 
 def check_inputs(inputs: Mapping[str, str | None]) -> None:
@@ -60,6 +67,17 @@ def check_folder(folder: Path) -> None:
     there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise ImageError(f"{folder} cannot be written to: {there} is no folder, or not yours to write in.")
+
+
+def check_layer(path: str | None, settings: Settings) -> None:
+    """Raise before any work is done if a light cannot be saved as `path`, or there will be none to save."""
+    if path is None:
+        return
+    if Path(path).suffix.lower() not in (".png", ".exr"):
+        raise SettingsError(f"save_light is {path!r}, but a light layer is a .png (16 bits) or an .exr.")
+    if settings.finish != "native":
+        raise SettingsError("--save-light saves the light that --finish native measures; ask for that too.")
+    check_folder(Path(path).parent)
 
 
 def save_pictures(result: Result, inputs: Mapping[str, str | None], target: Path, only: int | None = None) -> list[str]:

@@ -111,6 +111,74 @@ def apply_light(
     return made
 
 
+def finished(
+    made: Sequence[Pixels],
+    picture: Pixels,
+    alpha: Floats,
+    kind: str = "native",
+    strength: float = 1.0,
+    background: str = "new",
+    behind: Pixels | None = None,
+) -> tuple[list[Pixels], Light | None]:
+    """A request's relit pictures (hxwx3), finished, and the light that "native" measured, else None.
+
+    `picture` and `alpha` are the source and its matte, whole. `kind`: "model" or "detail" (one picture of the model's
+    size for each of `made`), or "native" (one of the source's size for all of them). `background`: "new", "original",
+    "own" (`behind`, cropped to fill) or "transparent" (HxWx4). At strength 0 new and original are the source itself.
+    """
+    check_strength(strength)
+    if background == "own" and behind is None:
+        raise ImageError("Give the picture to put behind the subject, or choose another background.")
+    if kind == "native":
+        light = light_of(made, picture, alpha)
+        return [_native(made[0], picture, alpha, light, strength, background, behind)], light
+    size = made[0].shape[1], made[0].shape[0]
+    shown = images.resize_and_center_crop(picture, *size)
+    matte = fit_matte(alpha, picture.shape, *size)
+    if kind == "detail":
+        made = [transfer_detail(one, picture, alpha) for one in made]
+    lit = [_towards(one, shown, strength) for one in made]
+    if background == "transparent":
+        return [cut_out(one, matte) for one in lit], None
+    if background == "new":
+        return lit, None
+    ground = shown if behind is None or background == "original" else images.resize_and_center_crop(behind, *size)
+    return [_over(ground, one, matte) for one in lit], None
+
+
+def _native(
+    relit: Pixels, picture: Pixels, alpha: Floats, light: Light, strength: float, background: str, behind: Pixels | None
+) -> Pixels:
+    height, width = picture.shape[:2]
+    if background == "transparent":
+        # Colours go on a little way under the matte's edge, so that it stays clean over whatever comes behind.
+        return cut_out(apply_light(picture, light, np.ones_like(alpha), strength), alpha)
+    ground = None
+    if background == "own":
+        assert behind is not None
+        ground = images.resize_and_center_crop(behind, width, height)
+    elif background == "new" and strength > 0:
+        ground = placed(relit, width, height, picture)
+        if strength < 1:
+            ground = cv2.addWeighted(ground, strength, picture, 1 - strength, 0)
+    return apply_light(picture, light, alpha, strength, ground)
+
+
+def _towards(made: Pixels, shown: Pixels, strength: float) -> Pixels:
+    """From the source to its relighting and beyond, in stops; exactly either at 0 and 1."""
+    if strength in (0, 1):
+        return (made if strength else shown).copy()
+    before, after = np.log2(LINEAR[shown] + FLOOR), np.log2(LINEAR[made] + FLOOR)
+    lit = np.exp2(before + np.float32(strength) * (after - before)) - FLOOR
+    return (to_srgb(lit) * 255 + 0.5).astype(np.uint8)
+
+
+def _over(ground: Pixels, subject: Pixels, matte: Floats) -> Pixels:
+    """The subject over a ground, mixed in linear light; the ground stays to the byte where the matte is 0."""
+    mixed = to_srgb(LINEAR[ground] + matte * (LINEAR[subject] - LINEAR[ground]))
+    return np.where(matte > 0, (mixed * 255 + 0.5).astype(np.uint8), ground)
+
+
 def transfer_detail(relit: Pixels, source: Pixels, alpha: Floats, radius: float = 1 / 48) -> Pixels:
     """The relit picture (hxwx3) with the source's detail: its low frequencies, times the source's high ones.
 

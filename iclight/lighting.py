@@ -1,4 +1,4 @@
-"""What a request's light is made of: the background or environment map that its settings ask for, read and checked.
+"""What a request takes beside its picture: the background or environment map that lights it, what stands behind it.
 
 Ramps are not here: they depend on the passes' sizes (`lights.light_map`).
 """
@@ -35,6 +35,18 @@ def read_map(settings: Settings, environment: ImageLike | None) -> Floats | None
     if settings.light_input is None:
         return maps.preset(settings.light)
     return maps.expose(maps.to_map(maps.read_environment(_given(settings, environment))))
+
+
+def read_behind(settings: Settings, behind: ImageLike | None) -> NDArray[np.uint8] | None:
+    """The HxWx3 picture that finish_background "own" puts behind the subject; None where another is asked for."""
+    if settings.finish_background != "own":
+        return None
+    if behind is None:
+        raise ImageError(
+            "finish_background is 'own', and no picture to put behind the subject was given: give one, or choose "
+            "new, original or transparent."
+        )
+    return images.read_image(behind, "The picture behind")[0]
 
 
 def own_lights(workflow: str) -> str:

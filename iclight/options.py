@@ -53,6 +53,8 @@ def _metavar(name: str, knob: Knob) -> str:
 
 def _help(name: str, knob: Knob) -> str:
     text = knob.help.rstrip(".")
+    if knob.choices:
+        return f"{text}: {', '.join(knob.choices)} (default {knob.default})"
     if knob.kind == "choice":
         return f"{text}: " + "; ".join(f"{', '.join(LIGHTS[workflow])} ({workflow})" for workflow in WORKFLOWS)
     if knob.kind != "text":

@@ -28,10 +28,11 @@ from .codec import Codec
 from .devices import Placement
 from .environment import Floats
 from .errors import ModelError, SettingsError
+from .finish import finished
 from .grabcut import grabcut_matte
 from .identity import identify
 from .images import ImageLike
-from .lighting import read_background, read_map
+from .lighting import read_background, read_behind, read_map
 from .matting import estimate_matte, load_matting_network, prepare_foreground
 from .parts import check_checkpoint, load_parts
 from .progress import OnStep, Progress, fit_projection
@@ -142,6 +143,7 @@ class Relighter:
         *,
         matting: str | None = None,
         environment: ImageLike | None = None,
+        behind: ImageLike | None = None,
     ) -> Result:
         """Relight one picture.
 
@@ -149,7 +151,8 @@ class Relighter:
         defaults of the workflow if None. `background`: for fbc with light "upload" or "upload-flipped". `mask`: HxW
         matte of the caller's own, which wins over alpha and network. `on_step` is called after each denoising step
         with a `StepEvent`; returning False cancels. `matting` overrides the loaded choice for this request.
-        `environment`: for env with light "upload", whatever `environment.read_environment` takes.
+        `environment`: for env with light "upload", whatever `environment.read_environment` takes. `behind`: for
+        finish_background "own", the picture to put behind the subject.
 
         Raises SettingsError or ImageError before any model runs; ModelError, OutOfMemory or Cancelled afterwards.
         """
@@ -159,6 +162,7 @@ class Relighter:
         self.check_matting(matting)
         picture, alpha = images.read_image(image)
         backdrop, around = read_background(settings, background), read_map(settings, environment)
+        ground = read_behind(settings, behind)
         own = alpha if mask is None else images.read_mask(mask, picture.shape[1], picture.shape[0])
         settings = self.complete(settings, picture)
         with self.exclusive():
@@ -169,6 +173,10 @@ class Relighter:
         else:
             made = images.to_pixels(rendering.decoded)
         check_pictures(made)
+        light = None
+        if settings.finishes:
+            kind, strength, background = settings.finish, settings.finish_strength, settings.finish_background
+            made, light = finished(made, picture, prepared.alpha, kind, strength, background, ground)
         return Result(
             images=made,
             foreground=prepared.foreground,
@@ -180,6 +188,7 @@ class Relighter:
             model=self.identity(prepared.matting),
             seconds=time.perf_counter() - started,
             environment=around,
+            light=light,
         )
 
     def exclusive(self) -> threading.Lock:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from .environment import Floats
+from .finish import Light
 from .settings import Settings
 
 
@@ -36,11 +37,12 @@ class Rendering:
 class Result:
     """A finished request.
 
-    `images`: HxWx3 uint8 pictures. `foreground`: the prepared picture, 127 where the matte is 0. `alpha`: HxWx1
-    float32 in [0, 1]. `background`: the fbc background as cropped to the pictures' size, else None. `latents`:
-    "lowres" and "highres" as the sampler left them (N x 4 x h x w). `settings`: complete and replayable. `matting`: who
-    made the matte. `model`: names and hashes of what ran. `seconds`: how long it took. `environment`: the env
-    workflow's map as the model saw it, 32x32x3 linear radiance, else None.
+    `images`: HxWx3 uint8 pictures (HxWx4 with finish_background "transparent"). `foreground`: the prepared picture, 127
+    where the matte is 0. `alpha`: HxWx1 float32 in [0, 1]. `background`: the fbc background as cropped to the model's
+    size, else None. `latents`: "lowres" and "highres" as the sampler left them (N x 4 x h x w). `settings`: complete
+    and replayable. `matting`: who made the matte. `model`: names and hashes of what ran. `seconds`: how long it took.
+    `environment`: the env workflow's map as the model saw it, 32x32x3 linear radiance, else None. `light`: with finish
+    "native", what the relighting did to the picture, ready to be saved as a layer (`finish.save_layer`).
     """
 
     images: list[NDArray[np.uint8]]
@@ -53,3 +55,4 @@ class Result:
     model: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     environment: Floats | None = None
+    light: Light | None = None

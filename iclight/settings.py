@@ -61,7 +61,8 @@ class Knob:
 
     `minimum` to `maximum` is accepted; `slider`, where given, is the narrower range a page offers (the reference's).
     `optional` means None is accepted and stands for "choose for me". `step` is a grid that integers must lie on.
-    `differing` holds the defaults of the workflows that start at another than `default`.
+    `differing` holds the defaults of the workflows that start at another than `default`. `choices` maps what a choice
+    accepts to the words a face shows; that of the light depends on the workflow and stands in `LIGHTS`.
     """
 
     kind: Literal["text", "integer", "number", "choice"]
@@ -74,6 +75,7 @@ class Knob:
     step: float = 1
     slider: tuple[float, float] | None = None
     optional: bool = False
+    choices: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def default_for(self, workflow: str) -> Any:
         return self.differing.get(workflow, self.default)
@@ -100,6 +102,10 @@ class Knob:
             return None
         if self.kind == "text":
             return self._check_text(name, value)
+        if self.kind == "choice":
+            if not isinstance(value, str) or value not in self.choices:
+                raise SettingsError(f"{name} is {_shown(value)}, but it takes one of {', '.join(self.choices)}.")
+            return value
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _is_finite(value):
             raise SettingsError(f"{name} is {_shown(value)}, but it takes {self.range_text()}.")
         # Exact for every whole number a knob takes: all are below 2 ** 53.
@@ -192,7 +198,32 @@ KNOBS: dict[str, Knob] = {
         maximum=1.0,
         step=0.01,
     ),
+    "finish": Knob(
+        "choice",
+        "Finish",
+        "What the light is put on: the model's picture, that with your detail, or your file at its own size.",
+        "model",
+        choices={"model": "Model's picture", "detail": "Photo's detail", "native": "Original pixels"},
+    ),
+    "finish_strength": Knob(
+        "number",
+        "Strength",
+        "How much of the new light; 0 leaves the photo as it was.",
+        1.0,
+        minimum=0.0,
+        maximum=1.5,
+        step=0.01,
+    ),
+    "finish_background": Knob(
+        "choice",
+        "Behind the subject",
+        "The relighting's background, the photo's own, a picture of yours, or nothing.",
+        "new",
+        choices={"new": "New", "original": "Original", "own": "Own picture", "transparent": "Transparent"},
+    ),
 }
+
+FINISHING = ("finish", "finish_strength", "finish_background")
 
 
 @dataclass(frozen=True)
@@ -219,13 +250,16 @@ class Settings:
     lowres_denoise: float = KNOBS["lowres_denoise"].default
     highres_scale: float = KNOBS["highres_scale"].default
     highres_denoise: float = KNOBS["highres_denoise"].default
+    finish: str = KNOBS["finish"].default
+    finish_strength: float = KNOBS["finish_strength"].default
+    finish_background: str = KNOBS["finish_background"].default
     workflow: str = "fc"
 
     def __post_init__(self) -> None:
         check_workflow(self.workflow)
         _check_light(self.light, self.workflow)
         for name, knob in KNOBS.items():
-            if knob.kind != "choice":
+            if name != "light":
                 object.__setattr__(self, name, knob.check(name, getattr(self, name)))
 
     @classmethod
@@ -251,6 +285,11 @@ class Settings:
         """The inverse of `to_dict`; raises SettingsError for names or values it does not know."""
         values = dict(values)
         return cls.for_workflow(values.pop("workflow", "fc"), **values)
+
+    @property
+    def finishes(self) -> bool:
+        """Is anything done to what the model drew?"""
+        return any(getattr(self, name) != KNOBS[name].default for name in FINISHING)
 
     @property
     def positive_prompt(self) -> str:

@@ -319,3 +319,37 @@ def test_a_background_that_would_not_be_looked_at_is_pointed_out(photo, tmp_path
     out = tmp_path / "out.png"
     assert run("relight", photo, "-o", out, "--background", BACKGROUND, "--light", "left", *QUICK) == 1
     assert "does not look at --background" in capsys.readouterr().err
+
+
+def test_native_finish_saves_its_light_and_is_replayed(photo, tmp_path):
+    out, light = tmp_path / "out.png", tmp_path / "light.png"
+    finish = ["--finish", "native", "--finish-background", "original"]
+    assert run("relight", photo, "-o", out, *finish, "--save-light", light, *QUICK) == 0
+    assert Image.open(out).size == Image.open(photo).size
+    assert Image.open(light).size == (64, 64)
+    assert main(["relight", "--recipe", str(out), "-o", str(tmp_path / "again.png"), "--quiet"]) == 0
+    assert np.array_equal(np.array(Image.open(out)), np.array(Image.open(tmp_path / "again.png")))
+
+
+def test_what_stands_behind_is_taken_and_replayed(photo, tmp_path):
+    behind, out = tmp_path / "behind.png", tmp_path / "out.png"
+    Image.new("RGB", (50, 40), (10, 200, 90)).save(behind)
+    assert main(["relight", str(photo), "-o", str(out), "--behind", str(behind), *QUICK]) == 0
+    assert read_recipe(out).settings.finish_background == "own"
+    assert main(["relight", "--recipe", str(out), "-o", str(tmp_path / "again.png"), "--quiet"]) == 0
+    assert np.array_equal(np.array(Image.open(out)), np.array(Image.open(tmp_path / "again.png")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--save-light", "light.png"], "--finish native measures"),
+        (["--finish", "native", "--save-light", "light.jpg"], ".png (16 bits) or an .exr"),
+        (["--finish-background", "own"], "no picture to put behind"),
+        (["--finish", "better"], "finish is 'better'"),
+    ],
+)
+def test_a_finish_that_cannot_be_is_refused(arguments, words, photo, tmp_path, capsys):
+    assert main(["relight", str(photo), "-o", str(tmp_path / "out.png"), *arguments, *QUICK]) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()

@@ -13,7 +13,7 @@ from typing import Any
 import gradio as gr
 
 from ..catalogue import MATTING_CHOICES
-from ..settings import KNOBS, LIGHTS
+from ..settings import FINISHING, KNOBS, LIGHTS
 from . import examples
 from .components import PanoramaInput
 from .engine import Engine
@@ -93,6 +93,7 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
                 _show_map(page, work)
                 buttons = _buttons(workflow)
                 _quick_lists(page)
+                _finish(page, workflow)
                 _advanced(page, workflow, engine.matting)
             with gr.Column(scale=6, min_width=320, elem_classes="half"):
                 _results(page)
@@ -191,6 +192,13 @@ def _quick_lists(page: Page) -> None:
             elem_id=f"quick-{label.lower()}",
         )
         rows.click(lambda row, text, pick=pick: pick(row[0], text or ""), [rows, prompt], prompt, queue=False, **HIDDEN)
+
+
+def _finish(page: Page, workflow: str) -> None:
+    with gr.Accordion("Finish: keep the photo's pixels and background", open=False, elem_id="finish"):
+        for name in FINISHING:
+            page.add(name, knob_input(name, workflow))
+        page.add("behind", picture_input(label="Own picture behind the subject", height=160, elem_id="behind"))
 
 
 def _advanced(page: Page, workflow: str, matting: str) -> None:

@@ -204,6 +204,8 @@ class Work:
             raise ImageError(
                 f"Give {LIGHT_NOUNS[settings.light_input]}, or choose another light: {own_lights(settings.workflow)}."
             )
+        if settings.finish_background == "own" and not values.get("behind"):
+            raise ImageError("Give the picture to put behind the subject, or choose another background under Finish.")
         return settings
 
     def _relight_here(self, values: dict[str, Any], settings: Settings, stop: Path) -> Any:
@@ -215,6 +217,7 @@ class Work:
             on_step=follow(stop),
             matting=values.get("matting"),
             environment=values.get("environment"),
+            behind=values.get("behind"),
         )
 
     def _normals_here(self, values: dict[str, Any], settings: Settings, stop: Path) -> Any:
@@ -256,7 +259,9 @@ class Work:
         inputs = {
             name: describe_input(values[name])
             for name in INPUTS
-            if values.get(name) and (name not in LIGHT_INPUTS.values() or name == result.settings.light_input)
+            if values.get(name)
+            and (name not in LIGHT_INPUTS.values() or name == result.settings.light_input)
+            and (name != "behind" or result.settings.finish_background == "own")
         }
         model = {**result.model, "asked": describe_asked(result.model["asked"], None)}
         return Recipe(result.settings, model, result.matting, inputs, kind, software=software_versions())
