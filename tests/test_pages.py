@@ -275,8 +275,9 @@ def test_a_picture_sent_inside_of_the_request_is_checked_like_any_other(fc):
     def post(data: bytes) -> str:
         url = "data:image/png;base64," + base64.b64encode(data).decode()
         picture = {"path": None, "url": url, "meta": {"_type": "gradio.FileData"}}
-        # prompt, light, seed, random?, images, width, height, steps, cfg, three strengths, two prompts, matting, mask
-        rest = ["", "none", 12345, False, 1, 64, 64, 1, 2, 0.9, 1, 0.5, "", "", "none", None]
+        # prompt, light, seed, random?, images, width, height, steps, cfg, three strengths, two prompts, matting, mask,
+        # finish, its strength, its background, the picture behind
+        rest = ["", "none", 12345, False, 1, 64, 64, 1, 2, 0.9, 1, 0.5, "", "", "none", None, "model", 1, "new", None]
         body = json.dumps({"data": [picture, *rest]})
         request = urllib.request.Request(
             f"{fc.url}gradio_api/call/relight", body.encode(), {"Content-Type": "application/json"}

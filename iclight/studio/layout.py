@@ -93,8 +93,8 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
                 _show_map(page, work)
                 buttons = _buttons(workflow)
                 _quick_lists(page)
-                _finish(page, workflow)
                 _advanced(page, workflow, engine.matting)
+                _finish(page, workflow)
             with gr.Column(scale=6, min_width=320, elem_classes="half"):
                 _results(page)
                 _examples(page, workflow)
@@ -194,13 +194,6 @@ def _quick_lists(page: Page) -> None:
         rows.click(lambda row, text, pick=pick: pick(row[0], text or ""), [rows, prompt], prompt, queue=False, **HIDDEN)
 
 
-def _finish(page: Page, workflow: str) -> None:
-    with gr.Accordion("Finish: keep the photo's pixels and background", open=False, elem_id="finish"):
-        for name in FINISHING:
-            page.add(name, knob_input(name, workflow))
-        page.add("behind", picture_input(label="Own picture behind the subject", height=160, elem_id="behind"))
-
-
 def _advanced(page: Page, workflow: str, matting: str) -> None:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         for row in ADVANCED:
@@ -225,6 +218,13 @@ def _advanced(page: Page, workflow: str, matting: str) -> None:
             ),
         )
         page.add("mask", picture_input(label="Own mask (white is subject)", height=200, elem_id="mask"))
+
+
+def _finish(page: Page, workflow: str) -> None:
+    with gr.Accordion("Finish: keep the photo's pixels and background", open=False, elem_id="finish"):
+        for name in FINISHING:
+            page.add(name, knob_input(name, workflow))
+        page.add("behind", picture_input(label="Own picture behind the subject", height=160, elem_id="behind"))
 
 
 def _results(page: Page) -> None:
