@@ -1,4 +1,4 @@
-"""The `iclight` command: relight, normals, models, doctor, app.
+"""The `iclight` command: relight, mix, normals, models, doctor, app.
 
 Nothing heavy is imported until a command needs it, so that --help answers at once. Exit status: 0 only when every
 output was written, 1 for an error, 2 for a wrong call, 130 when interrupted.
@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from . import __version__
 from .errors import Cancelled, IclightError, ImageError, RecipeError, SettingsError
 from .files import INPUTS, check_folder, check_inputs, check_layer, check_output, output_path, recipe_of, save_pictures
+from .mix_command import add_mix
 from .options import add_engine_options, add_setting_options, engine_arguments, settings_from
 from .settings import LIGHT_INPUTS, LIGHTS, NORMAL_LIGHTS, WORKFLOWS
+from .terminal import bar_over, load_relighter, report_of
 
 if TYPE_CHECKING:
-    from .progress import OnStep
     from .recipes import Recipe
     from .relighter import Relighter, Result
     from .settings import Settings
@@ -85,13 +83,15 @@ def build_parser() -> argparse.ArgumentParser:
     relight.add_argument("--recipe", metavar="PNG", help="make the picture that this PNG carries the recipe of")
     relight.set_defaults(run=run_relight)
 
+    mix = add_mix(commands)
+
     normals = commands.add_parser("normals", help="estimate surface normals from four relightings")
     normals.add_argument("input", metavar="IN", help="the picture")
     normals.add_argument("-o", "--output", metavar="DIR", required=True, help="a folder for the nine pictures")
     normals.add_argument("--mask", metavar="M", help="a matte of your own: white is subject")
     normals.set_defaults(run=run_normals)
 
-    for command in (relight, normals):
+    for command in (relight, mix, normals):
         add_setting_options(command)
         add_engine_options(command)
         command.add_argument("--quiet", action="store_true", help="no bar, no notes")
@@ -110,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
     pages.add_argument("--env", action="store_true", help="the page that lights by an environment map")
     app.set_defaults(run=run_app)
 
-    for command in (relight, normals, models, doctor, app):
+    for command in (relight, mix, normals, models, doctor, app):
         command.add_argument("--json", action="store_true", help="print one JSON object for machines")
     return parser
 
@@ -133,7 +133,7 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     check_inputs(inputs)
     check_output(target, *inputs.values())
     check_layer(options.save_light, settings)
-    relighter = _load(options, settings.workflow, engine_arguments(options))
+    relighter = load_relighter(options, settings.workflow, engine_arguments(options))
     result = _relight(relighter, settings, inputs, options.quiet)
     outputs = save_pictures(result, inputs, target)
     if options.save_light and result.light is not None:
@@ -141,7 +141,7 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
 
         save_layer(result.light, options.save_light)
         outputs.append(options.save_light)
-    return _report(options, outputs, result)
+    return report_of(options, outputs, result)
 
 
 def _workflow(options: argparse.Namespace) -> str:
@@ -166,62 +166,9 @@ def _check_lights(settings: Settings, inputs: dict[str, str | None]) -> None:
         )
 
 
-def _load(options: argparse.Namespace, workflow: str, arguments: dict[str, Any]) -> Relighter:
-    from .relighter import Relighter
-
-    relighter = Relighter.load(workflow=workflow, **arguments)
-    if not options.quiet:
-        if relighter.model.notice:
-            print(relighter.model.notice, file=sys.stderr)
-        print(f"{relighter.model.name} on {relighter.placement}", file=sys.stderr)
-    return relighter
-
-
 def _relight(relighter: Relighter, settings: Settings, inputs: dict[str, str | None], quiet: bool) -> Result:
-    with _bar(quiet) as on_step:
+    with bar_over(quiet) as on_step:
         return relighter.relight(settings=settings, on_step=on_step, **inputs)
-
-
-@contextmanager
-def _bar(quiet: bool) -> Iterator[OnStep]:
-    """A bar over the whole request. Ctrl-C ends the work after the running step; a second one at once."""
-    from tqdm import tqdm
-
-    stop = threading.Event()
-    handler: Any = None
-    if threading.current_thread() is threading.main_thread():
-
-        def interrupt(*_: Any) -> None:
-            stop.set()
-            signal.signal(signal.SIGINT, handler)
-
-        handler = signal.signal(signal.SIGINT, interrupt)
-    with tqdm(total=100, disable=quiet, bar_format="{desc:<16}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
-
-        def on_step(event: Any) -> bool:
-            bar.set_description_str(f"{event.stage} {event.step}/{event.steps}", refresh=False)
-            bar.update(event.overall * 100 - bar.n)
-            return not stop.is_set()
-
-        try:
-            yield on_step
-        finally:
-            if handler is not None:
-                signal.signal(signal.SIGINT, handler)
-
-
-def _report(options: argparse.Namespace, outputs: list[str], result: Any) -> dict[str, Any]:
-    if not options.quiet and not options.json:
-        for path in outputs:
-            print(path)
-        print(f"{result.seconds:.1f} s, seed {result.settings.seed}, matting {result.matting}", file=sys.stderr)
-    return {
-        "outputs": outputs,
-        "settings": result.settings.to_dict(),
-        "model": result.model,
-        "matting": result.matting,
-        "seconds": round(result.seconds, 3),
-    }
 
 
 def _replay(options: argparse.Namespace) -> dict[str, Any]:
@@ -231,7 +178,7 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
     made = Path(options.recipe)
     recipe = read_recipe(made)
     if recipe.kind != "relight":
-        raise RecipeError(f"{made} is a {recipe.kind} picture; run `iclight normals` with its settings.")
+        raise RecipeError(f"{made} is a {recipe.kind} picture; run `iclight {recipe.kind}` with its settings.")
     target = output_path(options.output, made) if options.output else made.with_name(f"{made.stem}-again.png")
 
     settings = settings_from(options, recipe.settings.workflow, recipe.settings)
@@ -246,12 +193,12 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
     _check_lights(settings, inputs)
     check_inputs(inputs)
     check_output(target, *inputs.values())
-    relighter = _load(options, settings.workflow, _recipe_engine(options, recipe, made.parent))
+    relighter = load_relighter(options, settings.workflow, _recipe_engine(options, recipe, made.parent))
     if not changed:
         check_model(recipe, relighter.identity())
     result = _relight(relighter, settings, inputs, options.quiet)
     only = recipe.index if recipe.index < len(result.images) else None
-    return _report(options, save_pictures(result, inputs, target, only), result)
+    return report_of(options, save_pictures(result, inputs, target, only), result)
 
 
 def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) -> dict[str, Any]:
@@ -296,18 +243,18 @@ def run_normals(options: argparse.Namespace) -> dict[str, Any]:
     settings = settings_from(options, "fbc")
     check_inputs({"image": options.input, "mask": options.mask})
     check_folder(Path(options.output))
-    relighter = _load(options, "fbc", engine_arguments(options))
+    relighter = load_relighter(options, "fbc", engine_arguments(options))
     from .normals import estimate_normals
     from .recipes import save_png
 
-    with _bar(options.quiet) as on_step:
+    with bar_over(options.quiet) as on_step:
         result = estimate_normals(relighter, options.input, settings, options.mask, on_step)
     folder, inputs, outputs = Path(options.output), {"image": options.input, "mask": options.mask}, []
     recipe = recipe_of(result, inputs, folder, "normals")
     for index, (name, picture) in enumerate(zip(NORMALS_FILES, result.images, strict=True)):
         save_png(folder / f"{name}.png", picture, replace(recipe, index=index))
         outputs.append(str(folder / f"{name}.png"))
-    return _report(options, outputs, result)
+    return report_of(options, outputs, result)
 
 
 # --- models, doctor, app ----------------------------------------------------------------------------------------------

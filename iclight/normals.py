@@ -6,8 +6,7 @@ Method of the reference (its fbc page's "Compute Normal"); the four differ only 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from . import images
 from .errors import SettingsError
 from .images import ImageLike
-from .progress import OnStep, StepEvent
+from .progress import OnStep, share_of
 from .relighter import Relighter, check_pictures
 from .settings import NORMAL_LIGHTS as LIGHTS
 from .settings import Settings
@@ -71,7 +70,7 @@ def estimate_normals(
         prepared = relighter.prepare(picture, own, matting, sigma=BRIGHTENING)
         relit = {}
         for run, light in enumerate(LIGHTS):
-            follow = _quarter(on_step, run) if on_step else None
+            follow = share_of(on_step, run, len(LIGHTS))
             rendering = relighter.render(prepared.foreground, settings.replace(light=light), None, follow)
             relit[light] = images.to_unit(rendering.decoded)[0]
     check_pictures([images.unit_to_pixels(one) for one in relit.values()])
@@ -119,8 +118,3 @@ def encode(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _crop_matte(alpha: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
     grey = (alpha[..., 0] * 255.0).clip(0, 255).astype(np.uint8)
     return images.resize_and_center_crop(grey, width, height)[..., None].astype(np.float32) / np.float32(255)
-
-
-def _quarter(on_step: OnStep, run: int) -> Callable[[StepEvent], bool | None]:
-    """Steps of one of the four runs, told as a share of all four."""
-    return lambda event: on_step(replace(event, overall=(run + event.overall) / len(LIGHTS)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -39,6 +39,13 @@ class StepEvent:
 
 # Called after each step; returning False (not None) cancels.
 OnStep = Callable[[StepEvent], bool | None]
+
+
+def share_of(on_step: OnStep | None, run: int, runs: int) -> OnStep | None:
+    """For one of several runs of a request: its steps, told as a share of them all."""
+    if on_step is None:
+        return None
+    return lambda event: on_step(replace(event, overall=(run + event.overall) / runs))
 
 
 def fit_projection(latent: torch.Tensor, picture: NDArray[np.uint8]) -> Projection:

@@ -33,16 +33,17 @@ HASHED = {
     "text_encoder_sha256": "text encoder",
     "offset_sha256": "offset",
 }
-KINDS = ("relight", "normals")
+KINDS = ("relight", "normals", "mix")
 SOFTWARE = ("torch", "diffusers", "transformers")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """`kind` is "relight" or "normals"; `index` says which of the request's pictures this is, from 0.
+    """`kind` is "relight", "normals" or "mix" (`mix` then says how the lights were mixed); `index` says which of the
+    request's pictures this is, from 0.
 
-    `inputs` maps "image", "background", "environment" and "mask" to {"file": name or relative path, "sha256":
-    fingerprint}.
+    `inputs` maps "image", "background", "environment", "mask" and "behind" to {"file": name or relative path,
+    "sha256": fingerprint}.
     """
 
     settings: Settings
@@ -52,6 +53,7 @@ class Recipe:
     kind: str = "relight"
     index: int = 0
     software: dict[str, str] = field(default_factory=dict)
+    mix: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(
@@ -64,6 +66,7 @@ class Recipe:
                 "matting": self.matting,
                 "inputs": self.inputs,
                 "software": self.software,
+                **({"mix": self.mix} if self.mix else {}),
             },
             ensure_ascii=False,
         )
@@ -90,6 +93,7 @@ class Recipe:
                 kind=str(values["kind"]),
                 index=int(values["index"]),
                 software=dict(values["software"]),
+                mix=dict(values.get("mix", {})),
             )
         except RecipeError:
             raise

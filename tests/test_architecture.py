@@ -25,6 +25,7 @@ FLOORS = {
         "catalogue",
         "checks",
         "options",
+        "finish",
     ],
     1: [
         "devices",
@@ -47,8 +48,8 @@ FLOORS = {
         "results",
     ],
     2: ["relighter"],
-    3: ["normals"],
-    4: ["doctor", "cli", "files", "__main__", "studio"],
+    3: ["normals", "mixing", "stack"],
+    4: ["doctor", "cli", "mix_command", "terminal", "files", "__main__", "studio"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 

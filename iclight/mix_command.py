@@ -1,0 +1,147 @@
+"""`iclight mix`: relight a picture once per light, then mix the lights; another mix of the same stack costs nothing."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ImageError, SettingsError
+from .files import check_folder, check_inputs, check_output, output_path, recipe_of
+from .options import engine_arguments, settings_from
+from .settings import LIGHTS, WORKFLOWS
+from .terminal import bar_over, load_relighter, report_of
+
+if TYPE_CHECKING:
+    from .mixing import Channel, Stack
+    from .stack import LightStack
+
+
+def add_mix(commands: Any) -> argparse.ArgumentParser:
+    """The parser of `iclight mix`."""
+    mix: argparse.ArgumentParser = commands.add_parser(
+        "mix",
+        help="relight once per light, then mix the lights",
+        description="Relight once per light, then mix the lights in linear light. The relightings are kept with "
+        "--stack and mixed again without a model.",
+    )
+    mix.add_argument("input", metavar="IN", help="the picture; or with --from a folder that --stack filled")
+    mix.add_argument("-o", "--output", metavar="OUT", help="a .png file, or a folder")
+    mix.add_argument(
+        "--mix",
+        action="append",
+        default=[],
+        metavar="NAME=STRENGTH[,#RRGGBB]",
+        help="a light, from 0 to 4, and its colour; repeatable; those not named are off",
+    )
+    mix.add_argument("--angle", type=float, metavar="DEGREES", help="instead of --mix: 0 right, 90 top, 180 left")
+    mix.add_argument("--exposure", type=float, default=0.0, metavar="STOPS", help="of the whole mix (default 0)")
+    mix.add_argument(
+        "--own-light", action="append", default=[], metavar="NAME=FILE", help="a background or map as one more light"
+    )
+    mix.add_argument(
+        "--stack", metavar="FOLDER", help="keep every light's picture there, and stack.exr in linear light"
+    )
+    mix.add_argument("--from", dest="kept", action="store_true", help="IN is such a folder: no model runs")
+    mix.add_argument("--mask", metavar="M", help="a matte of your own: white is subject")
+    mix.add_argument("--workflow", choices=WORKFLOWS, default="fbc", help="whose lights are mixed (default fbc)")
+    mix.set_defaults(run=run_mix)
+    return mix
+
+
+def run_mix(options: argparse.Namespace) -> dict[str, Any]:
+    """`iclight mix`: the mixture, at the model's size, or with --finish native at the picture's own."""
+    channels = _channels(options)
+    if options.kept:
+        return _again(options, channels)
+    target = output_path(options.output, Path(options.input)) if options.output else _beside(Path(options.input))
+    settings = settings_from(options, options.workflow)
+    own = dict(_own_light(text) for text in options.own_light)
+    check_inputs({"image": options.input, "mask": options.mask})
+    check_output(target, options.input, options.mask)
+    if options.stack:
+        check_folder(Path(options.stack))
+    names = [name for name in channels if name not in own]
+    if unknown := [name for name in names if name not in LIGHTS[options.workflow] or name.startswith("upload")]:
+        known = [name for name in LIGHTS[options.workflow] if not name.startswith("upload")]
+        raise SettingsError(f"There is no light {', '.join(unknown)}; {options.workflow} has {', '.join(known)}.")
+    from .stack import desk_lights, relight_stack
+
+    lights = desk_lights(options.workflow) if options.stack else names
+    relighter = load_relighter(options, options.workflow, engine_arguments(options))
+    with bar_over(options.quiet) as on_step:
+        made = relight_stack(
+            relighter, options.input, settings, [*dict.fromkeys([*lights, *names])], options.mask, on_step, own=own
+        )
+    outputs = [_save(made, channels, options, target)]
+    if options.stack:
+        outputs += _keep(made.stack, Path(options.stack))
+    residual = made.residual
+    if residual is not None and not options.quiet and not options.json:
+        print(f"The lights add up to the ambient picture within {100 * residual:.0f} %.")
+    return {**report_of(options, outputs, made), "residual": residual}
+
+
+def _channels(options: argparse.Namespace) -> dict[str, Channel]:
+    from .mixing import dial, parse_channel
+
+    if options.angle is not None and options.mix:
+        raise SettingsError("Give --angle or --mix, not both.")
+    if options.angle is not None:
+        return {name: channel for name, channel in dial(options.angle).items() if channel.strength > 0}
+    if not options.mix:
+        raise SettingsError("Say what to mix: --mix left=1 --mix top=0.4,#88aaff, or --angle 45.")
+    return dict(parse_channel(text) for text in options.mix)
+
+
+def _save(made: LightStack, channels: dict[str, Channel], options: argparse.Namespace, target: Path) -> str:
+    from .recipes import save_png
+
+    if made.settings.finish == "native":
+        picture = made.export(channels, options.exposure)
+    else:
+        picture = made.stack.mix(channels, options.exposure)
+    recipe = recipe_of(made, {"image": options.input, "mask": options.mask}, target.parent, "mix")
+    mix = {name: dataclasses.asdict(channel) for name, channel in channels.items()}
+    save_png(target, picture, dataclasses.replace(recipe, mix={"channels": mix, "exposure": options.exposure}))
+    return str(target)
+
+
+def _keep(stack: Stack, folder: Path) -> list[str]:
+    from .mixing import save_stack
+    from .recipes import save_png
+
+    outputs = []
+    for name, picture in stack.pictures.items():
+        save_png(folder / f"light-{name}.png", picture)
+        outputs.append(str(folder / f"light-{name}.png"))
+    return outputs + [str(path) for path in save_stack(stack, folder / "stack.exr")]
+
+
+def _again(options: argparse.Namespace, channels: dict[str, Channel]) -> dict[str, Any]:
+    """Mix what an earlier --stack kept."""
+    from .mixing import read_stack
+    from .recipes import save_png
+
+    folder = Path(options.input)
+    kept = {path.stem.removeprefix("light-"): path for path in sorted(folder.glob("light-*.png"))}
+    if not kept:
+        raise ImageError(f"{folder} holds no light-NAME.png; fill it with: iclight mix PICTURE --stack {folder} ...")
+    target = output_path(options.output, folder / "mix.png") if options.output else folder / "mix.png"
+    check_output(target, *(str(path) for path in kept.values()))
+    save_png(target, read_stack(kept).mix(channels, options.exposure))
+    if not options.quiet and not options.json:
+        print(target)
+    return {"outputs": [str(target)]}
+
+
+def _own_light(text: str) -> tuple[str, str]:
+    name, given, path = text.partition("=")
+    if not (name and given and path):
+        raise SettingsError(f"{text!r} is no light of your own; write NAME=FILE.")
+    return name, path
+
+
+def _beside(source: Path) -> Path:
+    return source.with_name(f"{source.stem}-mix.png")
