@@ -26,6 +26,8 @@ def shelf() -> Shelf:
         F.interpolate(torch.rand(1, 3, 9, 12, generator=random), (60, 80), mode="bicubic")[0].clamp(0, 1)
         for _ in range(2)
     ]
+    disc = (torch.linspace(-1, 1, 40)[:, None] ** 2 + torch.linspace(-1, 1, 30)[None, :] ** 2 < 0.9).float()
+    made.cut_outs = [torch.cat([torch.rand(3, 40, 30, generator=random), disc[None]])]
     sky = torch.full((3, 32, 64), 0.3)
     sky[:, 6:9, 10:14] = 40.0
     made.panoramas = {"noon": sky}

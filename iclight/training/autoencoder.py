@@ -29,6 +29,8 @@ GROUPS = 8
 CHANNELS = (32, 80, 160)
 # A constant pair beside each signal keeps group norm from rescaling it: see `linear_start`.
 ANCHOR = 4.0
+# What the engine puts where the matte is 0.
+GREY = 127 / 255
 
 
 def build_autoencoder() -> AutoencoderKL:
@@ -149,6 +151,11 @@ class Crops:
         self.pictures = [torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255 for pixels in found.values()]
         # Four latents hold a photograph only where they know how colours go with brightness: grey ones do not tell.
         self.pictures += 2 * [picture for picture in self.pictures if float(picture.std(0).mean()) > 0.02]
+        # Subjects as the engine cuts them out, on grey.
+        self.cut_outs = []
+        for cut in photographs.cut_outs().values():
+            pixels = torch.from_numpy(cut.copy()).permute(2, 0, 1).float() / 255
+            self.cut_outs.append(GREY + (pixels[:3] - GREY) * pixels[3:])
         # Panoramas are small and soft: they show colours, but say little about detail.
         self.soft = []
         for radiance in photographs.panoramas().values():
@@ -173,8 +180,9 @@ class Crops:
             # A few photographs are soon known by heart; of rendered objects there are thousands.
             many = choose(self.rendered, random)
             return self._cut(choose(many, random) / 255, 2 ** uniform(-0.4, 1, random), random)
-        soft = self.soft and uniform(0, 1, random) < 0.12
-        picture = choose(self.soft if soft else self.pictures, random)
+        kind = uniform(0, 1, random)
+        few = self.soft if kind < 0.1 else self.cut_outs if kind < 0.2 else self.pictures
+        picture = choose(few or self.pictures, random)
         crop = self._cut(picture, 2 ** uniform(-0.4, 1.2, random), random)
         kind = uniform(0, 1, random)
         if uniform(0, 1, random) < 0.5:
@@ -184,7 +192,7 @@ class Crops:
         if kind < 0.1:
             blob = F.interpolate(torch.randn(1, 1, 4, 4, generator=random), (self.side,) * 2, mode="bicubic")[0]
             matte = (blob * uniform(4, 40, random)).sigmoid()
-            crop = crop * matte + 0.498 * (1 - matte)
+            crop = crop * matte + GREY * (1 - matte)
         elif kind < 0.2:
             along = torch.linspace(-1, 1, self.side)
             ramp = uniform(-1, 1, random) * along[None, :] + uniform(-1, 1, random) * along[:, None]

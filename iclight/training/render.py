@@ -38,6 +38,9 @@ class Shelf:
     def __init__(self, folder: Path = photographs.FOLDER, held_out: bool = False) -> None:
         found = photographs.photographs(folder)
         self.pictures = [torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255 for pixels in found.values()]
+        self.cut_outs = [
+            torch.from_numpy(p.copy()).permute(2, 0, 1).float() / 255 for p in photographs.cut_outs(folder).values()
+        ]
         panoramas = photographs.panoramas(folder, held_out)
         self.panoramas = {name: torch.from_numpy(p.copy()).permute(2, 0, 1) for name, p in panoramas.items()}
 
@@ -95,14 +98,24 @@ def _exposure(scene: Scene, environment: Tensor) -> Tensor:
 
 
 def photographs_lit(side: int, shelf: Shelf, random: torch.Generator) -> dict[str, Any]:
-    """BATCH crops of photographs: the picture itself first, then the same four times degraded (`wild.degraded`)."""
+    """BATCH photographs: the picture itself first, then the same four times degraded (`wild.degraded`).
+
+    Half of them are crops in which a solid's outline stands in for the subject's, half real subjects with their own.
+    """
     images, backgrounds, mattes, environments, facts = [], [], [], [], []
     solid = shapes.draw(BATCH, random)
     field_points, hit = _silhouettes(solid, side)
     for number in range(BATCH):
         picture = surfaces.photo_crop(shelf.pictures, side, random, (-0.5, 1.7))
-        matte = hit[number].float()[None]
-        matte = F.avg_pool2d(F.pad(matte[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]
+        if shelf.cut_outs and uniform(0, 1, random) < 0.5:
+            subject, matte = _placed(choose(shelf.cut_outs, random), side, random)
+            # A background of the subject's own colours: whatever lit the one would have lit the other.
+            mean = (subject * matte).sum((1, 2)) / matte.sum().clamp(min=1)
+            picture = (picture * (mean / picture.mean((1, 2)).clamp(min=0.05))[:, None, None]).clamp(0, 1)
+            picture = subject * matte + picture * (1 - matte)
+        else:
+            matte = hit[number].float()[None]
+            matte = F.avg_pool2d(F.pad(matte[None], (1, 1, 1, 1), mode="replicate"), 3, 1)[0]
         versions = [picture, *(degraded(picture, matte, field_points[number], random) for _ in range(4))]
         images.append(torch.stack(versions))
         there = backdrops.blurred((1 - matte).expand(3, -1, -1), side / 10).clamp(min=1e-3)
@@ -119,6 +132,21 @@ def photographs_lit(side: int, shelf: Shelf, random: torch.Generator) -> dict[st
         "environments": torch.stack(environments).half(),
         "facts": facts,
     }
+
+
+def _placed(cut_out: Tensor, side: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A cut-out 4xHxW somewhere in a square, mirrored or not: its pixels 3xSxS and its matte 1xSxS."""
+    height, width = cut_out.shape[1:]
+    scale = uniform(0.6, 1.05, random) * side / max(height, width)
+    size = max(2, round(height * scale)), max(2, round(width * scale))
+    # Weighed by alpha, so that what is hidden under a transparent edge does not bleed in.
+    weighed = torch.cat([cut_out[:3] * cut_out[3:], cut_out[3:]])
+    small = F.interpolate(weighed[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
+    if uniform(0, 1, random) < 0.5:
+        small = small.flip(-1)
+    y, x = (round(uniform(0.3, 0.7, random) * (side - length)) for length in size)
+    whole = F.pad(small, (x, side - size[1] - x, y, side - size[0] - y))[:, :side, :side]
+    return (whole[:3] / whole[3:].clamp(min=1e-3)).clamp(0, 1), whole[3:]
 
 
 def _silhouettes(solid: shapes.Solid, side: int) -> tuple[Tensor, Tensor]:
