@@ -8,6 +8,7 @@ compares the sum of its directions with the picture lit from everywhere.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -168,7 +169,13 @@ def parse_channel(text: str) -> tuple[str, Channel]:
 
 
 def parse_colour(text: str) -> Colour:
-    """ "#ffcc88" as a picker shows it (sRGB) -> linear red, green, blue. Raises SettingsError."""
+    """ "#ffcc88", or "rgba(255, 204, 136, 1)", as pickers give it (sRGB) -> linear red, green, blue.
+
+    Raises SettingsError.
+    """
+    if parts := re.fullmatch(r"\s*rgba?\(([\d.]+),\s*([\d.]+),\s*([\d.]+)(?:,\s*[\d.]+)?\)\s*", text):
+        red, green, blue = (float(LINEAR[min(255, round(float(part)))]) for part in parts.groups())
+        return red, green, blue
     digits = text.strip().removeprefix("#")
     if len(digits) == 3:
         digits = "".join(2 * digit for digit in digits)

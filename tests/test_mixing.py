@@ -11,7 +11,7 @@ import pytest
 from iclight import mixing
 from iclight.colour import to_linear
 from iclight.errors import ImageError, SettingsError
-from iclight.mixing import Channel, Stack
+from iclight.mixing import Channel, Stack, parse_colour
 
 
 def pictures(height: int = 40, width: int = 30) -> dict[str, np.ndarray]:
@@ -130,3 +130,16 @@ def test_bad_stacks_and_channels_are_explained():
         Channel(1, (2, 0, 0))
     with pytest.raises(SettingsError, match="stops"):
         Stack(pictures()).mix({}, exposure=float("nan"))
+
+
+@pytest.mark.parametrize("text", ["#ff8000", "ff8000", "rgb(255, 128, 0)", "rgba(255, 128.2, 0, 1)"])
+def test_colours_are_read_as_pickers_and_people_write_them(text):
+    red, green, blue = parse_colour(text)
+    assert (red, blue) == (1.0, 0.0)
+    assert green == pytest.approx(0.2159, abs=2e-3), "linear, not sRGB"
+
+
+@pytest.mark.parametrize("text", ["", "#12", "red", "rgb(1, 2)", "rgba(a, b, c, d)", "#ff80zz"])
+def test_what_is_no_colour_is_said(text):
+    with pytest.raises(SettingsError, match="colour"):
+        parse_colour(text)

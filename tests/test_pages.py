@@ -71,10 +71,13 @@ def test_the_page_answers_within_five_seconds_of_its_start(fc, tmp_path):
 
 
 def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client, client_bg):
-    for one, names in ((client, {"/relight", "/cancel"}), (client_bg, {"/relight", "/normals", "/cancel"})):
+    for one, names in (
+        (client, {"/relight", "/lights", "/mix", "/export", "/cancel"}),
+        (client_bg, {"/relight", "/normals", "/lights", "/mix", "/export", "/cancel"}),
+    ):
         endpoints = one.view_api(return_format="dict", print_info=False)["named_endpoints"]
         assert set(endpoints) == names
-        for name in names - {"/cancel"}:
+        for name in names - {"/cancel", "/mix", "/export"}:
             parameters = endpoints[name]["parameters"]
             assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["image"]
             offered = {p["parameter_name"] for p in parameters}
@@ -124,7 +127,7 @@ def test_env_takes_panoramas_with_and_without_radiance(name, client_env):
 
 def test_env_has_the_parameters_of_the_other_pages_and_a_map_of_its_own(client_env):
     endpoints = client_env.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/relight", "/cancel"}
+    assert set(endpoints) == {"/relight", "/lights", "/mix", "/export", "/cancel"}
     parameters = endpoints["/relight"]["parameters"]
     assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["image"]
     assert {p["parameter_name"] for p in parameters} >= {"environment", *KNOBS} - {"lowres_denoise"}
@@ -352,3 +355,38 @@ def test_pages_take_every_option_of_the_engine_and_the_server():
     assert options.lora == ["a.safetensors:0.5", "b.safetensors"]
     assert options.host == "0.0.0.0"
     assert parse_options("fc", []).host is None, "this machine only, unless asked"
+
+
+DESK = {"left": 1.0, "right": 0.0, "top": 0.0, "bottom": 0.0}
+
+
+def test_lights_are_relit_once_and_mixed_at_once_in_each_session_alone(fc, client, tmp_path):
+    """Also: what one session lights, another neither hears nor exports."""
+    other = Client(fc.url, verbose=False, download_files=tmp_path)
+    line = client.predict(handle_file(PICTURE), **QUICK, api_name="/lights")
+    assert "4 lights" in line
+    mixed = np.asarray(Image.open(client.predict(**DESK, api_name="/mix")).convert("RGB"))
+    assert mixed.shape == (64, 64, 3)
+    darker = np.asarray(Image.open(client.predict(**DESK, exposure=-2, api_name="/mix")).convert("RGB"))
+    assert darker.mean() < 0.7 * mixed.mean()
+    alone = np.asarray(Image.open(client.predict(**{**DESK, "right": 1.0, "left_solo": True}, api_name="/mix")))
+    np.testing.assert_allclose(alone, mixed, atol=1)
+    red = {**DESK, "left_colour": "#ff0000"}
+    tinted = np.asarray(Image.open(client.predict(**red, api_name="/mix")).convert("RGB")).astype(float)
+    assert tinted[..., 1:].mean() < 0.2 * tinted[..., 0].mean(), "JPEG leaves a little of green and blue"
+    with pytest.raises(Exception, match="Light it from every side"):
+        other.predict(**DESK, api_name="/mix")
+    files = client.predict(**DESK, api_name="/export")
+    assert [os.path.basename(path) for path in files] == ["mix.png", "lights.tiff", "lights.exr"]
+    assert Image.open(files[0]).size == Image.open(PICTURE).size
+    with pytest.raises(Exception, match="Light it from every side"):
+        other.predict(**DESK, api_name="/export")
+
+
+def test_a_desk_refuses_what_it_cannot_mix(client):
+    client.predict(handle_file(PICTURE), **QUICK, api_name="/lights")
+    with pytest.raises(Exception, match="9.0"):
+        client.predict(left=9.0, api_name="/mix")
+    with pytest.raises(Exception, match="olour"):
+        client.predict(left=1.0, left_colour="nonsense", api_name="/mix")
+    assert client.predict(**DESK, api_name="/mix")

@@ -16,6 +16,8 @@ from ..catalogue import MATTING_CHOICES
 from ..settings import FINISHING, KNOBS, LIGHTS
 from . import examples
 from .components import PanoramaInput
+from .desk import Desk
+from .desk_view import DeskView, show_desk
 from .engine import Engine
 from .inputs import knob_input, picture_input
 from .work import Work
@@ -56,7 +58,9 @@ CSS = """
 #matte-row .image-container { max-height: 260px; }
 #examples { overflow-x: auto; }
 .half { min-width: min(320px, 100%) !important; overflow-x: clip; }
+.fader { flex-wrap: nowrap !important; align-items: center; }
 @media (max-width: 640px) {
+  .fader { flex-wrap: wrap !important; }
   .half { flex-basis: 100% !important; max-width: 100%; }
   #examples td, #examples th { padding: 4px !important; font-size: 0.8rem; }
 }
@@ -96,9 +100,14 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
                 _advanced(page, workflow, engine.matting)
                 _finish(page, workflow)
             with gr.Column(scale=6, min_width=320, elem_classes="half"):
-                _results(page)
+                with gr.Tabs():
+                    with gr.Tab("Pictures", id="pictures"):
+                        _results(page)
+                    with gr.Tab("Mixing desk", id="desk", elem_id="desk"):
+                        desk = show_desk(Desk(work, gpu), workflow)
                 _examples(page, workflow)
-        _bind(page, work, buttons)
+        _bind(page, work, buttons, desk)
+        blocks.unload(desk.desk.forget)
         _keep_status(blocks, engine, status)
         blocks.unload(work.cancel)  # nobody waits for a closed tab
     return blocks
@@ -268,7 +277,7 @@ def _examples(page: Page, workflow: str) -> None:
     )
 
 
-def _bind(page: Page, work: Work, buttons: dict[str, gr.Button]) -> None:
+def _bind(page: Page, work: Work, buttons: dict[str, gr.Button], desk: DeskView) -> None:
     from .work import with_signature
 
     inputs, gallery = list(page.inputs.values()), page.outputs[0]
@@ -295,6 +304,17 @@ def _bind(page: Page, work: Work, buttons: dict[str, gr.Button]) -> None:
             )
             # The first picture opens large; the value itself stays a plain list, which is what programs get.
             running[-1].success(lambda: gr.Gallery(selected_index=0), None, gallery, queue=False, **HIDDEN)
+    lit = desk.button.click(
+        with_signature(desk.desk.lights, page.defaults),
+        inputs,
+        desk.about,
+        api_name="lights",
+        api_description=desk.desk.lights.__doc__,
+        show_progress_on=desk.picture,
+        **CONCURRENCY,
+    )
+    running.append(lit)
+    desk.mix_after(lit)
     # The flag stops what runs, within one step; `cancels` takes away what still waits in the queue.
     buttons["cancel"].click(work.cancel, None, None, queue=False, api_name="cancel")
     buttons["cancel"].click(None, None, None, cancels=running, **HIDDEN)

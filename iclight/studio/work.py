@@ -74,7 +74,7 @@ def with_signature(function: Callable[..., Any], names: dict[str, Any]) -> Calla
         try:
             return function(request, **dict(zip(names, inputs, strict=True)))
         except IclightError as error:
-            raise gr.Error(str(error), duration=None, title=_title(error), print_exception=False) from error
+            raise gr.Error(str(error), duration=None, title=title_of(error), print_exception=False) from error
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     parameters = [inspect.Parameter("request", kind, annotation=gr.Request)]
@@ -87,7 +87,7 @@ def with_signature(function: Callable[..., Any], names: dict[str, Any]) -> Calla
     return handler
 
 
-def _title(error: IclightError) -> str:
+def title_of(error: IclightError) -> str:
     return {"Cancelled": "Stopped", "ImageError": "Picture", "SettingsError": "Settings"}.get(
         type(error).__name__, "Error"
     )
@@ -128,11 +128,11 @@ class Work:
 
     def check_relight(self, request: gr.Request, **values: Any) -> None:
         """Refuse what cannot be relit, in words."""
-        self._checked(values)
+        self.check(values)
 
     def check_normals(self, request: gr.Request, **values: Any) -> None:
         """The same for normals."""
-        self._checked(self._for_normals(values))
+        self.check(self._for_normals(values))
 
     @staticmethod
     def _for_normals(values: dict[str, Any]) -> dict[str, Any]:
@@ -141,10 +141,10 @@ class Work:
 
     def relight(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Relight a picture: by words and a light direction, or by a background."""
-        settings = self._checked(values)
+        settings = self.check(values)
         with self.stops.of(request.session_hash) as stop:
             result = self._relight(values, settings, stop)
-        folder = self._output_folder()
+        folder = self.output_folder()
         recipe = self._recipe(result, values, "relight")
         shown: list[tuple[str, str | None]] = [
             (self._save(folder, picture, replace(recipe, index=index)), None)
@@ -161,10 +161,10 @@ class Work:
     def normals(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Estimate a subject's surface normals from four relightings (left, right, bottom, top)."""
         values = self._for_normals(values)
-        settings = self._checked(values)
+        settings = self.check(values)
         with self.stops.of(request.session_hash) as stop:
             result = self._normals(values, settings, stop)
-        folder = self._output_folder()
+        folder = self.output_folder()
         recipe = self._recipe(result, values, "normals")
         shown = [
             (self._save(folder, picture, replace(recipe, index=index)), caption)
@@ -184,7 +184,7 @@ class Work:
                 return None
             made = read_map(settings, environment)
         except IclightError as error:
-            gr.Warning(str(error), title=_title(error))
+            gr.Warning(str(error), title=title_of(error))
             return None
         return None if made is None else maps.preview(made)
 
@@ -192,7 +192,7 @@ class Work:
         """Stop this session's work after the step that is running."""
         self.stops.raise_all(request.session_hash)
 
-    def _checked(self, values: dict[str, Any]) -> Settings:
+    def check(self, values: dict[str, Any]) -> Settings:
         """Everything that can be refused before a model runs."""
         from ..lighting import own_lights
 
@@ -209,7 +209,7 @@ class Work:
         return settings
 
     def _relight_here(self, values: dict[str, Any], settings: Settings, stop: Path) -> Any:
-        return self._loaded(stop).relight(
+        return self.loaded(stop).relight(
             values["image"],
             settings,
             background=values.get("background"),
@@ -224,7 +224,7 @@ class Work:
         from ..normals import estimate_normals
 
         return estimate_normals(
-            self._loaded(stop),
+            self.loaded(stop),
             values["image"],
             settings,
             mask=values.get("mask"),
@@ -232,7 +232,7 @@ class Work:
             matting=values.get("matting"),
         )
 
-    def _loaded(self, stop: Path) -> Any:
+    def loaded(self, stop: Path) -> Any:
         if not self.engine.ready:
             with contextlib.suppress(LookupError, AttributeError):
                 gr.Progress()(0, desc="Loading the model")
@@ -244,7 +244,7 @@ class Work:
     # --- what comes out -------------------------------------------------------------------------------------------
 
     @staticmethod
-    def _output_folder() -> Path:
+    def output_folder() -> Path:
         """A new folder inside Gradio's own cache, which serves it and clears it when it is old."""
         from gradio.utils import get_upload_folder
 

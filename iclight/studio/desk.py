@@ -1,0 +1,114 @@
+"""The mixing desk: the picture lit from every side once, then mixed live, one fader for each light.
+
+What a session's faders mix lies here, by session, and goes when the tab is closed; no model runs while a fader moves.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ..errors import ImageError
+from ..settings import LIGHTS
+from .work import Work, follow, settings_of
+
+if TYPE_CHECKING:
+    from ..mixing import Channel
+    from ..stack import LightStack
+
+LABELS = {"left": "Left", "right": "Right", "top": "Top", "bottom": "Bottom", "ambient": "Ambient"}
+# Stacks kept at once, over all sessions: the longest unused goes first.
+KEPT = 16
+
+
+def lights_of(workflow: str) -> list[str]:
+    """The desk's lights, in the faders' order (`stack.desk_lights`, without importing a model for it)."""
+    return [light for light in LABELS if light in LIGHTS[workflow]]
+
+
+class Desk:
+    """The actions of one page's desk."""
+
+    def __init__(self, work: Work, gpu: Callable[..., Any]) -> None:
+        self.work = work
+        self._stacks: OrderedDict[str, LightStack] = OrderedDict()
+        self._lock = threading.Lock()
+        self._light = gpu(self._light_here)
+
+    def lights(self, request: gr.Request, **values: Any) -> str:
+        """Relight a picture once from every side, for /mix and /export of this session; says how well light adds."""
+        values = {**values, "light": lights_of(self.work.engine.workflow)[0]}
+        self.work.check(values)
+        with self.work.stops.of(request.session_hash) as stop:
+            made = self._light(values, stop)
+        with self._lock:
+            self._stacks[request.session_hash or ""] = made
+            while len(self._stacks) > KEPT:
+                self._stacks.popitem(last=False)
+        line = f"**{made.seconds:.1f} s** for {len(made.stack.pictures)} lights."
+        if made.residual is not None:
+            line += (
+                " Left, right, top and bottom together differ from the ambient picture by "
+                f"**{100 * made.residual:.0f} %** (0: light adds exactly)."
+            )
+        return line
+
+    def mix(self, request: gr.Request, **values: Any) -> Any:
+        """Mix this session's lights (/lights): exposure in stops; of each light strength, colour, muted, solo."""
+        return self._of(request).stack.mix(*_read(values))
+
+    def export(self, request: gr.Request, **values: Any) -> list[str]:
+        """The mix at the photo's own size (PNG), and the lights in linear light (16-bit TIFF, EXR)."""
+        from ..mixing import save_stack
+        from ..recipes import save_png
+
+        made = self._of(request)
+        folder = self.work.output_folder()
+        save_png(folder / "mix.png", made.export(*_read(values)))
+        for name in ("lights.tiff", "lights.exr"):
+            save_stack(made.stack, folder / name)
+        return [str(folder / name) for name in ("mix.png", "lights.tiff", "lights.exr")]
+
+    def forget(self, request: gr.Request) -> None:
+        """Drop a closed tab's lights."""
+        with self._lock:
+            self._stacks.pop(request.session_hash or "", None)
+
+    def _of(self, request: gr.Request) -> LightStack:
+        with self._lock:
+            made = self._stacks.get(request.session_hash or "")
+            if made is None:
+                raise ImageError("There is nothing to mix yet: press 'Light it from every side' first.")
+            self._stacks.move_to_end(request.session_hash or "")
+            return made
+
+    def _light_here(self, values: dict[str, Any], stop: Path) -> LightStack:
+        from ..stack import relight_stack
+
+        settings = settings_of(self.work.engine.workflow, values)
+        return relight_stack(
+            self.work.loaded(stop),
+            values["image"],
+            settings,
+            mask=values.get("mask"),
+            on_step=follow(stop),
+            matting=values.get("matting"),
+        )
+
+
+def _read(values: dict[str, Any]) -> tuple[dict[str, Channel], float]:
+    """A page's values as `Stack.mix` takes them."""
+    from ..mixing import WHITE, Channel, parse_colour
+
+    channels = {}
+    for light in (name for name in values if name in LABELS):
+        colour = values.get(f"{light}_colour")
+        tint = parse_colour(colour) if colour else WHITE
+        muted, solo = bool(values.get(f"{light}_muted")), bool(values.get(f"{light}_solo"))
+        channels[light] = Channel(float(values[light] or 0), tint, muted, solo)
+    return channels, float(values.get("exposure") or 0)
