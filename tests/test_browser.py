@@ -202,3 +202,16 @@ def test_the_page_fits_a_phone(open_page, workflow):
     tab.set_viewport_size({"width": 400, "height": 800})
     tab.wait_for_timeout(300)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_opening_the_knobs_and_leaving_them_empty_changes_nothing(browser, pages):
+    """Gradio's empty number boxes turn into noughts when they are shown; a size of nought is no size."""
+    tab = browser.new_page(viewport={"width": 1440, "height": 1000})
+    tab.set_default_timeout(PATIENCE)
+    tab.goto(pages["fc"].url)
+    upload(tab, "image", PICTURE)
+    tab.click("#advanced button >> nth=0")
+    for knob, value in (("steps", 1), ("highres_scale", 1)):
+        tab.fill(f"#knob-{knob} input[type=number]", str(value))
+    assert "seed" in relight(tab)
+    tab.close()

@@ -60,4 +60,5 @@ class KnobNumber(gr.Number):
     is_template = True
 
     def preprocess(self, payload: Any) -> Any:
-        return payload
+        # An empty box becomes 0 in the browser once its accordion has been opened.
+        return None if payload == 0 and self.value is None else payload
