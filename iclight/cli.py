@@ -74,6 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MAP",
         help="a panorama, .hdr, .exr or an ordinary picture: runs the env workflow",
     )
+    relight.add_argument(
+        "--light-map", metavar="PICTURE", help="a painted light for the fc workflow: bright where it is"
+    )
     relight.add_argument("--behind", metavar="PICTURE", help="for --finish-background own: what stands behind")
     relight.add_argument("--save-light", metavar="FILE", help="for --finish native: its light as .png or .exr")
     relight.add_argument("--mask", metavar="M", help="a matte of your own: white is subject")
@@ -92,7 +95,8 @@ def build_parser() -> argparse.ArgumentParser:
     normals.set_defaults(run=run_normals)
 
     for command in (relight, mix, normals):
-        add_setting_options(command)
+        # mix has a dial of its own; a single light's angle would be mistaken for it
+        add_setting_options(command, without=("angle",) if command is mix else ())
         add_engine_options(command)
         command.add_argument("--quiet", action="store_true", help="no bar, no notes")
 
@@ -127,6 +131,8 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     target = output_path(options.output, Path(options.input))
     if options.behind and options.finish_background is None:
         options.finish_background = "own"
+    if options.light_map and options.light is None:
+        options.light = "upload"
     settings = settings_from(options, _workflow(options))
     inputs = {name: getattr(options, "input" if name == "image" else name) for name in INPUTS}
     _check_lights(settings, inputs)

@@ -10,6 +10,7 @@ A map's way: file -> read_environment -> to_map -> expose -> the env workflow's 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import tempfile
@@ -23,6 +24,7 @@ from . import images
 from .colour import LUMINANCE, to_linear, to_srgb
 from .errors import ImageError
 from .images import ImageLike
+from .tints import channels_of
 
 Floats = NDArray[np.float32]
 
@@ -255,16 +257,20 @@ def _weights(environment: Floats) -> NDArray[np.float64]:
     return np.repeat(solid_angles(height, width).astype(np.float64)[..., None], 3, axis=2)
 
 
-def preset(light: str) -> Floats:
-    """A light of its own as a 32x32x3 map: soft and white from one side over a dim fill, or "ambient", all around.
+def preset(light: str, angle: float = 180.0, colour: str = "#ffffff") -> Floats:
+    """A light of its own as a 32x32x3 map: soft, from one side over a dim fill, or "ambient", all around.
 
-    `light` is one of `TOWARDS` or "ambient". Radiance is FILL + exp(SHARPNESS (d . l - 1)), exposed to `KEY_LEVEL`.
+    `light` is one of `TOWARDS`, "ambient", or "angle": from `angle` degrees, counter-clockwise from the right.
+    Radiance is FILL + exp(SHARPNESS (d . l - 1)), exposed to `KEY_LEVEL`, in the sRGB `colour`.
     """
     if light == "ambient":
         lobe = np.ones((SIDE, SIDE), np.float32)
     else:
-        lobe = FILL + np.exp(SHARPNESS * (directions() @ np.asarray(TOWARDS[light], np.float32) - 1))
-    return expose(np.repeat(lobe[..., None], 3, axis=2).astype(np.float32))
+        turned = math.radians(angle)
+        towards = (math.cos(turned), math.sin(turned), 0.0) if light == "angle" else TOWARDS[light]
+        lobe = FILL + np.exp(SHARPNESS * (directions() @ np.asarray(towards, np.float32) - 1))
+    tint = to_linear(np.array(channels_of(colour), np.float32) / 255)
+    return expose((lobe[..., None] * tint).astype(np.float32))
 
 
 def preview(environment: Floats) -> NDArray[np.uint8]:

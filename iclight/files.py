@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 INPUTS = {
     "image": "picture",
     "background": "background",
+    "light_map": "light map",
     "environment": "environment map",
     "mask": "mask",
     "behind": "picture to put behind the subject",

@@ -17,15 +17,19 @@ from .errors import ImageError
 from .images import ImageLike
 from .settings import LIGHTS, Settings
 
-NOUNS = {"background": "a background", "environment": "an environment map"}
+NOUNS = {"light_map": "a light map", "background": "a background", "environment": "an environment map"}
 
 
-def read_background(settings: Settings, background: ImageLike | None) -> NDArray[np.uint8] | None:
-    """The fbc workflow's HxWx3 background, flipped if the light says so; None where the light is its own."""
-    if settings.light_input != "background":
+def read_backdrop(settings: Settings, picture: ImageLike | None) -> NDArray[np.uint8] | None:
+    """The HxWx3 picture that lights an fc (a light map) or fbc request (a background); None where the light is its own.
+
+    Flipped if the light says so.
+    """
+    if settings.light_input not in ("background", "light_map"):
         return None
-    picture, _ = images.read_image(_given(settings, background), "The background")
-    return np.ascontiguousarray(np.fliplr(picture)) if settings.light == "upload-flipped" else picture
+    name = "The background" if settings.light_input == "background" else "The light map"
+    pixels, _ = images.read_image(_given(settings, picture), name)
+    return np.ascontiguousarray(np.fliplr(pixels)) if settings.light == "upload-flipped" else pixels
 
 
 def read_map(settings: Settings, environment: ImageLike | None) -> Floats | None:
@@ -33,7 +37,7 @@ def read_map(settings: Settings, environment: ImageLike | None) -> Floats | None
     if settings.workflow != "env":
         return None
     if settings.light_input is None:
-        return maps.preset(settings.light)
+        return maps.preset(settings.light, settings.angle, settings.light_colour)
     return maps.expose(maps.to_map(maps.read_environment(_given(settings, environment))))
 
 

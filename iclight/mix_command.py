@@ -35,7 +35,7 @@ def add_mix(commands: Any) -> argparse.ArgumentParser:
         metavar="NAME=STRENGTH[,#RRGGBB]",
         help="a light, from 0 to 4, and its colour; repeatable; those not named are off",
     )
-    mix.add_argument("--angle", type=float, metavar="DEGREES", help="instead of --mix: 0 right, 90 top, 180 left")
+    mix.add_argument("--angle", dest="turn", type=float, metavar="DEGREES", help="instead of --mix: 0 right, 90 top")
     mix.add_argument("--exposure", type=float, default=0.0, metavar="STOPS", help="of the whole mix (default 0)")
     mix.add_argument(
         "--own-light", action="append", default=[], metavar="NAME=FILE", help="a background or map as one more light"
@@ -86,10 +86,10 @@ def run_mix(options: argparse.Namespace) -> dict[str, Any]:
 def _channels(options: argparse.Namespace) -> dict[str, Channel]:
     from .mixing import dial, parse_channel
 
-    if options.angle is not None and options.mix:
+    if options.turn is not None and options.mix:
         raise SettingsError("Give --angle or --mix, not both.")
-    if options.angle is not None:
-        return {name: channel for name, channel in dial(options.angle).items() if channel.strength > 0}
+    if options.turn is not None:
+        return {name: channel for name, channel in dial(options.turn).items() if channel.strength > 0}
     if not options.mix:
         raise SettingsError("Say what to mix: --mix left=1 --mix top=0.4,#88aaff, or --angle 45.")
     return dict(parse_channel(text) for text in options.mix)

@@ -8,7 +8,6 @@ compares the sum of its directions with the picture lit from everywhere.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from .colour import to_srgb
 from .errors import ImageError, SettingsError
 from .finish import LINEAR, Light, apply_light, light_of
+from .tints import channels_of, hex_colour
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -173,15 +173,10 @@ def parse_colour(text: str) -> Colour:
 
     Raises SettingsError.
     """
-    if parts := re.fullmatch(r"\s*rgba?\(([\d.]+),\s*([\d.]+),\s*([\d.]+)(?:,\s*[\d.]+)?\)\s*", text):
-        red, green, blue = (float(LINEAR[min(255, round(float(part)))]) for part in parts.groups())
-        return red, green, blue
-    digits = text.strip().removeprefix("#")
-    if len(digits) == 3:
-        digits = "".join(2 * digit for digit in digits)
-    if len(digits) != 6 or any(digit not in "0123456789abcdefABCDEF" for digit in digits):
-        raise SettingsError(f"{text!r} is no colour; write #RRGGBB.")
-    red, green, blue = (float(LINEAR[int(digits[k : k + 2], 16)]) for k in (0, 2, 4))
+    try:
+        red, green, blue = (float(LINEAR[part]) for part in channels_of(hex_colour(text)))
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     return red, green, blue
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Container
 from typing import Any
 
 from .catalogue import MATTING_CHOICES
@@ -40,15 +41,17 @@ def engine_arguments(options: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(options, name) for name in ENGINE_OPTIONS}
 
 
-def add_setting_options(parser: argparse.ArgumentParser) -> None:
+def add_setting_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:
     """One option for every knob. Values stay text here: `settings_from` checks them and words the errors."""
     group = parser.add_argument_group("settings")
     for name, knob in KNOBS.items():
+        if name in without:
+            continue
         group.add_argument(f"--{name.replace('_', '-')}", metavar=_metavar(name, knob), help=_help(name, knob))
 
 
 def _metavar(name: str, knob: Knob) -> str:
-    return {"text": "TEXT", "choice": name.upper()}.get(knob.kind, "N")
+    return {"text": "TEXT", "choice": name.upper(), "colour": "#RRGGBB"}.get(knob.kind, "N")
 
 
 def _help(name: str, knob: Knob) -> str:
@@ -72,7 +75,7 @@ def settings_from(options: argparse.Namespace, workflow: str, base: Settings | N
 
     Raises SettingsError naming the knob, the value and the range.
     """
-    given = {name: getattr(options, name) for name in KNOBS if getattr(options, name) is not None}
+    given = {name: getattr(options, name) for name in KNOBS if getattr(options, name, None) is not None}
     changes = {name: _parse(name, text) for name, text in given.items()}
     if base is None:
         return Settings.for_workflow(workflow, **changes)

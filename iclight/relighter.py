@@ -32,7 +32,7 @@ from .finish import finished
 from .grabcut import grabcut_matte
 from .identity import identify
 from .images import ImageLike
-from .lighting import read_background, read_behind, read_map
+from .lighting import read_backdrop, read_behind, read_map
 from .matting import estimate_matte, load_matting_network, prepare_foreground
 from .parts import check_checkpoint, load_parts
 from .progress import OnStep, Progress, fit_projection
@@ -144,6 +144,7 @@ class Relighter:
         matting: str | None = None,
         environment: ImageLike | None = None,
         behind: ImageLike | None = None,
+        light_map: ImageLike | None = None,
     ) -> Result:
         """Relight one picture.
 
@@ -152,7 +153,7 @@ class Relighter:
         matte of the caller's own, which wins over alpha and network. `on_step` is called after each denoising step
         with a `StepEvent`; returning False cancels. `matting` overrides the loaded choice for this request.
         `environment`: for env with light "upload", whatever `environment.read_environment` takes. `behind`: for
-        finish_background "own", the picture to put behind the subject.
+        finish_background "own", the picture to put behind the subject. `light_map`: for fc with light "upload".
 
         Raises SettingsError or ImageError before any model runs; ModelError, OutOfMemory or Cancelled afterwards.
         """
@@ -161,7 +162,8 @@ class Relighter:
         self.check_settings(settings)
         self.check_matting(matting)
         picture, alpha = images.read_image(image)
-        backdrop, around = read_background(settings, background), read_map(settings, environment)
+        lit_by = background if self.workflow == "fbc" else light_map
+        backdrop, around = read_backdrop(settings, lit_by), read_map(settings, environment)
         ground = read_behind(settings, behind)
         own = alpha if mask is None else images.read_mask(mask, picture.shape[1], picture.shape[0])
         settings = self.complete(settings, picture)
@@ -275,7 +277,7 @@ class Relighter:
     ) -> Rendering:
         """Two passes over a prepared foreground; `settings` must be complete. Decoding is left in floats.
 
-        `background` and `environment` (32x32x3, exposed) are what `lighting` made of the request's inputs.
+        `background` (for fc the light map) and `environment` (32x32x3, exposed) are what `lighting` made of the inputs.
         """
         assert settings.width is not None and settings.height is not None and settings.seed is not None
         assert (self.tokens is None) == (environment is None) == (settings.workflow != "env")
@@ -291,10 +293,12 @@ class Relighter:
         environment: Floats | None,
     ) -> Rendering:
         width, height = settings.width or 0, settings.height or 0
-        ramp = lights.light_map(settings.light, settings.workflow, width, height)
-        is_fbc = settings.workflow == "fbc"
-        backdrop = (ramp if ramp is not None else background) if is_fbc else None
-        start = ramp if not is_fbc else None
+        ramp = lights.light_map(settings.light, settings.workflow, width, height, settings.light_shape)
+        lit_by = ramp if ramp is not None else background
+        # A condition where the model has one for it, else a hint: what the first pass starts from.
+        backdrop, start = (lit_by, None) if settings.workflow == "fbc" else (None, lit_by)
+        if start is not None and ramp is None:
+            start = images.resize_and_center_crop(start, width, height)
         generator = torch.Generator(self.placement.noise_device).manual_seed(settings.seed or 0)
         guidance = self._guidance(settings, environment)
         large = images.highres_size(width, height, settings.highres_scale)

@@ -11,9 +11,13 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .errors import SettingsError
+from .tints import hex_colour
+
+if TYPE_CHECKING:
+    from .lights import Shape
 
 Workflow = Literal["fc", "fbc", "env"]
 WORKFLOWS: tuple[str, ...] = get_args(Workflow)
@@ -26,6 +30,11 @@ LIGHTS: dict[str, dict[str, str]] = {
         "right": "Right Light",
         "top": "Top Light",
         "bottom": "Bottom Light",
+        "angle": "Any Angle",
+        "front": "Front Light",
+        "rim": "Rim Light",
+        "spot": "Spot",
+        "upload": "Use Light Map",
     },
     "fbc": {
         "upload": "Use Background Image",
@@ -35,6 +44,10 @@ LIGHTS: dict[str, dict[str, str]] = {
         "top": "Top Light",
         "bottom": "Bottom Light",
         "ambient": "Ambient",
+        "angle": "Any Angle",
+        "front": "Front Light",
+        "rim": "Rim Light",
+        "spot": "Spot",
     },
     "env": {
         "upload": "Use Environment Map",
@@ -45,11 +58,12 @@ LIGHTS: dict[str, dict[str, str]] = {
         "front": "Front Light",
         "back": "Back Light",
         "ambient": "Ambient",
+        "angle": "Any Angle",
     },
 }
 
 # The input that an uploaded light comes from.
-LIGHT_INPUTS = {"fbc": "background", "env": "environment"}
+LIGHT_INPUTS = {"fc": "light_map", "fbc": "background", "env": "environment"}
 
 # The lights that normals are estimated from, in the order the reference shows them.
 NORMAL_LIGHTS = ("left", "right", "bottom", "top")
@@ -65,7 +79,7 @@ class Knob:
     accepts to the words a face shows; that of the light depends on the workflow and stands in `LIGHTS`.
     """
 
-    kind: Literal["text", "integer", "number", "choice"]
+    kind: Literal["text", "integer", "number", "choice", "colour"]
     label: str
     help: str
     default: Any
@@ -86,6 +100,8 @@ class Knob:
 
     def range_text(self) -> str:
         """The accepted range, in words."""
+        if self.kind == "colour":
+            return "a colour, #RRGGBB"
         if self.kind == "text":
             return f"text of at most {self.maximum:,.0f} characters"
         whole = "a whole number" if self.kind == "integer" else "a number"
@@ -102,6 +118,11 @@ class Knob:
             return None
         if self.kind == "text":
             return self._check_text(name, value)
+        if self.kind == "colour":
+            try:
+                return hex_colour(str(value))
+            except ValueError as error:
+                raise SettingsError(f"{name} is {_shown(value)}, but it takes {self.range_text()}.") from error
         if self.kind == "choice":
             if not isinstance(value, str) or value not in self.choices:
                 raise SettingsError(f"{name} is {_shown(value)}, but it takes one of {', '.join(self.choices)}.")
@@ -198,6 +219,33 @@ KNOBS: dict[str, Knob] = {
         maximum=1.0,
         step=0.01,
     ),
+    "angle": Knob(
+        "number",
+        "Angle",
+        "For any angle: degrees from the right, counter-clockwise (90 top, 180 left, 270 bottom).",
+        180.0,
+        minimum=0.0,
+        maximum=360.0,
+        step=1,
+    ),
+    "light_colour": Knob("colour", "Light's colour", "Of the light's bright side.", "#ffffff"),
+    "shadow_colour": Knob("colour", "Shadow's colour", "Of its dark side: a second light.", "#000000"),
+    "falloff": Knob(
+        "number",
+        "Falloff",
+        "Above 1 the light is narrower, below 1 wider.",
+        1.0,
+        minimum=0.25,
+        maximum=4.0,
+        step=0.05,
+    ),
+    "spot_x": Knob(
+        "number", "Spot, across", "Its middle, from left to right.", 0.3, minimum=0.0, maximum=1.0, step=0.01
+    ),
+    "spot_y": Knob("number", "Spot, down", "Its middle, from top to bottom.", 0.3, minimum=0.0, maximum=1.0, step=0.01),
+    "spot_size": Knob(
+        "number", "Spot, size", "Its radius, of the shorter side.", 0.3, minimum=0.02, maximum=2.0, step=0.01
+    ),
     "finish": Knob(
         "choice",
         "Finish",
@@ -223,6 +271,7 @@ KNOBS: dict[str, Knob] = {
     ),
 }
 
+SHAPING = ("angle", "light_colour", "shadow_colour", "falloff", "spot_x", "spot_y", "spot_size")
 FINISHING = ("finish", "finish_strength", "finish_background")
 
 
@@ -250,6 +299,13 @@ class Settings:
     lowres_denoise: float = KNOBS["lowres_denoise"].default
     highres_scale: float = KNOBS["highres_scale"].default
     highres_denoise: float = KNOBS["highres_denoise"].default
+    angle: float = KNOBS["angle"].default
+    light_colour: str = KNOBS["light_colour"].default
+    shadow_colour: str = KNOBS["shadow_colour"].default
+    falloff: float = KNOBS["falloff"].default
+    spot_x: float = KNOBS["spot_x"].default
+    spot_y: float = KNOBS["spot_y"].default
+    spot_size: float = KNOBS["spot_size"].default
     finish: str = KNOBS["finish"].default
     finish_strength: float = KNOBS["finish_strength"].default
     finish_background: str = KNOBS["finish_background"].default
@@ -292,12 +348,19 @@ class Settings:
         return any(getattr(self, name) != KNOBS[name].default for name in FINISHING)
 
     @property
+    def light_shape(self) -> Shape:
+        from .lights import Shape  # here, because this module loads without NumPy
+
+        spot = (self.spot_x, self.spot_y, self.spot_size)
+        return Shape(self.angle, self.light_colour, self.shadow_colour, self.falloff, spot)
+
+    @property
     def positive_prompt(self) -> str:
         return f"{self.prompt}, {self.added_prompt}"
 
     @property
     def light_input(self) -> str | None:
-        """The input the light is taken from, "background" or "environment"; None for a light of its own."""
+        """The input the light is taken from, one of `LIGHT_INPUTS`; None for a light of its own."""
         return LIGHT_INPUTS.get(self.workflow) if self.light.startswith("upload") else None
 
 

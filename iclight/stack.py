@@ -14,7 +14,7 @@ from . import finish, images
 from .environment import Floats
 from .errors import SettingsError
 from .images import ImageLike
-from .lighting import read_background, read_map
+from .lighting import read_backdrop, read_map
 from .mixing import Channel, Stack
 from .progress import OnStep, share_of
 from .relighter import Relighter, check_pictures
@@ -115,5 +115,5 @@ def _runs(settings: Settings, lights: Sequence[str], own: Mapping[str, ImageLike
             raise SettingsError("Give an uploaded light a name of its own, NAME=FILE.")
         lit = settings.replace(light="upload" if name in own else name)
         given = own.get(name)
-        runs[name] = (lit.light, read_background(lit, given), read_map(lit, given))
+        runs[name] = (lit.light, read_backdrop(lit, given), read_map(lit, given))
     return runs

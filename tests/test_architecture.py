@@ -18,6 +18,7 @@ FLOORS = {
         "settings",
         "images",
         "lights",
+        "tints",
         "lighting",
         "colour",
         "environment",

@@ -120,7 +120,7 @@ def test_an_environment_runs_the_env_workflow_and_is_replayed(photo, tmp_path, e
 
 def test_an_env_light_of_its_own_needs_no_file(photo, tmp_path, env_model):
     out = tmp_path / "out.png"
-    for arguments in (["--workflow", "env", "--light", "left"], ["--light", "front"]):
+    for arguments in (["--workflow", "env", "--light", "left"], ["--light", "back"]):
         assert run("relight", photo, "-o", out, *arguments, *QUICK, "--model", env_model) == 0
         assert read_recipe(out).settings.workflow == "env"
         assert set(read_recipe(out).inputs) == {"image"}
@@ -166,6 +166,16 @@ def test_a_mask_is_used_and_replayed(photo, tmp_path):
     assert read_recipe(out).matting == "mask"
     assert run("relight", "--recipe", out, "-o", tmp_path / "again.png", *MODEL) == 0
     assert np.array_equal(pixels(tmp_path / "again.png"), pixels(out))
+
+
+def test_a_light_map_lights_the_fc_workflow_and_is_replayed(photo, tmp_path):
+    Image.fromarray(np.linspace(0, 255, 64, dtype=np.uint8)[None].repeat(64, 0)).save(tmp_path / "light.png")
+    out = tmp_path / "out.png"
+    assert run("relight", photo, "-o", out, "--light-map", tmp_path / "light.png", *QUICK) == 0
+    recipe = read_recipe(out)
+    assert (recipe.settings.workflow, recipe.settings.light) == ("fc", "upload")
+    assert run("relight", "--recipe", out, "-o", tmp_path / "again.png", *MODEL) == 0
+    assert (pixels(out) == pixels(tmp_path / "again.png")).all()
 
 
 def test_a_recipe_can_be_changed_on_the_way(photo, tmp_path):
@@ -404,7 +414,7 @@ def test_a_background_is_one_more_light(photo, tmp_path):
         (["--mix", "left"], "NAME=STRENGTH"),
         (["--mix", "left=9"], "0 to 4"),
         (["--mix", "left=1,blue"], "#RRGGBB"),
-        (["--mix", "front=1"], "no light front"),
+        (["--mix", "moon=1"], "no light moon"),
         (["--mix", "left=1", "--angle", "3"], "not both"),
         (["--mix", "left=1", "--own-light", "wall"], "NAME=FILE"),
         (["--mix", "left=1", "--from"], "holds no light-NAME.png"),

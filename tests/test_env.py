@@ -51,7 +51,9 @@ def test_env_lights_of_their_own_need_no_map_and_differ(env):
 
 
 def test_env_without_a_map_says_what_to_do(env):
-    with pytest.raises(ImageError, match="give an environment map, or choose left, right, .*, front, back or ambient"):
+    with pytest.raises(
+        ImageError, match="give an environment map, or choose left, right, .*, front, back, ambient or angle"
+    ):
         env.relight(PICTURE, quick())
 
 

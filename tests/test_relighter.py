@@ -12,6 +12,7 @@ from PIL import Image
 
 from iclight import Relighter, Settings, SettingsError
 from iclight.errors import Cancelled, DeviceError, IclightError, ImageError, ModelError, OutOfMemory, WeightsError
+from iclight.lights import light_map
 from iclight.normals import estimate_normals
 
 PICTURE = str(GOLDEN / "cases" / "foreground.png")
@@ -79,6 +80,32 @@ def test_lights_of_their_own_need_no_background(fbc):
 
 
 # --- inputs -------------------------------------------------------------------------------------------------------
+
+
+def test_a_ramp_given_as_a_light_map_does_what_the_named_light_does(fc):
+    ramp = light_map("left", "fc", 64, 64)
+    named, given = (
+        fc.relight(PICTURE, quick(light=light), light_map=source)
+        for light, source in (("left", None), ("upload", ramp))
+    )
+    np.testing.assert_array_equal(named.images[0], given.images[0])
+
+
+def test_a_light_map_of_any_size_is_fitted_and_none_is_an_error(fc):
+    assert fc.relight(PICTURE, quick(light="upload"), light_map=np.zeros((30, 300), np.uint8)).images[0].any()
+    with pytest.raises(ImageError, match="give a light map, or choose none, left"):
+        fc.relight(PICTURE, quick(light="upload"))
+
+
+def test_shaped_lights_reach_the_model(fc, fbc):
+    """fc starts from another latent, fbc shows the model another background."""
+    plain, coloured = (
+        fc.relight(PICTURE, quick(light="left", light_colour=colour)).images[0] for colour in ("#ffffff", "#ff2000")
+    )
+    assert (plain != coloured).any()
+    shown = fbc.relight(PICTURE, quick("fbc", light="spot", spot_x=0.75, spot_y=0.25)).background
+    y, x = np.unravel_index(shown[..., 0].argmax(), shown.shape[:2])
+    assert (abs(x - 48) <= 2) and (abs(y - 16) <= 2)
 
 
 def test_alpha_is_the_matte_and_grey_is_where_it_is_zero(fc):

@@ -83,12 +83,17 @@ def test_env_starts_where_fc_does_with_an_uploaded_light():
     env = Settings.for_workflow("env")
     assert env.light == "upload"
     assert env.replace(workflow="fc", light="none") == Settings.for_workflow("fc")
-    assert tuple(LIGHTS["env"]) == ("upload", "left", "right", "top", "bottom", "front", "back", "ambient")
+    assert tuple(LIGHTS["env"]) == ("upload", "left", "right", "top", "bottom", "front", "back", "ambient", "angle")
 
 
 def test_settings_know_which_input_the_light_comes_from():
     expected = {("fc", "none"): None, ("fbc", "upload"): "background", ("fbc", "upload-flipped"): "background"}
-    expected |= {("fbc", "left"): None, ("env", "upload"): "environment", ("env", "ambient"): None}
+    expected |= {
+        ("fc", "upload"): "light_map",
+        ("fbc", "left"): None,
+        ("env", "upload"): "environment",
+        ("env", "ambient"): None,
+    }
     for (workflow, light), name in expected.items():
         assert Settings.for_workflow(workflow, light=light).light_input == name
 

@@ -23,6 +23,8 @@ def knob_input(name: str, workflow: str) -> gr.components.Component:
         return gr.Textbox(lines=1, max_lines=4, **common)
     if knob.choices:
         return gr.Radio([(label, value) for value, label in knob.choices.items()], **common)
+    if knob.kind == "colour":
+        return gr.ColorPicker(**common)
     if knob.optional:
         empty = "random" if name == "seed" else "follow the picture"
         return KnobNumber(precision=0, step=int(knob.step), placeholder=empty, **common)

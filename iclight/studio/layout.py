@@ -43,6 +43,8 @@ ADVANCED = (
     ("highres_scale", "highres_denoise"),
 )
 CONCURRENCY = {"concurrency_id": "gpu", "concurrency_limit": 1}
+SHAPE = (("angle", "falloff"), ("light_colour", "shadow_colour"), ("spot_x", "spot_y", "spot_size"))
+ENV_SHAPE = ("angle", "light_colour")  # an environment map has no ramp to shape
 HIDDEN = {"api_visibility": "private"}
 SHOW_BUTTONS = ["download", "fullscreen"]
 
@@ -160,6 +162,15 @@ def _light(page: Page, workflow: str) -> None:
         "light",
         gr.Radio(choices, value=KNOBS["light"].default_for(workflow), label="Light", elem_id="light"),
     )
+    with gr.Accordion("Shape the light: angle, colours, spot", open=False, elem_id="shape"):
+        for row in SHAPE:
+            with gr.Row():
+                for name in row:
+                    if workflow != "env" or name in ENV_SHAPE:
+                        page.add(name, knob_input(name, workflow))
+        if workflow == "fc":
+            label = "Light map: bright where light comes from (choose 'Use Light Map')"
+            page.add("light_map", picture_input(label=label, height=200, elem_id="light-map"))
 
 
 def _show_map(page: Page, work: Work) -> None:

@@ -19,7 +19,11 @@ from ..files import INPUTS, check_inputs
 from ..settings import KNOBS, LIGHT_INPUTS, NORMAL_LIGHTS, Settings
 from .engine import Engine
 
-LIGHT_NOUNS = {"background": "a background picture", "environment": "an environment map"}
+LIGHT_NOUNS = {
+    "light_map": "a light map",
+    "background": "a background picture",
+    "environment": "an environment map",
+}
 STAGES = {"lowres": "First pass", "highres": "Second pass"}
 NORMALS_CAPTIONS = (
     "normals",
@@ -218,6 +222,7 @@ class Work:
             matting=values.get("matting"),
             environment=values.get("environment"),
             behind=values.get("behind"),
+            light_map=values.get("light_map"),
         )
 
     def _normals_here(self, values: dict[str, Any], settings: Settings, stop: Path) -> Any:

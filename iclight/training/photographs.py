@@ -184,8 +184,8 @@ def _wallpapers(scratch: Path) -> Iterator[tuple[str, Image.Image]]:
         files = sorted(path for path in _unpacked(package, scratch).rglob("*.jpg") if "screenshot" not in path.name)
         for name in names:
             fitting = [path for path in files if f"/{name}" in str(path)]
-            with Image.open(max(fitting, key=lambda path: path.stat().st_size)) as picture:
-                picture = picture.convert("RGB")
+            with Image.open(max(fitting, key=lambda path: path.stat().st_size)) as file:
+                picture = file.convert("RGB")
                 picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
                 yield re.split("_by_|[./]", name)[0].lower(), picture
 
@@ -194,11 +194,11 @@ def _stamps(scratch: Path) -> Iterator[tuple[str, Image.Image]]:
     for path in sorted(_unpacked(STAMPS, scratch).rglob("*.png")):
         if any(word in str(path) for word in NOT_PHOTOGRAPHS):
             continue
-        with Image.open(path) as picture:
-            alpha = np.asarray(picture.convert("RGBA"))[..., 3] > 127
+        with Image.open(path) as file:
+            picture = file.convert("RGBA")
+            alpha = np.asarray(picture)[..., 3] > 127
             # Those that fill their frame, or hardly show in it, are no cut-outs.
             if max(picture.size) >= SMALLEST_STAMP and 0.05 < alpha.mean() < 0.95:
-                picture = picture.convert("RGBA")
                 picture.thumbnail((LARGEST // 2, LARGEST // 2), Image.Resampling.LANCZOS)
                 yield re.sub(r"[_\d-]+", " ", path.stem).strip().lower() or path.stem, picture
 

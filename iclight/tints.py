@@ -1,0 +1,26 @@
+"""Colours as people and pickers write them."""
+
+from __future__ import annotations
+
+import re
+
+
+def hex_colour(text: str) -> str:
+    """A colour as pickers and people write it -> "#rrggbb": "#fc8", "ffcc88", "rgba(255, 204.2, 136, 1)".
+
+    Raises ValueError for anything else. Alpha is left out: a light has none.
+    """
+    if parts := re.fullmatch(r"\s*rgba?\(([\d.]+),\s*([\d.]+),\s*([\d.]+)(?:,\s*[\d.]+)?\)\s*", text):
+        return "#" + "".join(f"{min(255, round(float(part))):02x}" for part in parts.groups())
+    digits = text.strip().removeprefix("#").lower()
+    if len(digits) == 3:
+        digits = "".join(2 * digit for digit in digits)
+    if not re.fullmatch("[0-9a-f]{6}", digits):
+        raise ValueError(f"{text!r} is no colour; write #RRGGBB.")
+    return f"#{digits}"
+
+
+def channels_of(colour: str) -> tuple[int, int, int]:
+    """ "#rrggbb" -> red, green, blue from 0 to 255."""
+    red, green, blue = (int(colour[k : k + 2], 16) for k in (1, 3, 5))
+    return red, green, blue
