@@ -239,13 +239,9 @@ KNOBS: dict[str, Knob] = {
         maximum=4.0,
         step=0.05,
     ),
-    "spot_x": Knob(
-        "number", "Spot, across", "Its middle, from left to right.", 0.3, minimum=0.0, maximum=1.0, step=0.01
-    ),
-    "spot_y": Knob("number", "Spot, down", "Its middle, from top to bottom.", 0.3, minimum=0.0, maximum=1.0, step=0.01),
-    "spot_size": Knob(
-        "number", "Spot, size", "Its radius, of the shorter side.", 0.3, minimum=0.02, maximum=2.0, step=0.01
-    ),
+    "spot_x": Knob("number", "Spot x", "From the left.", 0.3, minimum=0.0, maximum=1.0, step=0.01),
+    "spot_y": Knob("number", "Spot y", "From the top.", 0.3, minimum=0.0, maximum=1.0, step=0.01),
+    "spot_size": Knob("number", "Spot size", "Its radius.", 0.3, minimum=0.02, maximum=2.0, step=0.01),
     "finish": Knob(
         "choice",
         "Finish",

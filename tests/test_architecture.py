@@ -19,6 +19,7 @@ FLOORS = {
         "images",
         "lights",
         "tints",
+        "retouch",
         "lighting",
         "colour",
         "environment",

@@ -215,3 +215,40 @@ def test_opening_the_knobs_and_leaving_them_empty_changes_nothing(browser, pages
         tab.fill(f"#knob-{knob} input[type=number]", str(value))
     assert "seed" in relight(tab)
     tab.close()
+
+
+def stroke(tab, editor: str) -> None:
+    """A brush stroke across the middle of an image editor."""
+    canvas = tab.locator(f"#{editor} canvas").first
+    canvas.wait_for()
+    tab.wait_for_timeout(1500)  # the editor fits its canvas after it has appeared
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    y = box["y"] + box["height"] / 2
+    tab.mouse.move(box["x"] + 0.45 * box["width"], y)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 0.55 * box["width"], y, steps=5)
+    tab.mouse.up()
+    tab.wait_for_timeout(500)
+
+
+def test_a_matte_is_shown_corrected_with_a_brush_and_used(open_page, tmp_path):
+    tab = open_page("fc")
+    upload(tab, "image", PICTURE)
+    tab.click("#matte-tools button >> nth=0")
+    tab.click("#matting label:has-text('None')")
+    tab.click("#show-matte")
+    stroke(tab, "matte-editor")
+    tab.click("#use-matte")
+    tab.wait_for_selector("#mask img")
+    assert "matting mask" in relight(tab)
+
+
+def test_a_light_is_painted_and_used(open_page):
+    tab = open_page("fc")
+    upload(tab, "image", PICTURE)
+    tab.click("#paint button >> nth=0")
+    stroke(tab, "light-editor")
+    tab.click("#use-light")
+    tab.wait_for_selector("#light label:has-text('Light Map') input:checked")
+    assert "seed" in relight(tab)

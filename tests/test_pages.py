@@ -72,12 +72,12 @@ def test_the_page_answers_within_five_seconds_of_its_start(fc, tmp_path):
 
 def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client, client_bg):
     for one, names in (
-        (client, {"/relight", "/lights", "/mix", "/export", "/cancel"}),
-        (client_bg, {"/relight", "/normals", "/lights", "/mix", "/export", "/cancel"}),
+        (client, {"/relight", "/lights", "/mix", "/export", "/matte", "/cancel"}),
+        (client_bg, {"/relight", "/normals", "/lights", "/mix", "/export", "/matte", "/cancel"}),
     ):
         endpoints = one.view_api(return_format="dict", print_info=False)["named_endpoints"]
         assert set(endpoints) == names
-        for name in names - {"/cancel", "/mix", "/export"}:
+        for name in names - {"/cancel", "/mix", "/export", "/matte"}:
             parameters = endpoints[name]["parameters"]
             assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["image"]
             offered = {p["parameter_name"] for p in parameters}
@@ -127,7 +127,7 @@ def test_env_takes_panoramas_with_and_without_radiance(name, client_env):
 
 def test_env_has_the_parameters_of_the_other_pages_and_a_map_of_its_own(client_env):
     endpoints = client_env.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/relight", "/lights", "/mix", "/export", "/cancel"}
+    assert set(endpoints) == {"/relight", "/lights", "/mix", "/export", "/matte", "/cancel"}
     parameters = endpoints["/relight"]["parameters"]
     assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["image"]
     assert {p["parameter_name"] for p in parameters} >= {"environment", *KNOBS} - {"lowres_denoise"}
@@ -390,3 +390,12 @@ def test_a_desk_refuses_what_it_cannot_mix(client):
     with pytest.raises(Exception, match="olour"):
         client.predict(left=1.0, left_colour="nonsense", api_name="/mix")
     assert client.predict(**DESK, api_name="/mix")
+
+
+def test_the_matte_is_given_at_the_pictures_size(client):
+    path = client.predict(handle_file(PICTURE), matting="none", api_name="/matte")
+    matte = np.asarray(Image.open(path).convert("L"))
+    assert matte.shape == Image.open(PICTURE).size[::-1]
+    assert (matte == 255).all(), "with matting none all is subject"
+    with pytest.raises(Exception, match="Give a picture"):
+        client.predict(None, api_name="/matte")

@@ -20,6 +20,7 @@ from .desk import Desk
 from .desk_view import DeskView, show_desk
 from .engine import Engine
 from .inputs import knob_input, picture_input
+from .painting import Painting, show_light_tools, show_matte_tools
 from .work import Work
 
 TITLES = {
@@ -88,6 +89,7 @@ class Page:
 def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
     """The whole page as `gr.Blocks`, ready to be launched."""
     work = Work(engine, gpu)
+    painting = Painting(work)
     page = Page()
     with gr.Blocks(title=f"iclight · {workflow}", delete_cache=(3600, 3600), analytics_enabled=False) as blocks:
         gr.Markdown(f"# iclight\n{TITLES[workflow]}", elem_id="title")
@@ -99,7 +101,9 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
                 _show_map(page, work)
                 buttons = _buttons(workflow)
                 _quick_lists(page)
-                _advanced(page, workflow, engine.matting)
+                _shape(page, workflow, painting)
+                _matte(page, painting, engine.matting)
+                _advanced(page, workflow)
                 _finish(page, workflow)
             with gr.Column(scale=6, min_width=320, elem_classes="half"):
                 with gr.Tabs():
@@ -162,6 +166,9 @@ def _light(page: Page, workflow: str) -> None:
         "light",
         gr.Radio(choices, value=KNOBS["light"].default_for(workflow), label="Light", elem_id="light"),
     )
+
+
+def _shape(page: Page, workflow: str, painting: Painting) -> None:
     with gr.Accordion("Shape the light: angle, colours, spot", open=False, elem_id="shape"):
         for row in SHAPE:
             with gr.Row():
@@ -171,6 +178,9 @@ def _light(page: Page, workflow: str) -> None:
         if workflow == "fc":
             label = "Light map: bright where light comes from (choose 'Use Light Map')"
             page.add("light_map", picture_input(label=label, height=200, elem_id="light-map"))
+    if workflow != "env":
+        with gr.Accordion("Paint the light", open=False, elem_id="paint"):
+            show_light_tools(page, painting, workflow)
 
 
 def _show_map(page: Page, work: Work) -> None:
@@ -214,7 +224,7 @@ def _quick_lists(page: Page) -> None:
         rows.click(lambda row, text, pick=pick: pick(row[0], text or ""), [rows, prompt], prompt, queue=False, **HIDDEN)
 
 
-def _advanced(page: Page, workflow: str, matting: str) -> None:
+def _advanced(page: Page, workflow: str) -> None:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         for row in ADVANCED:
             with gr.Row():
@@ -226,6 +236,10 @@ def _advanced(page: Page, workflow: str, matting: str) -> None:
                     page.add("random_seed", gr.Checkbox(False, label="Random seed", elem_id="random-seed"))
         for name in ("added_prompt", "negative_prompt"):
             page.add(name, knob_input(name, workflow))
+
+
+def _matte(page: Page, painting: Painting, matting: str) -> None:
+    with gr.Accordion("Matte: what is the subject", open=False, elem_id="matte-tools"):
         choices = [(MATTING_LABELS[name], name) for name in MATTING_CHOICES]
         page.add(
             "matting",
@@ -238,6 +252,7 @@ def _advanced(page: Page, workflow: str, matting: str) -> None:
             ),
         )
         page.add("mask", picture_input(label="Own mask (white is subject)", height=200, elem_id="mask"))
+        show_matte_tools(page, painting)
 
 
 def _finish(page: Page, workflow: str) -> None:
