@@ -28,6 +28,7 @@ def parse_options(workflow: str, arguments: Sequence[str] | None = None) -> argp
     group.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     group.add_argument("--share", action="store_true", help="make a public link through Gradio")
     group.add_argument("--auth", metavar="USER:PASSWORD", help="ask visitors for a name and a password")
+    group.add_argument("--mcp", action="store_true", help="let assistants use the page's tools (Model Context Protocol)")
     group.add_argument("--open", action="store_true", help="open the page in the browser")
     return parser.parse_args(arguments)
 
@@ -77,6 +78,8 @@ def run_page(workflow: str, arguments: Sequence[str] | None = None) -> int:
 def _serve(workflow: str, options: argparse.Namespace) -> int:
     if importlib.util.find_spec("gradio") is None:
         raise IclightError("The pages need Gradio: pip install 'iclight[app]', or run `make app` in a clone.")
+    if options.mcp and importlib.util.find_spec("mcp") is None:
+        raise IclightError("--mcp needs the mcp package: pip install 'gradio[mcp]', then start the page again.")
     auth = parse_auth(options.auth)
     keep_localhost_off_proxies()
     gpu, zero_gpu = gpu_decorator()
@@ -109,6 +112,7 @@ def _serve(workflow: str, options: argparse.Namespace) -> int:
             ssr_mode=False,
             prevent_thread_lock=True,
             footer_links=["api"],
+            mcp_server=options.mcp,
             css=CSS,
         )
     except OSError as error:
