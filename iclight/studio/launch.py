@@ -28,7 +28,7 @@ def parse_options(workflow: str, arguments: Sequence[str] | None = None) -> argp
     group.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
     group.add_argument("--share", action="store_true", help="make a public link through Gradio")
     group.add_argument("--auth", metavar="USER:PASSWORD", help="ask visitors for a name and a password")
-    group.add_argument("--mcp", action="store_true", help="let assistants use the page's tools (Model Context Protocol)")
+    group.add_argument("--mcp", action="store_true", help="let assistants use the page (Model Context Protocol)")
     group.add_argument("--open", action="store_true", help="open the page in the browser")
     return parser.parse_args(arguments)
 
