@@ -16,6 +16,8 @@ Array = TypeVar("Array", "np.ndarray", "torch.Tensor")
 
 # Rec. 709 weights of linear red, green and blue in luminance; sRGB has the same primaries.
 LUMINANCE = (0.2126, 0.7152, 0.0722)
+# Steps of `quick_srgb`'s table: enough that even next to black, where the curve is steepest, no level is skipped.
+ENTRIES = 16384
 
 
 def to_linear(srgb: Array) -> Array:
@@ -37,3 +39,19 @@ def _choose(where: Array, one: Array, other: Array) -> Array:
     if isinstance(one, np.ndarray):
         return np.where(where, one, other).astype(one.dtype)
     return one.where(where, other)
+
+
+# Full-size pixels, through a table: 8-bit sRGB to linear light.
+LINEAR = to_linear(np.arange(256, dtype=np.float32) / np.float32(255))
+_PIXELS = (to_srgb(np.arange(ENTRIES, dtype=np.float32) / (ENTRIES - 1)) * 255 + 0.5).astype(np.uint8)
+
+
+def quick_srgb(light: np.ndarray) -> np.ndarray:
+    """Linear light (float32, any shape) -> uint8 sRGB, clipped, through a table; `light` is overwritten.
+
+    A power for every pixel of every frame would be too slow to drag a slider.
+    """
+    np.multiply(light, np.float32(ENTRIES - 1), out=light)
+    np.add(light, np.float32(0.5), out=light)
+    np.clip(light, 0, ENTRIES - 1, out=light)
+    return _PIXELS[light.astype(np.uint16)]

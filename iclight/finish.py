@@ -10,65 +10,36 @@ No model runs here. Pictures are HxWx3 uint8 sRGB, mattes HxWx1 float32 in [0, 1
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from . import images
-from .colour import LUMINANCE, to_linear, to_srgb
+from .colour import LINEAR, to_srgb
 from .errors import ImageError
+from .gains import FLOOR, Light, blurred, fit_matte, gain_planes, light_of
+from .layers import read_layer, save_layer
+from .placing import enlarged, placed, stripes
+
+__all__ = [
+    "Light",
+    "apply_light",
+    "check_strength",
+    "cut_out",
+    "finished",
+    "fit_matte",
+    "light_of",
+    "placed",
+    "read_layer",
+    "save_layer",
+    "stripes",
+    "transfer_detail",
+]
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
-
-# What a gain is measured against: below this much linear light a ratio says nothing.
-FLOOR = 0.004
-# A light layer's gains reach this many stops either way (16-bit files hold them so).
-STOPS = 8.0
-# How much the gain may follow the source's own edges (He et al. 2013: the regulariser of a local linear fit).
-EDGES = 0.02
-# Gains are clamped to this many stops: beyond it, noise is all that would be brightened.
-LIMIT = 4.0
-STRIPE = 256
-# Full-size pixels, through a table: 8-bit sRGB to linear light.
-LINEAR = to_linear(np.arange(256, dtype=np.float32) / 255)
-
-
-@dataclass(frozen=True)
-class Light:
-    """What a relighting did to a picture: `gain` hxwx3 in stops (log2), and `matte` hxwx1, where it holds.
-
-    It covers the source as the engine cropped it: scaled to fill h x w, cut at the centre.
-    """
-
-    gain: Floats
-    matte: Floats
-
-
-def light_of(relit: Sequence[Pixels], source: Pixels, alpha: Floats, radius: float = 1 / 24) -> Light:
-    """The light that the relightings (hxwx3, all of one size) put on a source picture (HxWx3) with its matte (HxWx1).
-
-    Several relightings of one request are averaged in the log, which their blotches do not survive and the light does.
-    `radius` is the smoothing window's, as a share of the shorter side; the fit follows the edges of the source's log
-    luminance (guided filter, He et al. 2013), with the matte as weights so that nothing leaks over the silhouette.
-    Raises ImageError when there is nothing to measure.
-    """
-    if not relit or any(picture.shape != relit[0].shape for picture in relit):
-        raise ImageError("A light is measured from one relit picture or more, all of one size.")
-    height, width = relit[0].shape[:2]
-    shown = images.resize_and_center_crop(source, width, height)
-    matte = fit_matte(alpha, source.shape, width, height)
-    if float(matte.max()) < 0.01:
-        raise ImageError("The matte is empty: there is no subject to light. Paint one, or use matting none.")
-    before = np.log2(LINEAR[shown] + FLOOR)
-    after = np.mean([np.log2(LINEAR[picture] + FLOOR) for picture in relit], axis=0)
-    gain = np.clip(after - before, -LIMIT, LIMIT).astype(np.float32)
-    reach = max(2, round(radius * min(width, height)))
-    return Light(_guided(gain, _guide(shown), matte, reach), matte)
 
 
 def apply_light(
@@ -94,15 +65,15 @@ def apply_light(
     made = source.copy() if background is None else background.copy()
     if strength == 0 and background is None:
         return made
-    planes = _coefficients(light, source)
+    gain_of = gain_planes(light, source)
     matte = light.matte if alpha is None else None
     for rows in stripes(height):
         part = source[rows]
-        cover = _enlarged(matte, rows, width, height) if alpha is None else alpha[rows]  # type: ignore[arg-type]
+        cover = enlarged(matte, rows, width, height) if alpha is None else alpha[rows]  # type: ignore[arg-type]
         inside = cover[..., 0] > 0
         if not inside.any():
             continue
-        gain = _gain(planes, part, rows, width, height)
+        gain = gain_of(part, rows)
         lit = LINEAR[part] * np.exp2(np.float32(strength) * gain)
         behind = made[rows]
         mixed = to_srgb(LINEAR[behind] + cover * (lit.clip(0, 1) - LINEAR[behind]))
@@ -191,7 +162,7 @@ def transfer_detail(relit: Pixels, source: Pixels, alpha: Floats, radius: float 
     sigma = max(1.0, radius * min(width, height))
     before, after = LINEAR[shown], LINEAR[relit]
     # Weighted by the matte: what is behind the subject is no part of its low frequencies.
-    smooth = [_blur(np.log2(x + FLOOR) * matte, sigma) / _blur(matte, sigma).clip(1e-3) for x in (before, after)]
+    smooth = [blurred(np.log2(x + FLOOR) * matte, sigma) / blurred(matte, sigma).clip(1e-3) for x in (before, after)]
     detail = np.log2(before + FLOOR) - smooth[0]
     lit = np.exp2(smooth[1] + detail) - FLOOR
     mixed = to_srgb(after + matte * (lit.clip(0, 1) - after))
@@ -207,142 +178,3 @@ def check_strength(strength: float) -> None:
     """Raise ImageError unless 0 <= strength <= 1.5."""
     if not 0 <= strength <= 1.5:
         raise ImageError(f"The strength of a finish is {strength:g}, but it takes a number from 0 to 1.5.")
-
-
-def placed(picture: Pixels, width: int, height: int, background: Pixels) -> Pixels:
-    """A small picture enlarged to where it was cropped from, in width x height filled up by `background`."""
-    scale, left, top = _crop_of(picture.shape[1], picture.shape[0], width, height)
-    inner = images.resize(picture, max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    made = background.copy()
-    y, x = max(0, round(top)), max(0, round(left))
-    part = inner[: height - y, : width - x]
-    made[y : y + part.shape[0], x : x + part.shape[1]] = part
-    return made
-
-
-# --- light layers --------------------------------------------------------------------------------------------------
-
-
-def save_layer(light: Light, path: str | Path) -> None:
-    """Write a light to a file: .exr (float, linear gains) or .png (16 bits: 32768 is no change, 4096 a stop).
-
-    Red, green and blue are gains, alpha is the matte. Raises ImageError for other endings.
-    """
-    target = Path(path)
-    if target.suffix.lower() == ".png":
-        coded = np.clip(light.gain * (32768 / STOPS) + 32768, 0, 65535)
-        coded = np.concatenate([coded[..., ::-1], light.matte * 65535], axis=2)
-        kept, buffer = cv2.imencode(".png", (coded + 0.5).astype(np.uint16))
-        assert kept
-        target.write_bytes(buffer.tobytes())
-    elif target.suffix.lower() == ".exr":
-        import OpenEXR
-
-        channels = {"RGBA": np.concatenate([np.exp2(light.gain), light.matte], axis=2).astype(np.float32)}
-        header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-        with OpenEXR.File(header, channels) as file:
-            file.write(str(target))
-    else:
-        raise ImageError(f"A light layer is a .png (16 bits) or an .exr, not {target.name}.")
-
-
-def read_layer(path: str | Path) -> Light:
-    """A light from its file. Raises ImageError when the file is none; NaN and infinite gains count as no change."""
-    source = Path(path)
-    try:
-        if source.suffix.lower() == ".exr":
-            import OpenEXR
-
-            with OpenEXR.File(str(source)) as file:
-                values = np.asarray(file.channels()["RGBA"].pixels, np.float32)
-            gain = np.log2(np.where(np.isfinite(values[..., :3]), values[..., :3], 1).clip(2**-STOPS, 2**STOPS))
-            matte = np.nan_to_num(values[..., 3:], nan=0, posinf=1, neginf=0).clip(0, 1)
-        else:
-            coded = cv2.imdecode(np.fromfile(source, np.uint8), cv2.IMREAD_UNCHANGED)
-            if coded is None or coded.dtype != np.uint16 or coded.ndim != 3 or coded.shape[2] != 4:
-                raise ValueError("not a 16-bit RGBA picture")
-            gain = (coded[..., 2::-1].astype(np.float32) - 32768) * (STOPS / 32768)
-            matte = coded[..., 3:].astype(np.float32) / 65535
-    except Exception as error:  # OpenEXR and OpenCV raise undocumented types on broken files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ImageError(f"{source.name} is not a light layer ({reason}); give a file that iclight saved.") from error
-    return Light(np.ascontiguousarray(gain, np.float32), np.ascontiguousarray(matte, np.float32))
-
-
-# --- the filter ----------------------------------------------------------------------------------------------------
-
-
-def fit_matte(alpha: Floats, shape: tuple[int, ...], width: int, height: int) -> Floats:
-    """A picture's matte, cropped and scaled as the engine crops the picture: height x width x 1."""
-    if alpha.shape[:2] != tuple(shape[:2]):
-        raise ImageError(f"The matte is {alpha.shape[1]}x{alpha.shape[0]}, the picture {shape[1]}x{shape[0]}.")
-    grey = np.repeat((np.clip(alpha, 0, 1) * 255 + 0.5).astype(np.uint8), 3, axis=2)
-    return (images.resize_and_center_crop(grey, width, height)[..., :1] / 255).astype(np.float32)
-
-
-def _guide(pixels: Pixels) -> Floats:
-    """Log luminance, HxWx1: the edges that light may have."""
-    luminance = LINEAR[pixels] @ np.array(LUMINANCE, np.float32)
-    return (np.log2(luminance + 0.02) / 4)[..., None].astype(np.float32)
-
-
-def _fit(gain: Floats, guide: Floats, weight: Floats, reach: int) -> tuple[Floats, Floats]:
-    """Slope and offset (hxwx3 each) of the weighted local fit gain = slope * guide + offset."""
-    # Far from the subject no weight is left; there the nearest light goes on.
-    weight = weight + np.float32(1e-4)
-    total = _blur(weight, reach / 2)
-
-    def mean(x: Floats) -> Floats:
-        return _blur(weight * x, reach / 2) / total
-
-    centre, level = mean(guide), mean(gain)
-    variance = mean(guide * guide) - centre * centre
-    slope = (mean(guide * gain) - centre * level) / (variance.clip(0) + np.float32(EDGES))
-    return mean(slope), mean(level - slope * centre)
-
-
-def _guided(gain: Floats, guide: Floats, weight: Floats, reach: int) -> Floats:
-    slope, offset = _fit(gain, guide, weight, reach)
-    return np.clip(slope * guide + offset, -LIMIT, LIMIT).astype(np.float32)
-
-
-def _coefficients(light: Light, source: Pixels) -> tuple[Floats, Floats]:
-    """The gain fitted to the source's own edges, at the gain's size: enlarged, it keeps them sharp (He, Sun 2015)."""
-    height, width = light.gain.shape[:2]
-    guide = _guide(images.resize_and_center_crop(source, width, height))
-    return _fit(light.gain, guide, light.matte, max(2, round(min(width, height) / 96)))
-
-
-def _gain(planes: tuple[Floats, Floats], part: Pixels, rows: slice, width: int, height: int) -> Floats:
-    slope, offset = (_enlarged(plane, rows, width, height) for plane in planes)
-    return np.clip(slope * _guide(part) + offset, -LIMIT, LIMIT)
-
-
-def _crop_of(small_width: int, small_height: int, width: int, height: int) -> tuple[float, float, float]:
-    """How the engine cropped: full-size pixels per small pixel, and the crop's left and top in full-size pixels."""
-    scale = min(width / small_width, height / small_height)
-    return scale, (width - small_width * scale) / 2, (height - small_height * scale) / 2
-
-
-def _enlarged(plane: Floats, rows: slice, width: int, height: int) -> Floats:
-    """The rows of a small plane enlarged to where it was cropped from; beyond the crop its border goes on."""
-    scale, left, top = _crop_of(plane.shape[1], plane.shape[0], width, height)
-    # Pixel centres: small = (full + 0.5 - offset) / scale - 0.5.
-    to_small = np.array(
-        [[1 / scale, 0, (0.5 - left) / scale - 0.5], [0, 1 / scale, (rows.start + 0.5 - top) / scale - 0.5]]
-    )
-    size = (width, rows.stop - rows.start)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    made = cv2.warpAffine(plane, to_small, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return made if made.ndim == 3 else made[..., None]
-
-
-def stripes(height: int) -> Iterator[slice]:
-    """Rows of a picture, a stripe at a time."""
-    for start in range(0, height, STRIPE):
-        yield slice(start, min(height, start + STRIPE))
-
-
-def _blur(x: Floats, sigma: float) -> Floats:
-    blurred = cv2.GaussianBlur(x, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
-    return (blurred if blurred.ndim == 3 else blurred[..., None]).astype(np.float32)

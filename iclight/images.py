@@ -49,7 +49,7 @@ def read_image(image: ImageLike, what: str = "The picture") -> tuple[NDArray[np.
         image = _open(image, what)
     if not isinstance(image, Image.Image):
         raise ImageError(f"{what} is a {type(image).__name__}; give a picture file, a Pillow image or a uint8 array.")
-    _check_size(image.width, image.height, what)
+    check_size(image.width, image.height, what)
     try:
         return _split_alpha(_pil_to_uint8(image), what)
     except ImageError:
@@ -85,7 +85,7 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _check_size(width: int, height: int, what: str) -> None:
+def check_size(width: int, height: int, what: str) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{what} is empty ({width}x{height} pixels).")
     if width * height > MAX_PIXELS:
@@ -127,7 +127,7 @@ def _array_to_uint8(array: NDArray[Any], what: str) -> NDArray[np.uint8]:
         array = np.rint(array / 257.0).astype(np.uint8)
     if array.dtype != np.uint8:
         raise ImageError(f"{what} has values of type {array.dtype}; give uint8 from 0 to 255.")
-    _check_size(array.shape[1], array.shape[0], what)
+    check_size(array.shape[1], array.shape[0], what)
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
 
 

@@ -16,19 +16,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .colour import to_srgb
+from .colour import LINEAR, quick_srgb
 from .errors import ImageError, SettingsError
-from .finish import LINEAR, Light, apply_light, light_of
-from .tints import channels_of, hex_colour
+from .finish import Light, apply_light, light_of
+from .tints import linear_colour
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Colour = tuple[float, float, float]
 
 WHITE: Colour = (1.0, 1.0, 1.0)
-# Linear light to 8-bit sRGB by a table: a power for every pixel of every frame would be too slow to drag a slider.
-ENTRIES = 4096
-TABLE = (to_srgb(np.arange(ENTRIES, dtype=np.float32) / (ENTRIES - 1)) * 255 + 0.5).astype(np.uint8)
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "top": (0.0, 1.0), "bottom": (0.0, -1.0)}
 AMBIENT = "ambient"
 
@@ -105,7 +102,7 @@ class Stack:
 
     def mix(self, channels: Mapping[str, Channel], exposure: float = 0.0) -> Pixels:
         """The mixture as a picture: HxWx3 uint8 sRGB, clipped at white."""
-        return shown(self.light(channels, exposure))
+        return quick_srgb(self.light(channels, exposure))
 
     def relative(self, channels: Mapping[str, Channel], source: Pixels, alpha: Floats, exposure: float = 0.0) -> Light:
         """The mixture as a light over the source picture, to export at the source's own resolution (`finish`)."""
@@ -129,13 +126,6 @@ class Stack:
         scale = (weight * together * around).sum((0, 1)) / np.maximum((weight * together**2).sum((0, 1)), 1e-9)
         gap = np.abs(scale * together - around)
         return float((weight * gap).sum() / max(float((weight * around).sum()), 1e-9))
-
-
-def shown(light: Floats) -> Pixels:
-    """Linear light -> 8-bit sRGB through a table of 4096 steps."""
-    index = light * np.float32(ENTRIES - 1)
-    np.clip(index, 0, ENTRIES - 1, out=index)
-    return TABLE[index.astype(np.uint16)]
 
 
 def dial(angle: float, elevation: float = 0.0, ambient: float = 0.15) -> dict[str, Channel]:
@@ -173,11 +163,7 @@ def parse_colour(text: str) -> Colour:
 
     Raises SettingsError.
     """
-    try:
-        red, green, blue = (float(LINEAR[part]) for part in channels_of(hex_colour(text)))
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
-    return red, green, blue
+    return linear_colour(text)
 
 
 def save_stack(stack: Stack, path: str | Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Surface normals from four relightings: what brightens under a light faces it.
+"""Surface normals from four relightings: what brightens under a light faces it. `normal_maps` does the arithmetic.
 
 Method of the reference (its fbc page's "Compute Normal"); the four differ only in the light, never in the seed.
 """
@@ -6,7 +6,7 @@ Method of the reference (its fbc page's "Compute Normal"); the four differ only 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,32 +15,73 @@ from numpy.typing import NDArray
 from . import images
 from .errors import SettingsError
 from .images import ImageLike
+from .normal_maps import (
+    EXPONENT,
+    FACING,
+    GREENS,
+    Floats,
+    check_exponent,
+    encode,
+    encode_normals,
+    flip_green,
+    normals_from_lights,
+    read_normals,
+    unit,
+    write_normals,
+)
 from .progress import OnStep, share_of
 from .relighter import Relighter, check_pictures
 from .settings import NORMAL_LIGHTS as LIGHTS
 from .settings import Settings
 
+__all__ = [
+    "EXPONENT",
+    "GREENS",
+    "Normals",
+    "encode",
+    "encode_normals",
+    "estimate_normals",
+    "flip_green",
+    "normals_from_lights",
+    "read_normals",
+    "unit",
+    "write_normals",
+]
+
 BRIGHTENING = 16.0
-EXPONENT = 5.0
-EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
 class Normals:
-    """`normal`: HxWx3 float32 unit vectors (x right, y up, z to the viewer), blended towards (0, 0, 1) off the subject.
+    """`normal`: hxwx3 float32 unit vectors (x right, y up, z to the viewer), (0, 0, 1) off the subject.
 
-    `images`: nine HxWx3 uint8 pictures: the normal map, the four relative brightenings (left, right, bottom, top) and
-    the four relightings. `settings` is complete and replayable; the other fields are as in `Result`.
+    `images`: nine hxwx3 uint8 pictures: the normal map, the four relative brightenings (left, right, bottom, top) and
+    the four relightings. `picture` (HxWx3 uint8) and `alpha` (HxWx1) are the source, whole, `relit` (hxwx3 in [0, 1]
+    by light) and `matte` (hxwx1) what the normals were made of. `settings` is complete and replayable; the other fields
+    are as in `Result`.
     """
 
-    normal: NDArray[np.float32]
+    normal: Floats
     images: list[NDArray[np.uint8]]
     settings: Settings
+    picture: NDArray[np.uint8]
     foreground: NDArray[np.uint8]
-    alpha: NDArray[np.float32]
+    alpha: Floats
     matting: str
     model: dict[str, Any]
     seconds: float
+    exponent: float
+    relit: dict[str, Floats]
+    matte: Floats
+
+    def with_exponent(self, exponent: float) -> Normals:
+        """The same relightings read as a flatter (below 5) or steeper (above) relief; no model runs."""
+        check_exponent(exponent)
+        normal, brightening = normals_from_lights(self.relit, self.matte, exponent)
+        shown = [encode(one) for one in (normal, *brightening.values())]
+        pictures = shown + [images.unit_to_pixels(self.relit[light]) for light in LIGHTS]
+        # The map is blended by the matte as the reference's is; as vectors, a silhouette's are unit length, too.
+        return replace(self, normal=unit(normal), images=pictures, exponent=exponent)
 
 
 def estimate_normals(
@@ -50,16 +91,19 @@ def estimate_normals(
     mask: ImageLike | None = None,
     on_step: OnStep | None = None,
     *,
+    exponent: float = EXPONENT,
     matting: str | None = None,
 ) -> Normals:
     """Normals of a picture's subject from four fbc relightings of one seed, one image each.
 
-    `relighter` must be loaded for fbc; `settings.light` and `num_images` are not looked at. The other arguments and
-    the errors are those of `Relighter.relight`.
+    `relighter` must be loaded for fbc; `settings.light` and `num_images` are not looked at. `exponent`, 0 to 20: how
+    steep the relief is (`normals_from_lights`); 5 is the reference's. The other arguments and the errors are those of
+    `Relighter.relight`.
     """
     started = time.perf_counter()
     if relighter.workflow != "fbc":
         raise SettingsError("Normals need the fbc workflow: load the relighter with workflow='fbc'.")
+    check_exponent(exponent)
     settings = settings or Settings.for_workflow("fbc")
     relighter.check_settings(settings)
     relighter.check_matting(matting)
@@ -75,44 +119,21 @@ def estimate_normals(
             relit[light] = images.to_unit(rendering.decoded)[0]
     check_pictures([images.unit_to_pixels(one) for one in relit.values()])
     matte = _crop_matte(prepared.alpha, *relit["left"].shape[1::-1])
-    normal, brightening = normals_from_lights(relit, matte)
-    shown = [normal, *brightening.values()]
-    return Normals(
-        normal=normal,
-        images=[encode(one) for one in shown] + [images.unit_to_pixels(one) for one in relit.values()],
+    found = Normals(
+        normal=np.broadcast_to(FACING, relit["left"].shape),
+        images=[],
         settings=settings,
+        picture=picture,
         foreground=prepared.foreground,
         alpha=prepared.alpha,
         matting="mask" if mask is not None else prepared.matting,
         model=relighter.identity(prepared.matting),
         seconds=time.perf_counter() - started,
+        exponent=exponent,
+        relit=relit,
+        matte=matte,
     )
-
-
-def normals_from_lights(
-    relit: dict[str, NDArray[np.float32]], matte: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], dict[str, NDArray[np.float32]]]:
-    """(HxWx3 normal, brightening per light) from relightings HxWx3 in [0, 1] by light name and an HxWx1 matte.
-
-    A = mean of the four, d_X = (X + e) / (A + e) - 1, u = (d_right - d_left) / 2, v = (d_top - d_bottom) / 2, averaged
-    over RGB; height = max(0, 1 - u^2 - v^2) ^ 5; the normal is (u, v, height) normalised.
-    """
-    ambient = (relit["left"] + relit["right"] + relit["bottom"] + relit["top"]) / 4
-    brightening = {light: ((relit[light] + EPSILON) / (ambient + EPSILON) - 1).astype(np.float32) for light in LIGHTS}
-    u = ((brightening["right"] - brightening["left"]) / 2).mean(axis=2)
-    v = ((brightening["top"] - brightening["bottom"]) / 2).mean(axis=2)
-    height = np.clip(1 - u**2 - v**2, 0, None) ** EXPONENT
-    normal = np.stack([u, v, height], axis=2)
-    # Where all three vanish there is no direction to normalise; such pixels face the viewer.
-    length = np.linalg.norm(normal, axis=2, keepdims=True)
-    facing = np.array([0, 0, 1], np.float32)
-    normal = np.where(length > 0, normal / np.maximum(length, 1e-12), facing)
-    return (normal * matte + facing * (1 - matte)).astype(np.float32), brightening
-
-
-def encode(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """[-1, 1] -> uint8 as normal maps are stored: 127.5 * v + 127.5, clipped, truncated."""
-    return (values * 127.5 + 127.5).clip(0, 255).astype(np.uint8)
+    return found.with_exponent(exponent)
 
 
 def _crop_matte(alpha: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:

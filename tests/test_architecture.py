@@ -28,6 +28,11 @@ FLOORS = {
         "checks",
         "options",
         "finish",
+        "gains",
+        "layers",
+        "placing",
+        "shading",
+        "normal_maps",
     ],
     1: [
         "devices",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from iclight import mixing
-from iclight.colour import to_linear
+from iclight.colour import quick_srgb, to_linear
 from iclight.errors import ImageError, SettingsError
 from iclight.mixing import Channel, Stack, parse_colour
 
@@ -20,7 +20,7 @@ def pictures(height: int = 40, width: int = 30) -> dict[str, np.ndarray]:
     facing = {"left": 0.5 - 0.5 * x, "right": 0.5 + 0.5 * x, "top": 0.5 - 0.5 * y, "bottom": 0.5 + 0.5 * y}
     light = {name: np.repeat(0.6 * level[..., None] ** 2, 3, 2) for name, level in facing.items()}
     light["ambient"] = sum(light.values()) / 4
-    return {name: mixing.shown(one) for name, one in light.items()}
+    return {name: quick_srgb(one) for name, one in light.items()}
 
 
 def test_a_mix_is_the_weighted_sum_of_linear_light():
