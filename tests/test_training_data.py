@@ -72,10 +72,10 @@ def test_shards_are_encoded_as_the_sources_read_them(shelf):
     shard = make_shard(0, 4, SIDE, 0.0, 1, shelf)
     vae = build_autoencoder().eval()
     latents = encode_shard(vae, shard)
-    assert latents["images"].shape == (4, 5, 4, SIDE // 4, SIDE // 4)
+    assert latents["images"].shape == (4, 5, 4, SIDE // 2, SIDE // 2)
     assert latents["backgrounds"].shape[1] == len(BACKGROUNDS)
     assert latents["foregrounds"].shape[1] == len(SOURCES)
-    assert latents["matte"].shape == (4, 1, SIDE // 4, SIDE // 4)
+    assert latents["matte"].shape == (4, 1, SIDE // 2, SIDE // 2)
 
 
 def test_the_autoencoder_starts_as_a_linear_one_and_is_whitened():

@@ -19,10 +19,10 @@ def test_a_short_run_of_the_shipped_command_learns(tmp_path):
     environment = {**os.environ, "BIN": str(Path(sys.executable).parent), "WORK": str(tmp_path), "JOBS": "1"}
     subprocess.run([str(ROOT / "tools" / "train_mini.sh"), "--quick"], check=True, env=environment)
     work = tmp_path / "quick"
-    rows = list(csv.DictReader((work / "mini-128" / "log.csv").open()))
+    rows = list(csv.DictReader((work / "mini-64" / "log.csv").open()))
     for band in ("detail", "form"):
         assert float(rows[-1][band]) < 0.85 * float(rows[0][band]), band
-    assert list((work / "mini-128").glob("sheet-*.jpg"))
+    assert list((work / "mini-64").glob("sheet-*.jpg"))
 
     from iclight import Relighter, Settings
 

@@ -27,7 +27,7 @@ from iclight.training.train import Meter, freeze, objective, train
 
 SIDE = 8
 TINY = {
-    "channels": (48, 32, 32),
+    "channels": (32, 32, 32),
     "width": 32,
     "batch": 8,
     "shares": (0.2, 0.2, 0.6),
@@ -234,7 +234,7 @@ def test_configs_that_ship_can_be_read():
     paper = read_config("paper")
     assert (paper.shares, paper.shares_end, paper.shares_until) == ((0.5, 0.5, 0.0), (0.35, 0.35, 0.3), 100_000)
     assert paper.consistency == 0.1
-    assert read_config("mini").base == "mini"
+    assert read_config("mini-64").base == "mini"
     with pytest.raises(SettingsError, match="mini"):
         read_config("nothing")
 
@@ -319,5 +319,5 @@ def test_a_base_is_trained_and_its_offsets_are_the_difference(shards, tmp_path, 
 
 
 def test_a_config_survives_its_json():
-    config = dataclasses.replace(read_config("mini"), seed=3)
+    config = dataclasses.replace(read_config("mini-64"), seed=3)
     assert make_config(json.loads(config.to_json())) == config

@@ -11,11 +11,11 @@ export OMP_NUM_THREADS=1
 
 if [ "${1:-}" = --quick ]; then
   WORK=${WORK}/quick
-  SMALL="--shards 2 --objects 32" LARGE="--shards 1 --objects 16" AE="--steps 60" DECODER="--steps 30"
+  SCENES="--shards 2 --objects 32" LARGE="--shards 1 --objects 16" AE="--steps 60"
   FIRST="--steps 120 --log-every 20 --save-every 40 --sheet-every 120"
-  SECOND="--steps 20 --log-every 10 --save-every 20 --sheet-every 20"
+  SECOND="--steps 20 --log-every 10 --save-every 20 --sheet-every 20" THIRD=$SECOND
 else
-  SMALL="--shards 52" LARGE="--shards 8 --objects 64" AE="--steps 6000" DECODER="--steps 2000" FIRST="" SECOND=""
+  SCENES="--shards 44" LARGE="--shards 3 --objects 32" AE="--steps 800" FIRST="" SECOND="" THIRD=""
 fi
 
 together() { # run a command once per core, each with its share of the work
@@ -26,15 +26,17 @@ spread() { "$BIN/torchrun" --nproc-per-node "$JOBS" -m "$@"; }
 
 "$BIN/python" -m iclight.training.photographs ||
   echo "No panoramas and no raccoon: going on with the photographs of the installed packages." >&2
-spread iclight.training.autoencoder --side 64 --batch 8 --rate 1.5e-3 --save-every 250 --out "$WORK/autoencoder" $AE
-together iclight.training.render "$WORK/stage128" --side 128 $SMALL
-together iclight.training.latents "$WORK/stage128" "$WORK/latents128" --vae "$WORK/autoencoder/final"
-spread iclight.training.train --config mini --vae "$WORK/autoencoder/final" --data "$WORK/latents128" --out "$WORK/mini-128" $FIRST
+JOBS=1 spread iclight.training.autoencoder --side 64 --batch 8 --rate 2e-3 --log-every 100 --out "$WORK/autoencoder" $AE
+VAE="$WORK/autoencoder/final"
+together iclight.training.render "$WORK/stage128" --side 128 $SCENES
+together iclight.training.latents "$WORK/stage128" "$WORK/latents64" --shrink 2 --vae "$VAE"
+spread iclight.training.train --config mini-64 --vae "$VAE" --data "$WORK/latents64" --out "$WORK/mini-64" $FIRST
+together iclight.training.latents "$WORK/stage128" "$WORK/latents128" --most 10 --vae "$VAE"
+spread iclight.training.train --config mini-128 --vae "$VAE" --data "$WORK/latents128" \
+  --begin "$WORK/mini-64/trained" --out "$WORK/mini-128" $SECOND
 together iclight.training.render "$WORK/stage256" --side 256 --seed 2 $LARGE
-together iclight.training.latents "$WORK/stage256" "$WORK/latents256" --vae "$WORK/autoencoder/final"
-spread iclight.training.train --config mini-256 --vae "$WORK/autoencoder/final" --data "$WORK/latents256" \
-  --begin "$WORK/mini-128/trained" --out "$WORK/mini-256" $SECOND
-spread iclight.training.autoencoder --decoder-only --begin "$WORK/autoencoder/final" --side 96 --batch 6 --rate 5e-4 \
-  --out "$WORK/decoder" $DECODER
-"$BIN/python" -m iclight.training.export "$WORK/mini-256/trained" "$WORK/mini" --vae "$WORK/decoder/final"
+together iclight.training.latents "$WORK/stage256" "$WORK/latents256" --vae "$VAE"
+spread iclight.training.train --config mini-256 --vae "$VAE" --data "$WORK/latents256" \
+  --begin "$WORK/mini-128/trained" --out "$WORK/mini-256" $THIRD
+"$BIN/python" -m iclight.training.export "$WORK/mini-256/trained" "$WORK/mini" --vae "$VAE"
 echo "The model is in $WORK/mini; measure it with: make evaluate ARGS=\"--model $WORK/mini\""

@@ -1,7 +1,7 @@
 """Runs that differ in one choice: with and without the consistency term, or with one weighting of timesteps or another.
 
-    python -m iclight.training.ablation --begin build/mini-128/trained --data build/latents128
-    python -m iclight.training.ablation --what weighting --begin build/mini-128/trained --data build/latents128
+    python -m iclight.training.ablation --begin build/mini-64/trained --data build/latents64
+    python -m iclight.training.ablation --what weighting --begin build/mini-64/trained --data build/latents64
 
 For every seed the arms share start, batches (light-stage triplets mostly, all three lights in every arm's loss) and
 steps. Then each is measured on held-out objects: additivity error of sampled pictures, PSNR inside the matte by
@@ -112,12 +112,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--what", choices=tuple(ARMS), default="consistency", help="the choice that the arms differ in")
     parser.add_argument("--begin", type=Path, required=True, help="a run's trained/ folder that all runs begin from")
-    parser.add_argument("--data", nargs="+", default=["build/latents"], help="folders of encoded shards")
+    parser.add_argument("--data", nargs="+", default=["build/latents64"], help="folders of encoded shards")
     parser.add_argument("--vae", type=Path, default=VAE)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--objects", type=int, default=48)
-    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("build/ablation"))
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
@@ -131,7 +131,7 @@ def main() -> None:
             folder = options.out / f"{arm}-{seed}"
             figures = folder / "figures.json"
             if not figures.is_file():
-                base = read_config("mini")
+                base = read_config("mini-64")
                 config = arm_config(base, options.data, options.begin, options.steps, seed, choice)
                 train(config, folder)
                 figures.write_text(json.dumps(measure(load(folder / "trained", None), vae, objects), indent=1))

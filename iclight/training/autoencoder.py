@@ -1,7 +1,7 @@
-"""Train the small autoencoder: pixels <-> latents of 4 channels at a quarter of the side.
+"""Train the small autoencoder: pixels <-> latents of 4 channels at half the side.
 
-    torchrun --nproc-per-node 2 -m iclight.training.autoencoder --steps 6000
-    torchrun --nproc-per-node 2 -m iclight.training.autoencoder --steps 4000 --decoder-only --begin build/autoencoder
+    torchrun --nproc-per-node 2 -m iclight.training.autoencoder --steps 800 --side 64
+    torchrun --nproc-per-node 2 -m iclight.training.autoencoder --steps 800 --decoder-only --begin build/autoencoder
 
 It starts as a linear map (`linear_start`), so minutes are enough. The second command goes on with the decoder alone:
 latents that were made meanwhile stay valid.
@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import photographs
-from .run import Average, Run, choose, generator, plateau, psnr, set_rate, uniform
+from .run import PRECISIONS, Average, Run, choose, generator, plateau, precision, psnr, set_rate, uniform
 
 GROUPS = 8
 # Few channels where pixels are many; most of the work is done at the latents' own size, where it is cheap.
-CHANNELS = (32, 80, 160)
+CHANNELS = (32, 48)
 # A constant pair beside each signal keeps group norm from rescaling it: see `linear_start`.
 ANCHOR = 4.0
 # What the engine puts where the matte is 0.
@@ -34,7 +34,7 @@ GREY = 127 / 255
 
 
 def build_autoencoder() -> AutoencoderKL:
-    """The autoencoder of mini: factor 4, 4 latent channels, 4.0 M parameters, untrained but already linear."""
+    """The autoencoder of mini: factor 2, 4 latent channels, 0.4 M parameters, untrained but already linear."""
     blocks = len(CHANNELS)
     vae = AutoencoderKL(
         in_channels=3,
@@ -55,7 +55,7 @@ def build_autoencoder() -> AutoencoderKL:
 
 @torch.no_grad()
 def linear_start(vae: AutoencoderKL) -> None:
-    """Make an untrained autoencoder average 4 x 4 pixels, and smooth them out again.
+    """Make an untrained autoencoder average 2 x 2 pixels, and smooth them out again.
 
     The fourth latent starts as the luminance's slope across the block, which is what explains most of a photograph
     after its mean colours. Each signal c travels as the pair (+c, -c) in a group of its own, since
@@ -229,7 +229,7 @@ def evaluate(vae: AutoencoderKL, largest: int = 512) -> dict[str, float]:
 
 def train(options: argparse.Namespace) -> None:
     """The loop: absolute and squared error, and those of 4 x 4 means, which carry the light."""
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=options.mixed_precision)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision(options.mixed_precision))
     torch.manual_seed(options.seed)
     vae = AutoencoderKL.from_pretrained(options.begin) if options.begin else build_autoencoder()
     start = {name: value.clone() for name, value in vae.state_dict().items()}
@@ -320,7 +320,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=96, help="pixels of a crop's side")
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=4)
-    parser.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="bf16")
+    parser.add_argument("--mixed-precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--log-every", type=int, default=250)
     parser.add_argument("--save-every", type=int, default=500)
     options = parser.parse_args()

@@ -76,7 +76,7 @@ def caption(subject: str, mood: str, side: str, workflow: str, random: torch.Gen
     parts: list[str] = []
     if uniform(0, 1, random) < 0.85:
         parts.append(choose(list(SUBJECT_WORDS[subject]), random))
-    if uniform(0, 1, random) < (0.35 if told else 0.85):
+    if uniform(0, 1, random) < (0.2 if told else 0.85):
         parts.append(choose(list(MOOD_WORDS[mood]), random))
     if uniform(0, 1, random) < (0.1 if told else 0.4):
         parts.append(choose(list(SIDE_WORDS[side]), random))

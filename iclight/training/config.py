@@ -36,7 +36,7 @@ class Config:
     vae: str = "build/autoencoder/final"  # a new model's autoencoder, for contact sheets
     begin: str = ""  # a folder of trained weights to begin from
     lora: int = 0  # rank; 0 trains the UNet's own weights
-    channels: tuple[int, ...] = (48, 96, 160)
+    channels: tuple[int, ...] = (24, 48, 80, 112, 144)
     width: int = 96
     steps: int = 10_000
     batch: int = 24
@@ -58,7 +58,7 @@ class Config:
     save_every: int = 500
     sheet_every: int = 2000
     shards: int = 0  # read at most this many; 0 reads all
-    mixed_precision: str = "bf16"
+    mixed_precision: str = "auto"
 
     def __post_init__(self) -> None:
         if self.weighting not in WEIGHTINGS:

@@ -19,10 +19,13 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from .run import precision
+
 # Which of an object's five pictures may be a source, and which have their background encoded.
 SOURCES = (1, 2, 3, 4)
 BACKGROUNDS = (0, 3, 4)
 BATCH = 16
+SHRINKS = ("images", "backgrounds", "foregrounds", "matte")
 
 
 @torch.no_grad()
@@ -32,13 +35,15 @@ def encode(vae: AutoencoderKL, pictures: Tensor, half: bool = True) -> Tensor:
     made = []
     for part in flat.split(BATCH):
         pixels = (part.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last).to(vae.device)
-        with torch.autocast(vae.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(vae.device.type, torch.bfloat16, enabled=half and precision() == "bf16"):
             made.append(vae.encode(pixels).latent_dist.mean.float().cpu() * vae.config.scaling_factor)
     latents = torch.cat(made).half()
     return latents.view(*pictures.shape[:-3], *latents.shape[1:])
 
 
-def encode_shard(vae: AutoencoderKL, shard: dict[str, Any]) -> dict[str, Any]:
+def encode_shard(vae: AutoencoderKL, shard: dict[str, Any], shrink: int = 1) -> dict[str, Any]:
+    """One shard's latents, of its pictures `shrink` times smaller."""
+    shard = {name: _shrunk(value, shrink) if name in SHRINKS else value for name, value in shard.items()}
     latents = {
         "images": encode(vae, shard["images"]),
         "backgrounds": encode(vae, shard["backgrounds"][:, list(BACKGROUNDS)]),
@@ -48,11 +53,20 @@ def encode_shard(vae: AutoencoderKL, shard: dict[str, Any]) -> dict[str, Any]:
     return {**latents, "matte": matte, "environments": shard["environments"], "facts": shard["facts"]}
 
 
+def _shrunk(pictures: Tensor, shrink: int) -> Tensor:
+    if shrink == 1:
+        return pictures
+    small = F.avg_pool2d(pictures.flatten(0, -4).float(), shrink).round().to(torch.uint8)
+    return small.view(*pictures.shape[:-2], *small.shape[-2:])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("shards", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--vae", type=Path, default=Path("build/autoencoder/final"))
+    parser.add_argument("--shrink", type=int, default=1, help="encode the pictures this many times smaller")
+    parser.add_argument("--most", type=int, help="encode at most this many shards")
     parser.add_argument("--part", default="0/1", help="this process's share of the shards: number/count")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
@@ -60,11 +74,11 @@ def main() -> None:
     vae = AutoencoderKL.from_pretrained(options.vae).eval().to(memory_format=torch.channels_last)
     vae = vae.to("cuda" if torch.cuda.is_available() else "cpu")
     part, parts = (int(text) for text in options.part.split("/"))
-    for path in tqdm(sorted(options.shards.glob("shard-*.pt"))[part::parts], mininterval=10):
+    for path in tqdm(sorted(options.shards.glob("shard-*.pt"))[: options.most][part::parts], mininterval=10):
         target = options.out / path.name
         if target.is_file():
             continue
-        latents = encode_shard(vae, torch.load(path, weights_only=False))
+        latents = encode_shard(vae, torch.load(path, weights_only=False), options.shrink)
         partial = target.with_suffix(".part")
         torch.save(latents, partial)
         partial.replace(target)

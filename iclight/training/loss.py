@@ -14,10 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 SUBJECT = 2.5
 GUESSED = 0.3
+TOLD = 920  # above this timestep nothing but the conditions tells the light
+HIDING = 0.1
 
 
 def alphas_cumulative(steps: int = 1000) -> Tensor:
@@ -102,6 +105,22 @@ def consistency(clean: Tensor, merge: nn.Module, matte: Tensor) -> Tensor:
     whole, first, second = clean.chunk(3)
     error = (merge(first, second) - whole).square() * matte
     return error.sum((1, 2, 3)) / (matte.sum((1, 2, 3)) * clean.shape[1]).clamp(min=1)
+
+
+def hide_the_coarse(noise: Tensor, timesteps: Tensor, random: torch.Generator) -> Tensor:
+    """Noise whose means and slopes drown those of the picture at the noisiest timesteps (above `TOLD`).
+
+    At timestep 999 a pixel is noise, but the mean of 100 x 100 pixels is not: its signal is 4 % of itself, its noise
+    1 %. A network learns to read the light off it, and finds none in the pure noise that sampling starts from: such
+    pictures are grey and flat (Lin et al., "Common diffusion noise schedules and sample steps are flawed", 2023).
+    Offset noise (as of IC-Light's fcon weights), here in a few patches and at these timesteps alone, leaves the
+    light to the conditions. Below them, where fc starts from a light map, the map is believed.
+    """
+    strength = HIDING * ((timesteps - TOLD) / 40).clamp(0, 1)
+    flat = torch.randn(*noise.shape[:2], 1, 1, generator=random)
+    patches = torch.randn(*noise.shape[:2], 4, 4, generator=random)
+    coarse = flat + F.interpolate(patches, noise.shape[2:], mode="bicubic", align_corners=True)
+    return noise + strength.view(-1, 1, 1, 1).cpu() * coarse
 
 
 def random_timesteps(count: int, random: torch.Generator, steps: int = 1000) -> Tensor:

@@ -31,7 +31,7 @@ from briarmbg import BriaRMBG
 from ..grabcut import grabcut_matte
 from ..matting import estimate_matte, load_matting_network
 from . import photographs
-from .run import Average, Run, choose, generator, plateau, set_rate, uniform
+from .run import PRECISIONS, Average, Run, choose, generator, plateau, precision, set_rate, uniform
 from .surfaces import photo_crop
 
 OUTLINES = Path(__file__).parent / "outlines.json"
@@ -111,7 +111,7 @@ def loss_of(mattes: list[Tensor], truth: Tensor) -> Tensor:
 
 
 def train(options: argparse.Namespace) -> None:
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=options.mixed_precision)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision(options.mixed_precision))
     torch.manual_seed(options.seed)
     network: Any = BriaRMBG(width=options.width)
     network.to(memory_format=torch.channels_last)
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--log-every", type=int, default=50)
     parser.add_argument("--save-every", type=int, default=500)
-    parser.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="bf16")
+    parser.add_argument("--mixed-precision", choices=PRECISIONS, default="auto")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     if options.measure is not None:

@@ -19,9 +19,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from ..prompts import token_chunks
 from ..tokens import TOKENS, EnvironmentTokens
 from .captions import corpus
-from .start import GROUPS, LATENTS, paste_start
 
-INPUT_CHANNELS = 12
+LATENTS = 4
+INPUT_CHANNELS = 3 * LATENTS
+GROUPS = 8
 
 
 class RelightingModel(nn.Module):
@@ -80,15 +81,23 @@ class Merge(nn.Module):
         return merged
 
 
-def build_unet(channels: Sequence[int] = (48, 96, 160), width: int = 96, sample_size: int = 64) -> UNet2DConditionModel:
-    """mini's UNet, untrained: three levels, attention on the coarsest alone, where light is decided."""
+def build_unet(
+    channels: Sequence[int] = (24, 48, 80, 112, 144), width: int = 96, sample_size: int = 128
+) -> UNet2DConditionModel:
+    """mini's UNet, untrained: few channels where pixels are many, attention on the two coarsest levels (of three or
+    more), where light is decided.
+
+    Every residual branch begins at zero, so that at first the network only carries what it sees to where it is needed.
+    """
+    attending = min(2, len(channels) - 1)
+    plain = len(channels) - attending
     unet = UNet2DConditionModel(
         sample_size=sample_size,
         in_channels=INPUT_CHANNELS,
         out_channels=LATENTS,
         block_out_channels=tuple(channels),
-        down_block_types=("DownBlock2D", "DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * attending,
+        up_block_types=("CrossAttnUpBlock2D",) * attending + ("UpBlock2D",) * plain,
         layers_per_block=1,
         cross_attention_dim=width,
         attention_head_dim=4,
@@ -96,7 +105,12 @@ def build_unet(channels: Sequence[int] = (48, 96, 160), width: int = 96, sample_
         # A velocity is x_t minus a picture, both scaled by the timestep: timesteps must multiply, not only add.
         resnet_time_scale_shift="scale_shift",
     )
-    paste_start(unet)
+    parts: list[Any] = list(unet.modules())
+    for part in parts:
+        last = {"ResnetBlock2D": "conv2", "Transformer2DModel": "proj_out"}.get(type(part).__name__)
+        if last:
+            nn.init.zeros_(getattr(part, last).weight)
+            nn.init.zeros_(getattr(part, last).bias)
     return unet
 
 

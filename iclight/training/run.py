@@ -18,6 +18,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from ..devices import cpu_multiplies_bfloat16
+
+
+PRECISIONS = ("auto", "no", "bf16", "fp16")
+
 
 class Run:
     """`folder/log.csv` and `folder/checkpoint-<step>`; the newest two checkpoints are kept."""
@@ -135,6 +140,16 @@ class Average:
         self.count = state["count"]
         for mine, theirs in zip(self.shadow, state["shadow"], strict=True):
             mine.copy_(theirs)
+
+
+def precision(wanted: str = "auto") -> str:
+    """accelerate's name of the format to compute in; "auto": bfloat16 where the device multiplies it, else float32.
+
+    A processor without such instructions emulates them, ten times slower than float32.
+    """
+    if wanted != "auto":
+        return wanted
+    return "bf16" if torch.cuda.is_available() or cpu_multiplies_bfloat16() else "no"
 
 
 def generator(seed: int, step: int, process: int = 0) -> torch.Generator:

@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import sampler
 from .captions import NEGATIVE
 from .model import RelightingModel, Words
+from .run import precision
 
 
 @torch.no_grad()
@@ -46,7 +47,7 @@ def sample(
         shape = (count, 4, *condition.shape[2:])
         random = torch.Generator().manual_seed(seed)
         begin = None if start is None else start[part]
-        with torch.autocast(condition.device.type, torch.bfloat16):
+        with torch.autocast(condition.device.type, torch.bfloat16, enabled=precision() == "bf16"):
             made.append(sampler.denoise(predict, steps, strength, begin, shape, random))
     return torch.cat(made)
 
@@ -56,7 +57,7 @@ def decode(vae: AutoencoderKL, latents: Tensor, batch: int = 16) -> Tensor:
     """Bx4xhxw latents -> Bx3xHxW sRGB in [0, 1]."""
     made = []
     for part in latents.split(batch):
-        with torch.autocast(latents.device.type, torch.bfloat16):
+        with torch.autocast(latents.device.type, torch.bfloat16, enabled=precision() == "bf16"):
             decoded = vae.decode(part.float() / vae.config.scaling_factor).sample
         made.append((decoded.float() / 2 + 0.5).clamp(0, 1))
     return torch.cat(made)

@@ -1,6 +1,6 @@
 """Train a relighting model: one visible loop.
 
-    torchrun --nproc-per-node 2 -m iclight.training.train --config mini --out build/mini
+    torchrun --nproc-per-node 2 -m iclight.training.train --config mini-64 --out build/mini-64
     accelerate launch -m iclight.training.train --base stable-diffusion-v1-5 --lora 64 --out build/sd15
 
 Kill it whenever you like: the same command goes on from the newest checkpoint and ends at the same result. The folder
@@ -23,7 +23,7 @@ from . import loss as losses
 from .bases import Trained, build
 from .config import PARTS, Config, add_options, read_config, with_options
 from .model import LATENTS, RelightingModel, Words
-from .run import Average, Run, generator, plateau, set_rate
+from .run import Average, Run, generator, plateau, precision, set_rate
 from .sheets import training_sheet
 from .sources import Batch, Sources
 
@@ -33,7 +33,7 @@ BANDS = {"detail": 400, "form": 800, "light": 1000}
 
 def train(config: Config, out: Path, until: int | None = None, tensorboard: bool = False) -> Trained | None:
     """Run the loop to the end, or to step `until`; the trained parts if it came to the end."""
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=config.mixed_precision)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision(config.mixed_precision))
     torch.manual_seed(config.seed)
     parts = build(config, out)
     model, words = parts.model, Words(parts.tokenizer)
@@ -93,10 +93,12 @@ def objective(
     """The two terms of the loss on one batch (`loss.py`). The three lights of a triplet share timestep and noise."""
     device = batch.clean.device
     timesteps = losses.random_timesteps(len(batch.clean), random).to(device)
-    noise = torch.randn(batch.clean.shape, generator=random).to(device)
     if batch.triplets:
         shared = slice(len(timesteps) - 3 * batch.triplets, len(timesteps) - 2 * batch.triplets)
         timesteps[shared.start :] = timesteps[shared].repeat(3)
+    noise = torch.randn(batch.clean.shape, generator=random)
+    noise = losses.hide_the_coarse(noise, timesteps.cpu(), random).to(device)
+    if batch.triplets:
         noise[shared.start :] = noise[shared].repeat(3, 1, 1, 1)
     noisy = losses.noised(batch.clean, noise, timesteps, alphas)
     latents = torch.cat([noisy, batch.condition], 1).contiguous(memory_format=torch.channels_last)
