@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from ..devices import cpu_multiplies_bfloat16
 
-
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 
 
