@@ -5,8 +5,6 @@ What a session's faders mix lies here, by session, and goes when the tab is clos
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +13,11 @@ import gradio as gr
 
 from ..errors import ImageError
 from ..settings import LIGHTS
-from .work import Work, follow, settings_of
+from .live import follow
+from .outcome import output_folder
+from .sessions import PerSession
+from .words import Say, speaker
+from .work import Work, settings_of
 
 if TYPE_CHECKING:
     from ..mixing import Channel
@@ -36,25 +38,29 @@ class Desk:
 
     def __init__(self, work: Work, gpu: Callable[..., Any]) -> None:
         self.work = work
-        self._stacks: OrderedDict[str, LightStack] = OrderedDict()
-        self._lock = threading.Lock()
+        self._stacks: PerSession[LightStack] = PerSession(KEPT)
         self._light = gpu(self._light_here)
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Refuse what cannot be lit. The lights are the desk's own, so none has to be given."""
+        self.work.check(self._lit(values))
+
+    def _lit(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {**values, "light": lights_of(self.work.engine.workflow)[0]}
 
     def lights(self, request: gr.Request, **values: Any) -> str:
         """Relight a picture once from every side, for /mix and /export of this session; says how well light adds."""
-        values = {**values, "light": lights_of(self.work.engine.workflow)[0]}
+        say, values = speaker(request), self._lit(values)
         self.work.check(values)
-        with self.work.stops.of(request.session_hash) as stop:
-            made = self._light(values, stop)
-        with self._lock:
-            self._stacks[request.session_hash or ""] = made
-            while len(self._stacks) > KEPT:
-                self._stacks.popitem(last=False)
-        line = f"**{made.seconds:.1f} s** for {len(made.stack.pictures)} lights."
+        with self.work.runs.of(request.session_hash) as flag:
+            made = self._light(values, flag, say)
+        self._stacks.put(request.session_hash, made)
+        line = say("**{seconds:.1f} s** for {count} lights.", seconds=made.seconds, count=len(made.stack.pictures))
         if made.residual is not None:
-            line += (
-                " Left, right, top and bottom together differ from the ambient picture by "
-                f"**{100 * made.residual:.0f} %** (0: light adds exactly)."
+            line += " " + say(
+                "Left, right, top and bottom together differ from the ambient picture by **{share:.0f} %** "
+                "(0: light adds exactly).",
+                share=100 * made.residual,
             )
         return line
 
@@ -68,7 +74,7 @@ class Desk:
         from ..recipes import save_png
 
         made = self._of(request)
-        folder = self.work.output_folder()
+        folder = output_folder()
         save_png(folder / "mix.png", made.export(*_read(values)))
         for name in ("lights.tiff", "lights.exr"):
             save_stack(made.stack, folder / name)
@@ -76,27 +82,24 @@ class Desk:
 
     def forget(self, request: gr.Request) -> None:
         """Drop a closed tab's lights."""
-        with self._lock:
-            self._stacks.pop(request.session_hash or "", None)
+        self._stacks.drop(request.session_hash)
 
     def _of(self, request: gr.Request) -> LightStack:
-        with self._lock:
-            made = self._stacks.get(request.session_hash or "")
-            if made is None:
-                raise ImageError("There is nothing to mix yet: press 'Light it from every side' first.")
-            self._stacks.move_to_end(request.session_hash or "")
-            return made
+        made = self._stacks.get(request.session_hash)
+        if made is None:
+            raise ImageError("There is nothing to mix yet: press 'Light it from every side' first.")
+        return made
 
-    def _light_here(self, values: dict[str, Any], stop: Path) -> LightStack:
+    def _light_here(self, values: dict[str, Any], flag: Path, say: Say) -> LightStack:
         from ..stack import relight_stack
 
         settings = settings_of(self.work.engine.workflow, values)
         return relight_stack(
-            self.work.loaded(stop),
+            self.work.loaded(flag),
             values["image"],
             settings,
             mask=values.get("mask"),
-            on_step=follow(stop),
+            on_step=follow(flag, say),
             matting=values.get("matting"),
         )
 

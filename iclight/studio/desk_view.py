@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from .desk import LABELS, Desk, lights_of
-from .work import with_signature
+from .handlers import with_signature
 
 # Where the faders stand at first: lit from the left, a little from above, the shadows not black.
 START = {"left": 0.8, "top": 0.2, "ambient": 0.2}
@@ -36,7 +36,7 @@ class DeskView:
 def show_desk(desk: Desk, workflow: str) -> DeskView:
     """The desk's tab, its /mix and /export bound; /lights is the page's, for it takes the page's inputs."""
     gr.Markdown(
-        "Light the picture once from every side (prompt, size and seed as on the left); then mix the lights "
+        "Light the picture once from every side (prompt, size and seed as in the form); then mix the lights "
         "without waiting: light adds up."
     )
     button = gr.Button("Light it from every side", variant="primary", elem_id="lights")

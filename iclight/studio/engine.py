@@ -7,18 +7,26 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IclightError
+from .words import Say, say_error
 
 if TYPE_CHECKING:
     from ..relighter import Relighter
 
+ENGLISH = Say()
+
 
 class Engine:
-    """Loads one relighter with `arguments` (those of `Relighter.load`). Safe to ask from any thread."""
+    """Loads one relighter with `arguments` (those of `Relighter.load`). Safe to ask from any thread.
+
+    A second workflow can be asked for beside the page's own (normals are made by fbc). It is loaded on first use and
+    shares the page's VAE and text encoder: no more than one UNet comes on top.
+    """
 
     def __init__(self, workflow: str, arguments: dict[str, Any]) -> None:
         self.workflow = workflow
         self._arguments = arguments
-        self._relighter: Relighter | None = None
+        self._loaded: dict[str, Relighter] = {}
+        self._loading: str | None = None
         self._error: IclightError | None = None
         self._lock = threading.Lock()
 
@@ -42,31 +50,58 @@ class Engine:
             traceback.print_exc()
             self._error = IclightError(f"Loading failed unexpectedly ({type(error).__name__}: {error}).")
 
-    def get(self) -> Relighter:
+    def get(self, workflow: str | None = None) -> Relighter:
         """The relighter, loaded if it is not. Raises what loading raised; the next call tries again."""
+        workflow = workflow or self.workflow
         with self._lock:
-            if self._relighter is None:
-                from ..relighter import Relighter  # torch and diffusers: seconds, and only when needed
-
+            if workflow not in self._loaded:
+                self._loading = workflow
                 try:
-                    self._relighter = Relighter.load(workflow=self.workflow, **self._arguments)
+                    self._loaded[workflow] = self._load(workflow)
                     self._error = None
                 except IclightError as error:
-                    self._error = error
+                    if workflow == self.workflow:
+                        self._error = error
                     raise
-            return self._relighter
+                finally:
+                    self._loading = None
+            return self._loaded[workflow]
+
+    def _load(self, workflow: str) -> Relighter:
+        from ..relighter import Relighter  # torch and diffusers: seconds, and only when needed
+
+        if workflow == self.workflow:
+            return Relighter.load(workflow=workflow, **self._arguments)
+        # The page's own offset is for the page's own workflow; the model's is taken for another.
+        loaded = Relighter.load(workflow=workflow, **{**self._arguments, "offset": None})
+        if own := self._loaded.get(self.workflow):
+            loaded.tokenizer, loaded.text_encoder, loaded.codec = own.tokenizer, own.text_encoder, own.codec
+        return loaded
 
     @property
     def ready(self) -> bool:
         """Whether loading is over, for better or worse."""
-        return self._relighter is not None or self._error is not None
+        return self.workflow in self._loaded or self._error is not None
 
-    def status(self) -> str:
+    @property
+    def loading(self) -> str | None:
+        """The workflow that is being loaded at the moment."""
+        return self._loading
+
+    def status(self, say: Say = ENGLISH) -> str:
         """One line of Markdown: which model is loaded, where it runs, and what the user should know about it."""
-        if self._relighter is not None:
-            model = self._relighter.model
-            notice = f"<br>{model.notice}" if model.notice else ""
-            return f"Model **{model.name}** on {self._relighter.placement}, licence {model.license}.{notice}"
+        if own := self._loaded.get(self.workflow):
+            model = own.model
+            notice = f"<br>{say_error(model.notice, say)}" if model.notice else ""
+            return (
+                say(
+                    "Model **{name}** on {place}, licence {licence}.",
+                    name=model.name,
+                    place=own.placement,
+                    licence=model.license,
+                )
+                + notice
+            )
         if self._error is not None:
-            return f"**The model could not be loaded.** {self._error}"
-        return f"Loading model **{self._arguments.get('model', 'auto')}** …"
+            return "**" + say("The model could not be loaded.") + f"** {say_error(str(self._error), say)}"
+        return say("Loading model **{name}** …", name=self._arguments.get("model", "auto"))

@@ -7,11 +7,13 @@ import importlib.util
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..errors import IclightError, SettingsError
 from ..options import add_engine_options, engine_arguments
 
+HERE = Path(__file__).parent
 PAGE_NAMES = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}
 # Panoramas hold four bytes and more for each pixel.
 UPLOAD_LIMITS = {"fc": "20mb", "fbc": "20mb", "env": "80mb"}
@@ -93,7 +95,8 @@ def _serve(workflow: str, options: argparse.Namespace) -> int:
     engine = Engine(workflow, engine_arguments(options))
     if zero_gpu:
         engine.get()  # ZeroGPU wants models in place before the first request forks
-    from .layout import CSS, build
+    from .layout import build
+    from .words import i18n
 
     blocks = build(workflow, engine, gpu)
     blocks.queue(max_size=20, default_concurrency_limit=1)
@@ -111,9 +114,11 @@ def _serve(workflow: str, options: argparse.Namespace) -> int:
             show_error=False,
             ssr_mode=False,
             prevent_thread_lock=True,
-            footer_links=["api"],
+            footer_links=["api", "settings"],
             mcp_server=options.mcp,
-            css=CSS,
+            i18n=i18n(),
+            css_paths=HERE / "style.css",
+            head=f"<script>{(HERE / 'keys.js').read_text(encoding='utf-8')}</script>",
         )
     except OSError as error:
         print(f"iclight: the page could not be started: {error}", file=sys.stderr)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ..errors import ImageError
-from .work import Work, with_signature
+from .handlers import shown, with_signature
+from .outcome import output_folder
+from .work import Work
 
 if TYPE_CHECKING:
-    from .layout import Page
+    from .page import Page
 
 HIDDEN: dict[str, Any] = {"api_visibility": "private"}
 # Colours of the light that a brush offers first: white, lamp, sunset, sky, neon, and darkness.
@@ -50,29 +52,29 @@ class Painting:
         ground = canvas(read_image(image)[0], _as_matte(start))
         return {"background": ground, "layers": [], "composite": ground}
 
-    def use_matte(self, painted: dict[str, Any] | None, start: str | None) -> str:
+    def use_matte(self, request: gr.Request, painted: dict[str, Any] | None, start: str | None) -> str:
         """The mask that the strokes make of the matte that was started from."""
         from ..retouch import retouched
 
         if not painted or not start:
-            raise gr.Error("Press 'Show the matte' first, then paint on it.", title="Picture", print_exception=False)
+            raise shown(ImageError("Press 'Show the matte' first, then paint on it."), request)
         alpha = _as_matte(start)
         try:
             for layer in painted.get("layers") or []:
                 alpha = retouched(alpha, layer)
         except ImageError as error:
-            raise gr.Error(str(error), title="Picture", print_exception=False) from error
+            raise shown(error, request) from error
         return self._save(alpha)
 
-    def use_light(self, painted: dict[str, Any] | None) -> tuple[str, str]:
+    def use_light(self, request: gr.Request, painted: dict[str, Any] | None) -> tuple[str, str]:
         """The painted light as a picture, softened, and the light that uses it."""
         import cv2
 
         from ..recipes import save_png
 
         if not painted or painted.get("composite") is None or not painted.get("layers"):
-            raise gr.Error("Paint where the light comes from first.", title="Picture", print_exception=False)
-        path = self.work.output_folder() / "light.png"
+            raise shown(ImageError("Paint where the light comes from first."), request)
+        path = output_folder() / "light.png"
         strokes = painted["composite"][..., :3]
         save_png(path, cv2.GaussianBlur(strokes, (0, 0), SOFT * min(strokes.shape[:2])))
         return str(path), "upload"
@@ -80,7 +82,7 @@ class Painting:
     def _save(self, alpha: Any) -> str:
         from ..recipes import save_png
 
-        path: Path = self.work.output_folder() / "matte.png"
+        path: Path = output_folder() / "matte.png"
         save_png(path, (alpha[..., 0] * 255).round().astype("uint8"))
         return str(path)
 
@@ -98,7 +100,7 @@ def show_matte_tools(page: Page, painting: Painting) -> None:
     inputs = [page.inputs[name] for name in ("image", "mask", "matting")]
     defaults = {name: page.defaults[name] for name in ("image", "mask", "matting")}
     start = gr.Image(type="filepath", format="png", visible="hidden", label="Matte")
-    shown = gr.Button("Show the matte, to paint on it", elem_id="show-matte")
+    button = gr.Button("Show the matte, to paint on it", elem_id="show-matte")
     editor = gr.ImageEditor(
         label="Green adds to the subject, red takes away",
         type="numpy",
@@ -112,14 +114,14 @@ def show_matte_tools(page: Page, painting: Painting) -> None:
         elem_id="matte-editor",
     )
     used = gr.Button("Use this matte", visible=False, elem_id="use-matte")
-    found = shown.click(
+    found = button.click(
         with_signature(painting.matte, defaults),
         inputs,
         start,
         api_name="matte",
         api_description=painting.matte.__doc__,
         concurrency_id="gpu",
-        show_progress_on=shown,
+        show_progress_on=button,
     )
     opened = found.success(painting.begin, [page.inputs["image"], start], editor, queue=False, **HIDDEN)
     opened.success(

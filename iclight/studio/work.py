@@ -1,13 +1,9 @@
-"""What the pages' buttons do: check, relight with a bar and a way to stop, save PNGs with their recipes."""
+"""What the pages' buttons do: check, relight with a strip to look at and a way to stop, keep what came of it."""
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import tempfile
-import threading
-import uuid
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,85 +12,22 @@ import gradio as gr
 
 from ..errors import Cancelled, IclightError, ImageError
 from ..files import INPUTS, check_inputs
-from ..settings import KNOBS, LIGHT_INPUTS, NORMAL_LIGHTS, Settings
+from ..settings import KNOBS, Settings
+from . import outcome
 from .engine import Engine
+from .handlers import title_of
+from .history import History
+from .live import follow
+from .sessions import Runs
+from .words import Say, say_error, speaker
 
 LIGHT_NOUNS = {
     "light_map": "a light map",
     "background": "a background picture",
     "environment": "an environment map",
 }
-STAGES = {"lowres": "First pass", "highres": "Second pass"}
-NORMALS_CAPTIONS = (
-    "normals",
-    *(f"gain, {light}" for light in NORMAL_LIGHTS),
-    *(f"light from {light}" for light in NORMAL_LIGHTS),
-)
-
-
-class StopFlags:
-    """A flag for every request that runs, raised by its session's Cancel and looked at after every step.
-
-    A flag is a file that appears: on ZeroGPU the work runs in another process, and a file is seen from there too. Each
-    request has its own, because Gradio may start a session's next request while the cancelled one is still in a step.
-    """
-
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="iclight-stop-"))
-        self._running: dict[str, set[Path]] = {}
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def of(self, session: str | None) -> Iterator[Path]:
-        """A new request's flag, for as long as the request runs."""
-        flag = self._folder / uuid.uuid4().hex
-        with self._lock:
-            self._running.setdefault(session or "", set()).add(flag)
-        try:
-            yield flag
-        finally:
-            with self._lock:
-                self._running[session or ""].discard(flag)
-                if not self._running[session or ""]:
-                    del self._running[session or ""]
-            flag.unlink(missing_ok=True)
-
-    def raise_all(self, session: str | None) -> None:
-        """Stop whatever runs for a session."""
-        with self._lock:
-            for flag in self._running.get(session or "", ()):
-                flag.touch()
-
-
-def with_signature(function: Callable[..., Any], names: dict[str, Any]) -> Callable[..., Any]:
-    """`function(request, **values)` as a function of the positional inputs Gradio passes, named for its API.
-
-    `names` maps each input to its default, `...` for none. Gradio reads names and None defaults off the signature;
-    writing twenty parameters out by hand would repeat the knobs.
-    """
-
-    def handler(*values: Any) -> Any:
-        request, *inputs = values
-        try:
-            return function(request, **dict(zip(names, inputs, strict=True)))
-        except IclightError as error:
-            raise gr.Error(str(error), duration=None, title=title_of(error), print_exception=False) from error
-
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    parameters = [inspect.Parameter("request", kind, annotation=gr.Request)]
-    for name, default in names.items():
-        parameters.append(inspect.Parameter(name, kind, default=inspect.Parameter.empty if default is ... else default))
-    handler.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    handler.__annotations__ = {"request": gr.Request}
-    handler.__name__ = function.__name__
-    handler.__doc__ = function.__doc__
-    return handler
-
-
-def title_of(error: IclightError) -> str:
-    return {"Cancelled": "Stopped", "ImageError": "Picture", "SettingsError": "Settings"}.get(
-        type(error).__name__, "Error"
-    )
+# How many pictures, each of a seed of its own, "Vary" makes.
+VARIATIONS = 4
 
 
 def settings_of(workflow: str, values: dict[str, Any]) -> Settings:
@@ -105,105 +38,74 @@ def settings_of(workflow: str, values: dict[str, Any]) -> Settings:
     return Settings.for_workflow(workflow, **knobs)
 
 
-def follow(stop: Path) -> Callable[[Any], bool]:
-    """An `on_step` that moves Gradio's bar and stops when the flag is up."""
-    bar = gr.Progress()
-
-    def on_step(event: Any) -> bool:
-        stage = STAGES[event.stage]
-        with contextlib.suppress(LookupError, AttributeError):  # called outside of a page there is no bar to move
-            bar(event.overall, desc=f"{stage}, step {event.step} of {event.steps}")
-        return not stop.exists()
-
-    return on_step
-
-
 class Work:
     """The actions of one page."""
 
     def __init__(self, engine: Engine, gpu: Callable[..., Any]) -> None:
         """`gpu` decorates what needs the accelerator (`spaces.GPU` on ZeroGPU, else nothing)."""
         self.engine = engine
-        self.stops = StopFlags()
+        self.runs = Runs()
+        self.history = History()
         self._relight = gpu(self._relight_here)
-        self._normals = gpu(self._normals_here)
 
     # The order of the outputs is the order of the page's components: gallery, foreground, matte, used seed, line.
-
-    def check_relight(self, request: gr.Request, **values: Any) -> None:
-        """Refuse what cannot be relit, in words."""
-        self.check(values)
-
-    def check_normals(self, request: gr.Request, **values: Any) -> None:
-        """The same for normals."""
-        self.check(self._for_normals(values))
-
-    @staticmethod
-    def _for_normals(values: dict[str, Any]) -> dict[str, Any]:
-        """The four lights are fixed, so a missing background is no error here."""
-        return {**values, "light": "ambient"} if str(values.get("light", "")).startswith("upload") else values
 
     def relight(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Relight a picture: by words and a light direction, or by a background."""
         settings = self.check(values)
-        with self.stops.of(request.session_hash) as stop:
-            result = self._relight(values, settings, stop)
-        folder = self.output_folder()
-        recipe = self._recipe(result, values, "relight")
-        shown: list[tuple[str, str | None]] = [
-            (self._save(folder, picture, replace(recipe, index=index)), None)
-            for index, picture in enumerate(result.images)
-        ]
-        if settings.workflow == "fbc":
-            height, width = result.images[0].shape[:2]
+        return self._made(request, values, [settings])
+
+    def vary(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
+        """Relight a picture four times, each time with another random seed; the rest as in /relight."""
+        settings = self.check({**values, "num_images": 1})
+        seeds = [secrets.randbelow(2**32) for _ in range(VARIATIONS)]
+        return self._made(request, values, [settings.replace(seed=seed) for seed in seeds])
+
+    def _made(self, request: gr.Request, values: dict[str, Any], asked: list[Settings]) -> tuple[Any, ...]:
+        say = speaker(request)
+        with self.runs.of(request.session_hash) as flag:
+            results = self._relight(values, asked, flag, say)
+        folder = outcome.output_folder()
+        shown: list[tuple[str, str | None]] = []
+        shots = []
+        for result in results:
+            paths = outcome.save_all(folder, result, values, "relight")
+            shots += outcome.shots_of(folder, result, paths, values)
+            caption = None if len(results) == 1 else say("seed {seed}", seed=result.settings.seed)
+            shown += [(path, caption) for path in paths]
+        self.history.add(request.session_hash, shots)
+        last = results[0]
+        if last.settings.workflow == "fbc":
+            height, width = last.images[0].shape[:2]
+            foreground = outcome.crop(last.foreground, width, height)
             shown += [
-                (self._save_plain(folder, "foreground", _crop(result.foreground, width, height)), "foreground"),
-                (self._save_plain(folder, "background", result.background), "background"),
+                (outcome.save_plain(folder, "foreground", foreground), "foreground"),
+                (outcome.save_plain(folder, "background", last.background), "background"),
             ]
-        return shown, *self._about(folder, result)
-
-    def normals(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
-        """Estimate a subject's surface normals from four relightings (left, right, bottom, top)."""
-        values = self._for_normals(values)
-        settings = self.check(values)
-        with self.stops.of(request.session_hash) as stop:
-            result = self._normals(values, settings, stop)
-        folder = self.output_folder()
-        recipe = self._recipe(result, values, "normals")
-        shown = [
-            (self._save(folder, picture, replace(recipe, index=index)), caption)
-            for index, (picture, caption) in enumerate(zip(result.images, NORMALS_CAPTIONS, strict=True))
-        ]
-        return shown, *self._about(folder, result)
-
-    @staticmethod
-    def look_at_map(environment: str | None, light: str) -> Any:
-        """The env workflow's map as a picture; None where there is none, with a warning if one was given."""
-        from .. import environment as maps
-        from ..lighting import read_map
-
-        try:
-            settings = settings_of("env", {"light": light})
-            if settings.light_input and not environment:
-                return None
-            made = read_map(settings, environment)
-        except IclightError as error:
-            gr.Warning(str(error), title=title_of(error))
-            return None
-        return None if made is None else maps.preview(made)
+        last = replace(last, seconds=sum(result.seconds for result in results))
+        return shown, *outcome.about(folder, last, say, [result.settings.seed for result in results])
 
     def cancel(self, request: gr.Request) -> None:
         """Stop this session's work after the step that is running."""
-        self.stops.raise_all(request.session_hash)
+        self.runs.stop(request.session_hash)
 
-    def check(self, values: dict[str, Any]) -> Settings:
+    def forget(self, request: gr.Request) -> None:
+        """A tab was closed: nobody waits for its work, or will ask for its history."""
+        self.runs.stop(request.session_hash)
+        self.history.drop(request.session_hash)
+
+    def check(self, values: dict[str, Any], workflow: str | None = None) -> Settings:
         """Everything that can be refused before a model runs."""
+        from ..images import read_image, read_mask
         from ..lighting import own_lights
 
         if not values.get("image"):
             raise ImageError("Give a picture first: drop one into the box on the left.")
-        settings = settings_of(self.engine.workflow, values)
-        check_inputs({name: values.get(name) or None for name in INPUTS})
+        settings = settings_of(workflow or self.engine.workflow, values)
+        check_inputs({name: values.get(name) or None for name in INPUTS if name != "mask"})
+        if values.get("mask"):
+            height, width = read_image(values["image"])[0].shape[:2]
+            read_mask(values["mask"], width, height)
         if settings.light_input and not values.get(settings.light_input):
             raise ImageError(
                 f"Give {LIGHT_NOUNS[settings.light_input]}, or choose another light: {own_lights(settings.workflow)}."
@@ -212,97 +114,46 @@ class Work:
             raise ImageError("Give the picture to put behind the subject, or choose another background under Finish.")
         return settings
 
-    def _relight_here(self, values: dict[str, Any], settings: Settings, stop: Path) -> Any:
-        return self.loaded(stop).relight(
-            values["image"],
-            settings,
-            background=values.get("background"),
-            mask=values.get("mask"),
-            on_step=follow(stop),
-            matting=values.get("matting"),
-            environment=values.get("environment"),
-            behind=values.get("behind"),
-            light_map=values.get("light_map"),
-        )
+    def _relight_here(self, values: dict[str, Any], asked: list[Settings], flag: Path, say: Say) -> list[Any]:
+        from ..progress import share_of
 
-    def _normals_here(self, values: dict[str, Any], settings: Settings, stop: Path) -> Any:
-        from ..normals import estimate_normals
+        on_step = follow(flag, say)
+        relighter = self.loaded(flag)
+        return [
+            relighter.relight(
+                values["image"],
+                settings,
+                background=values.get("background"),
+                mask=values.get("mask"),
+                on_step=share_of(on_step, number, len(asked)),
+                matting=values.get("matting"),
+                environment=values.get("environment"),
+                behind=values.get("behind"),
+                light_map=values.get("light_map"),
+            )
+            for number, settings in enumerate(asked)
+        ]
 
-        return estimate_normals(
-            self.loaded(stop),
-            values["image"],
-            settings,
-            mask=values.get("mask"),
-            on_step=follow(stop),
-            matting=values.get("matting"),
-        )
-
-    def loaded(self, stop: Path) -> Any:
-        if not self.engine.ready:
-            with contextlib.suppress(LookupError, AttributeError):
-                gr.Progress()(0, desc="Loading the model")
-        relighter = self.engine.get()
-        if stop.exists():
+    def loaded(self, flag: Path, workflow: str | None = None) -> Any:
+        """The relighter, waited for if it is still being loaded. Raises Cancelled if nobody waits any longer."""
+        relighter = self.engine.get(workflow)
+        if flag.exists():
             raise Cancelled()
         return relighter
 
-    # --- what comes out -------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def output_folder() -> Path:
-        """A new folder inside Gradio's own cache, which serves it and clears it when it is old."""
-        from gradio.utils import get_upload_folder
+def look_at_map(request: gr.Request, environment: str | None, light: str) -> Any:
+    """The env workflow's map as a picture; None where there is none, with a warning if one was given."""
+    from .. import environment as maps
+    from ..lighting import read_map
 
-        root = Path(get_upload_folder())
-        root.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="iclight-", dir=root))
-
-    @staticmethod
-    def _recipe(result: Any, values: dict[str, Any], kind: str) -> Any:
-        from ..recipes import Recipe, describe_asked, describe_input, software_versions
-
-        inputs = {
-            name: describe_input(values[name])
-            for name in INPUTS
-            if values.get(name)
-            and (name not in LIGHT_INPUTS.values() or name == result.settings.light_input)
-            and (name != "behind" or result.settings.finish_background == "own")
-        }
-        model = {**result.model, "asked": describe_asked(result.model["asked"], None)}
-        return Recipe(result.settings, model, result.matting, inputs, kind, software=software_versions())
-
-    @staticmethod
-    def _save(folder: Path, picture: Any, recipe: Any) -> str:
-        from ..recipes import save_png
-
-        stem = Path(recipe.inputs["image"]["file"]).stem[:40]
-        path = folder / f"{stem}-{recipe.kind}-{recipe.settings.seed}-{recipe.index + 1}.png"
-        save_png(path, picture, recipe)
-        return str(path)
-
-    @staticmethod
-    def _save_plain(folder: Path, name: str, picture: Any) -> str:
-        from ..recipes import save_png
-
-        save_png(folder / f"{name}.png", picture)
-        return str(folder / f"{name}.png")
-
-    def _about(self, folder: Path, result: Any) -> tuple[str, str, int, str]:
-        matte = (result.alpha * 255).round().astype("uint8").repeat(3, axis=2)
-        settings, identity = result.settings, result.model
-        line = (
-            f"**{result.seconds:.1f} s** · model {identity['name']} · {identity['device']} {identity['dtype']} · "
-            f"matting {result.matting} · {settings.width}×{settings.height}, seed {settings.seed}"
-        )
-        return (
-            self._save_plain(folder, "prepared", result.foreground),
-            self._save_plain(folder, "matte", matte),
-            settings.seed,
-            line,
-        )
-
-
-def _crop(picture: Any, width: int, height: int) -> Any:
-    from ..images import resize_and_center_crop
-
-    return resize_and_center_crop(picture, width, height)
+    try:
+        settings = settings_of("env", {"light": light})
+        if settings.light_input and not environment:
+            return None
+        made = read_map(settings, environment)
+    except IclightError as error:
+        say = speaker(request)
+        gr.Warning(say_error(str(error), say), title=say(title_of(error)))
+        return None
+    return None if made is None else maps.preview(made)

@@ -1,0 +1,45 @@
+"""The engine's errors in Chinese, by what they look like in English; groups stand for what was found.
+
+Those that a visitor of a page can meet and mend. What concerns whoever started the page stays English.
+"""
+
+from __future__ import annotations
+
+WHAT = r"The (?:picture|background|light map|environment map|mask|picture to put behind the subject)"
+
+ERRORS: dict[str, str] = {
+    r"Cancelled\.": "已取消。",
+    r"Give a picture first: .*": "请先放入一张照片。",
+    r"Give a light map, or choose another light: (.*)\.": r"请放入光照图,或选择别的光源:\1。",
+    r"Give a background picture, or choose another light: (.*)\.": r"请放入背景图,或选择别的光源:\1。",
+    r"Give an environment map, or choose another light: (.*)\.": r"请放入环境贴图,或选择别的光源:\1。",
+    r"Give the picture to put behind the subject, .*": "请放入主体背后的图片,或在“成片”里选择别的背景。",
+    rf"{WHAT} is not an image.*": "这个文件不是能读取的图片;请用 PNG、JPEG、WebP 等常见格式。",
+    rf"{WHAT} is broken.*": "这个文件已损坏或不完整,无法解码;请重新导出。",
+    rf"{WHAT} has more than (\d+) megapixels.*": r"图片超过 \1 百万像素;请先缩小。",
+    rf"{WHAT} is fully transparent.*": "图片完全透明,没有可打光的内容。",
+    rf"{WHAT} is empty .*": "图片是空的。",
+    r"The mask is (\d+x\d+), the picture (\d+x\d+); .*": r"蒙版为 \1,照片为 \2;两者尺寸须相同。",
+    r"The mask is empty.*": "蒙版全为零,没有可打光的内容。",
+    r"There is nothing to mix yet: .*": "还没有可混合的光:请先按“从各个方向打光”。",
+    r"There are no normals yet: .*": "还没有法线:请先按“估计法线”。",
+    r"Press 'Show the matte' first, .*": "请先按“显示蒙版”,再在上面涂改。",
+    r"Paint where the light comes from first\.": "请先画出光从哪里来。",
+    r"Click a picture first\.": "请先点一张画面。",
+    r"That picture is gone; .*": "那张画面已不在;请重新打开“历史”。",
+    r"Give a PNG that was made here\.": "请放入在这里生成的 PNG。",
+    r"'(.*)' carries no recipe.*": r"“\1”里没有配方:它不是 iclight 生成的,或途中被别的程序去掉了。",
+    r"'(.*)' is not a picture that can be read\.": r"“\1”不是能读取的图片。",
+    r"The recipe is broken.*": "配方已损坏。",
+    r"The recipe asks for something that does not exist: (.*)": r"配方要求了不存在的东西:\1",
+    r"The recipe was written by a newer iclight.*": "配方由更新版本的 iclight 写成;请先升级。",
+    r"The recipe's .* is not the loaded one: it was made by '(.*?)' .*, loaded is '(.*?)' .*": (
+        r"这张画面由模型“\1”生成,现在加载的是“\2”,无法照原样重做。"
+    ),
+    r"This is not a relit picture; .*": "这不是重新打光的画面;请放入“重新打光”生成的 PNG。",
+    r"This was made by the (\w+) workflow: drop it on the page of (.*)\.": r"它由 \1 流程生成:请放到 \2 的页面。",
+    r"(\w+) is (.*), but (?:it takes|the \w+ workflow takes one of) (.*)\.": r"\1 是 \2,但应为:\3。",
+    r"A light's strength is (.*), but it takes a number from 0 to 4\.": r"光的强度是 \1,但应为 0 到 4。",
+    r"(.*) is no colour; write #RRGGBB\.": r"\1 不是颜色;请写成 #RRGGBB。",
+    r"The model returned a black picture.*": "模型给出了全黑的画面:数值溢出了。",
+}

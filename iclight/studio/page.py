@@ -1,0 +1,27 @@
+"""The components of a page that events tie together, by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Page:
+    """`inputs` are what every kind of work is given, by the names of the API; `outputs` what a relighting fills in."""
+
+    workflow: str
+    inputs: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    outputs: list[Any] = field(default_factory=list)
+    looks: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, name: str, component: Any, default: Any = None) -> Any:
+        """Register an input; `default` is what its API parameter falls back to where the component is empty."""
+        self.inputs[name] = component
+        self.defaults[name] = default
+        return component
+
+    @property
+    def values(self) -> list[Any]:
+        return list(self.inputs.values())

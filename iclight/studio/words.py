@@ -1,0 +1,48 @@
+"""The pages' two languages. English stands in the code and is the key; Chinese stands in `chinese`.
+
+What the browser shows is translated there, by Gradio's I18n and the browser's language; what the server says while it
+works (errors, progress, outcomes) is translated here, by the language the request names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from .chinese import CHINESE
+from .chinese_errors import ERRORS
+
+
+@dataclass(frozen=True)
+class Say:
+    """Says things in one language: `say("{count} lights", count=4)`."""
+
+    chinese: bool = False
+
+    def __call__(self, text: str, **values: Any) -> str:
+        return (CHINESE.get(text, text) if self.chinese else text).format(**values)
+
+
+def i18n() -> gr.I18n:
+    """Both languages for the browser: its own components look every label, hint and button text up by the English."""
+    english = {text: text for text in CHINESE}
+    return gr.I18n(**{"en": english, "zh-CN": CHINESE, "zh-TW": CHINESE, "zh": CHINESE})
+
+
+def speaker(request: gr.Request | None) -> Say:
+    """The language of a request: Chinese if that is the first its Accept-Language names, else English."""
+    headers = getattr(request, "headers", None) or {}
+    return Say(str(headers.get("accept-language") or "").lower().startswith("zh"))
+
+
+def say_error(message: str, say: Say) -> str:
+    """An engine's error in the visitor's language; one that is not known by heart stays English."""
+    if not say.chinese:
+        return message
+    for pattern, chinese in ERRORS.items():
+        if found := re.fullmatch(pattern, message, re.DOTALL):
+            return found.expand(chinese)
+    return message
