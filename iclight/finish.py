@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import images
-from .colour import LINEAR, to_srgb
+from .colour import LINEAR, quick_srgb, to_srgb
 from .errors import ImageError
 from .gains import FLOOR, Light, blurred, fit_matte, gain_planes, light_of
 from .layers import read_layer, save_layer
@@ -74,10 +74,10 @@ def apply_light(
         if not inside.any():
             continue
         gain = gain_of(part, rows)
-        lit = LINEAR[part] * np.exp2(np.float32(strength) * gain)
+        lit = (LINEAR[part] + np.float32(FLOOR)) * np.exp2(np.float32(strength) * gain) - np.float32(FLOOR)
         behind = made[rows]
-        mixed = to_srgb(LINEAR[behind] + cover * (lit.clip(0, 1) - LINEAR[behind]))
-        pixels = (mixed * 255 + 0.5).astype(np.uint8)
+        ground = LINEAR[behind]
+        pixels = quick_srgb(ground + cover * (lit.clip(0, 1) - ground))
         made[rows] = np.where(inside[..., None], pixels, behind)
     return made
 
@@ -123,7 +123,7 @@ def _native(
     height, width = picture.shape[:2]
     if background == "transparent":
         # Colours go on a little way under the matte's edge, so that it stays clean over whatever comes behind.
-        return cut_out(apply_light(picture, light, np.ones_like(alpha), strength), alpha)
+        return cut_out(apply_light(picture, light, np.broadcast_to(np.float32(1), alpha.shape), strength), alpha)
     ground = None
     if background == "own":
         assert behind is not None
@@ -171,7 +171,11 @@ def transfer_detail(relit: Pixels, source: Pixels, alpha: Floats, radius: float 
 
 def cut_out(pixels: Pixels, alpha: Floats) -> Pixels:
     """HxWx4 uint8: the picture with its matte as transparency (straight alpha)."""
-    return np.concatenate([pixels, (alpha * 255 + 0.5).astype(np.uint8)], axis=2)
+    made = np.empty((*pixels.shape[:2], 4), np.uint8)
+    made[..., :3] = pixels
+    for rows in stripes(len(made)):
+        made[rows, :, 3] = alpha[rows, :, 0] * 255 + 0.5
+    return made
 
 
 def check_strength(strength: float) -> None:
