@@ -20,7 +20,7 @@ from iclight.errors import SettingsError, WeightsError
 from iclight.training import loss as losses
 from iclight.training.bases import Trained, build, load
 from iclight.training.config import PARTS, Config, make_config, read_config
-from iclight.training.model import Words
+from iclight.training.model import Words, build_tokenizer
 from iclight.training.run import Average, Run, generator, plateau
 from iclight.training.sources import RELATED, SOURCES, Sources
 from iclight.training.train import Meter, freeze, objective, train
@@ -94,6 +94,17 @@ def test_a_killed_run_resumes_to_the_same_result(shards, tmp_path):
     times = ("seconds", "rows_per_second")
     for one, two in zip(*logs, strict=True):
         assert {k: v for k, v in one.items() if k not in times} == {k: v for k, v in two.items() if k not in times}
+
+
+def test_every_run_gives_the_same_words_the_same_numbers(tmp_path):
+    """Resumed runs and the processes of one run must agree on what a number means."""
+    one, two = build_tokenizer(tmp_path / "one"), build_tokenizer(tmp_path / "two")
+    assert one.get_vocab() == two.get_vocab()
+    assert (tmp_path / "one" / "merges.txt").read_bytes() == (tmp_path / "two" / "merges.txt").read_bytes()
+    again = build_tokenizer(tmp_path / "one", words=["another corpus"])
+    assert again.get_vocab() == one.get_vocab(), "what is there is kept"
+    for text in ("light from the left", "sunset over sea", "best quality"):
+        assert len(one(text)["input_ids"]) == 2 + len(text.split()), "words trained on are whole"
 
 
 def test_an_unfinished_checkpoint_is_not_gone_on_from(shards, tmp_path):

@@ -7,6 +7,8 @@ zeroed in fc and env, environment tokens masked away in fc and fbc. `export.py` 
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -115,38 +117,74 @@ def build_unet(
 
 
 def build_tokenizer(folder: Path, words: Sequence[str] | None = None, vocabulary: int = 1500) -> CLIPTokenizer:
-    """A CLIP byte-pair tokenizer learnt from our captions, written to `folder`; any other text falls into letters."""
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+    """A CLIP byte-pair tokenizer learnt from our captions, written to `folder`; any other text falls into letters.
+
+    One that is there already is taken as it is: numbers that a text encoder has learnt must not change their meaning.
+    """
+    if not (folder / "tokenizer_config.json").is_file():
+        _write_tokenizer(folder, list(words or corpus()), vocabulary)
+    return CLIPTokenizer.from_pretrained(str(folder))
+
+
+def _write_tokenizer(folder: Path, words: list[str], vocabulary: int) -> None:
+    from tokenizers import pre_tokenizers
 
     end = "<|endoftext|>"
-    learner = Tokenizer(models.BPE(unk_token=end, end_of_word_suffix="</w>"))
-    learner.normalizer = normalizers.Sequence(
-        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-    )
-    words_of = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-    learner.pre_tokenizer = pre_tokenizers.Sequence(
+    special = {"bos_token": "<|startoftext|>", "eos_token": end, "unk_token": end, "pad_token": end}
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    entries = [*alphabet, *(letter + "</w>" for letter in alphabet)]
+    merges = learn_merges(words, vocabulary - len(entries))
+    entries += [*("".join(pair) for pair in merges), special["bos_token"], end]
+    numbers = {entry: number for number, entry in enumerate(dict.fromkeys(entries))}
+    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True, **special}
+    files = {
+        "vocab.json": json.dumps(numbers, ensure_ascii=False),
+        "merges.txt": "\n".join(["#version: 0.2", *(" ".join(pair) for pair in merges)]) + "\n",
+        "special_tokens_map.json": json.dumps(special, indent=1),
+        "tokenizer_config.json": json.dumps(config, indent=1),  # last: it says that the others are there
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        partial = folder / f"{name}.{os.getpid()}"  # several processes may write the same at once
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(folder / name)
+
+
+def learn_merges(texts: Sequence[str], most: int) -> list[tuple[str, str]]:
+    """Byte-pair merges, the most frequent first (Sennrich et al. 2016); words end in "</w>", as CLIP's do.
+
+    The tokenizers library breaks ties between equally frequent pairs by chance, so that two runs, or two processes of
+    one, would number the same words differently; here the alphabet decides.
+    """
+    from tokenizers import Regex, normalizers, pre_tokenizers
+
+    tidy = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()])
+    words_of = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    cut = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(words_of), behavior="removed", invert=True),
             pre_tokenizers.ByteLevel(add_prefix_space=False),
         ]
     )
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
-    )
-    learner.train_from_iterator([text.lower() for text in (words or corpus())] * 10, trainer)
-    learnt: dict[str, Any] = json.loads(learner.to_str())["model"]
-    entries = [*alphabet, *(letter + "</w>" for letter in alphabet), *learnt["vocab"], "<|startoftext|>", end]
-    numbers = {entry: number for number, entry in enumerate(dict.fromkeys(entries))}
-    merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in learnt["merges"]]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps(numbers, ensure_ascii=False), encoding="utf-8")
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
-    special = {"bos_token": "<|startoftext|>", "eos_token": end, "unk_token": end, "pad_token": end}
-    config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True, **special}
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1))
-    (folder / "special_tokens_map.json").write_text(json.dumps(special, indent=1))
-    return CLIPTokenizer.from_pretrained(str(folder))
+    counts = Counter(word for text in texts for word, _ in cut.pre_tokenize_str(tidy.normalize_str(text)))
+    spelt = {word: [*word[:-1], word[-1] + "</w>"] for word in counts}
+    merges: list[tuple[str, str]] = []
+    while len(merges) < most:
+        pairs: Counter[tuple[str, str]] = Counter()
+        for word, letters in spelt.items():
+            for pair in zip(letters, letters[1:], strict=False):
+                pairs[pair] += counts[word]
+        if not pairs:
+            break
+        best = min(pairs, key=lambda pair: (-pairs[pair], pair))
+        merges.append(best)
+        for letters in spelt.values():
+            place = 0
+            while place < len(letters) - 1:
+                if (letters[place], letters[place + 1]) == best:
+                    letters[place : place + 2] = ["".join(best)]
+                place += 1
+    return merges
 
 
 def build_text_encoder(tokenizer: CLIPTokenizer, width: int = 96) -> CLIPTextModel:
