@@ -1,4 +1,4 @@
-"""The `iclight` command: relight, mix, normals, models, doctor, app.
+"""The `iclight` command: relight, mix, normals, shade, models, doctor, app.
 
 Nothing heavy is imported until a command needs it, so that --help answers at once. Exit status: 0 only when every
 output was written, 1 for an error, 2 for a wrong call, 130 when interrupted.
@@ -10,16 +10,16 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import Cancelled, IclightError, ImageError, RecipeError, SettingsError
-from .files import INPUTS, check_folder, check_inputs, check_layer, check_output, output_path, recipe_of, save_pictures
+from .files import INPUTS, check_inputs, check_layer, check_output, output_path, save_pictures
 from .mix_command import add_mix
+from .normals_command import add_normals, add_shade
 from .options import add_engine_options, add_setting_options, engine_arguments, settings_from
-from .settings import LIGHT_INPUTS, LIGHTS, NORMAL_LIGHTS, WORKFLOWS
+from .settings import FINISHING, LIGHT_INPUTS, LIGHTS, SHAPING, WORKFLOWS
 from .terminal import bar_over, load_relighter, report_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from .relighter import Relighter, Result
     from .settings import Settings
 
-NORMALS_FILES = ("normal", *(f"gain-{light}" for light in NORMAL_LIGHTS), *NORMAL_LIGHTS)
+# Settings that mean nothing to a command: mix's and shade's dials turn the light themselves.
+UNUSED = {"mix": ("angle",), "shade": ("light", *SHAPING, *FINISHING, "num_images")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,11 +76,24 @@ def build_parser() -> argparse.ArgumentParser:
         help="a panorama, .hdr, .exr or an ordinary picture: runs the env workflow",
     )
     relight.add_argument(
-        "--light-map", metavar="PICTURE", help="a painted light for the fc workflow: bright where it is"
+        "--light-map",
+        metavar="PICTURE",
+        help="a light you painted, for the fc workflow: bright where light comes from (any size; its middle is used)",
     )
-    relight.add_argument("--behind", metavar="PICTURE", help="for --finish-background own: what stands behind")
-    relight.add_argument("--save-light", metavar="FILE", help="for --finish native: its light as .png or .exr")
-    relight.add_argument("--mask", metavar="M", help="a matte of your own: white is subject")
+    relight.add_argument(
+        "--behind", metavar="PICTURE", help="a picture to put behind the subject (as --finish-background own does)"
+    )
+    relight.add_argument(
+        "--save-light",
+        metavar="FILE",
+        help="with --finish native: keep its light as a .png (16 bits) or .exr, for another export of the same photo",
+    )
+    relight.add_argument(
+        "--mask",
+        metavar="M",
+        help="a matte of your own, of the picture's size: white is subject, black is not (without one, the picture's "
+        "own alpha is used, else --matting cuts the subject out)",
+    )
     relight.add_argument(
         "--workflow", choices=WORKFLOWS, help="follows from --background, --environment and --light where it can"
     )
@@ -88,15 +102,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     mix = add_mix(commands)
 
-    normals = commands.add_parser("normals", help="estimate surface normals from four relightings")
-    normals.add_argument("input", metavar="IN", help="the picture")
-    normals.add_argument("-o", "--output", metavar="DIR", required=True, help="a folder for the nine pictures")
-    normals.add_argument("--mask", metavar="M", help="a matte of your own: white is subject")
-    normals.set_defaults(run=run_normals)
+    normals, shade = add_normals(commands), add_shade(commands)
 
-    for command in (relight, mix, normals):
-        # mix has a dial of its own; a single light's angle would be mistaken for it
-        add_setting_options(command, without=("angle",) if command is mix else ())
+    for command in (relight, mix, normals, shade):
+        add_setting_options(command, without=UNUSED.get(command.prog.split()[-1], ()))
         add_engine_options(command)
         command.add_argument("--quiet", action="store_true", help="no bar, no notes")
 
@@ -114,12 +123,12 @@ def build_parser() -> argparse.ArgumentParser:
     pages.add_argument("--env", action="store_true", help="the page that lights by an environment map")
     app.set_defaults(run=run_app)
 
-    for command in (relight, mix, normals, models, doctor, app):
+    for command in (relight, mix, normals, shade, models, doctor, app):
         command.add_argument("--json", action="store_true", help="print one JSON object for machines")
     return parser
 
 
-# --- relight and normals ----------------------------------------------------------------------------------------------
+# --- relight --------------------------------------------------------------------------------------------------------
 
 
 def run_relight(options: argparse.Namespace) -> dict[str, Any]:
@@ -242,25 +251,6 @@ def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) ->
     if options.matting == "auto" and recipe.matting in weights.MATTINGS:
         arguments["matting"] = recipe.matting
     return arguments
-
-
-def run_normals(options: argparse.Namespace) -> dict[str, Any]:
-    """`iclight normals`: nine pictures into a folder."""
-    settings = settings_from(options, "fbc")
-    check_inputs({"image": options.input, "mask": options.mask})
-    check_folder(Path(options.output))
-    relighter = load_relighter(options, "fbc", engine_arguments(options))
-    from .normals import estimate_normals
-    from .recipes import save_png
-
-    with bar_over(options.quiet) as on_step:
-        result = estimate_normals(relighter, options.input, settings, options.mask, on_step)
-    folder, inputs, outputs = Path(options.output), {"image": options.input, "mask": options.mask}, []
-    recipe = recipe_of(result, inputs, folder, "normals")
-    for index, (name, picture) in enumerate(zip(NORMALS_FILES, result.images, strict=True)):
-        save_png(folder / f"{name}.png", picture, replace(recipe, index=index))
-        outputs.append(str(folder / f"{name}.png"))
-    return report_of(options, outputs, result)
 
 
 # --- models, doctor, app ----------------------------------------------------------------------------------------------

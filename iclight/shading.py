@@ -63,7 +63,7 @@ def shade(
         raise ImageError(f"The normals have shape {normal.shape}; give HxWx3.")
     if alpha is not None and alpha.shape != (height, width, 1):
         raise ImageError(f"The matte has shape {alpha.shape}; give {height}x{width}x1, the picture's size.")
-    _check(angle, elevation, ambient, strength)
+    check_light(angle, elevation, colour, ambient, strength)
     tint = np.array(linear_colour(colour), np.float32)
     light = towards(angle, elevation)
     made = image.copy()
@@ -96,7 +96,9 @@ def _gain(normal: Floats, light: Floats, tint: Floats, ambient: float, strength:
     return gain if strength == 1 else np.power(gain.clip(1e-4, None), np.float32(strength))
 
 
-def _check(angle: float, elevation: float, ambient: float, strength: float) -> None:
+def check_light(angle: float, elevation: float, colour: str, ambient: float, strength: float) -> None:
+    """Raise SettingsError unless `shade` takes these."""
+    linear_colour(colour)
     if not math.isfinite(angle):
         raise SettingsError(f"angle is {angle!r}, but it takes degrees.")
     for name, value, low, high in (

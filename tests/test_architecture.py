@@ -56,7 +56,7 @@ FLOORS = {
     ],
     2: ["relighter"],
     3: ["normals", "mixing", "stack"],
-    4: ["doctor", "cli", "mix_command", "terminal", "files", "__main__", "studio"],
+    4: ["doctor", "cli", "mix_command", "normals_command", "terminal", "files", "__main__", "studio"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 

@@ -13,7 +13,8 @@ import pytest
 from golden_data import GOLDEN
 from PIL import Image
 
-from iclight.cli import NORMALS_FILES, main
+from iclight.cli import main
+from iclight.normals_command import FILES as NORMALS_FILES
 from iclight.recipes import read_recipe
 from iclight.settings import KNOBS
 
@@ -39,7 +40,7 @@ def run(*arguments) -> int:
 
 
 def test_help_answers_in_under_a_second_and_a_half():
-    for command in ([], ["relight"], ["normals"], ["models"], ["doctor"]):
+    for command in ([], ["relight"], ["mix"], ["shade"], ["models"], ["doctor"]):
         best = 99.0
         for _ in range(2):  # the first run may pay for compiling
             started = time.perf_counter()
