@@ -39,7 +39,7 @@ CONCURRENCY: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
 def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
     """The whole page as `gr.Blocks`, ready to be launched."""
     work = Work(engine, gpu)
-    live, desk, relief = Live(work.runs), Desk(work, gpu), Relief(work, gpu)
+    live, desk, relief = Live(work.runs, engine), Desk(work, gpu), Relief(work, gpu)
     page = Page(workflow)
     # Results stay for a day: a history whose pictures are gone is none.
     with gr.Blocks(title=f"iclight · {workflow}", delete_cache=(3600, 86400), analytics_enabled=False) as blocks:

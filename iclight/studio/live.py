@@ -16,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 
+from .engine import Engine
 from .sessions import Runs
 from .words import Say, speaker
 
@@ -76,8 +77,9 @@ def _replace(path: Path, data: bytes) -> None:
 class Live:
     """The strip's side of the page."""
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, engine: Engine) -> None:
         self.runs = runs
+        self.engine = engine
 
     def show(self) -> None:
         """Make the strip; it is empty, and takes no room, while nothing runs."""
@@ -100,7 +102,7 @@ class Live:
         say, session = speaker(request), request.session_hash
         flag = self.runs.running(session)
         if flag is not None:
-            return self._running(flag, say), gr.skip()
+            return self._shown(flag, say), gr.skip()
         ahead = self.runs.ahead(session)
         if ahead is None:
             return "", gr.Timer(active=False)
@@ -114,12 +116,12 @@ class Live:
             return "", gr.skip()
         return "", gr.Timer(active=False)
 
-    @staticmethod
-    def _running(flag: Path, say: Say) -> str:
+    def _shown(self, flag: Path, say: Say) -> str:
         try:
             overall, words = json.loads(flag.with_suffix(".json").read_bytes())
         except OSError:  # not a step done yet
-            return _strip(say("Preparing the picture"), None, b"")
+            waits = say("Loading the model") if self.engine.loading else say("Preparing the picture")
+            return _strip(waits, None, b"")
         preview = b""
         with contextlib.suppress(OSError):
             preview = flag.with_suffix(".jpg").read_bytes()

@@ -48,7 +48,8 @@ class Relief:
         self._made.put(request.session_hash, result)
         folder = outcome.output_folder()
         paths = outcome.save_all(folder, result, asked, "normals")
-        return list(zip(paths, outcome.NORMALS_CAPTIONS, strict=True)), *outcome.about(folder, result, say)
+        captions = [say(caption) for caption in outcome.NORMALS_CAPTIONS]
+        return list(zip(paths, captions, strict=True)), *outcome.about(folder, result, say)
 
     def normal_map(self, request: gr.Request, **values: Any) -> str:
         """This session's normals (/normals) as a 16-bit PNG: `green` "opengl" (y up) or "directx" (y down)."""

@@ -79,8 +79,8 @@ class Work:
             height, width = last.images[0].shape[:2]
             foreground = outcome.crop(last.foreground, width, height)
             shown += [
-                (outcome.save_plain(folder, "foreground", foreground), "foreground"),
-                (outcome.save_plain(folder, "background", last.background), "background"),
+                (outcome.save_plain(folder, "foreground", foreground), say("foreground")),
+                (outcome.save_plain(folder, "background", last.background), say("background")),
             ]
         last = replace(last, seconds=sum(result.seconds for result in results))
         return shown, *outcome.about(folder, last, say, [result.settings.seed for result in results])

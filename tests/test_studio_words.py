@@ -1,0 +1,127 @@
+"""Both languages are whole: every string a visitor can see has its Chinese, and none is left that nobody says."""
+
+from __future__ import annotations
+
+import ast
+import string
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("gradio")
+from iclight.files import INPUTS
+from iclight.studio import examples
+from iclight.studio.chinese import CHINESE
+from iclight.studio.chinese_errors import ERRORS
+from iclight.studio.engine import Engine
+from iclight.studio.handlers import TITLES
+from iclight.studio.layout import build
+from iclight.studio.live import STAGES
+from iclight.studio.moods import MOODS
+from iclight.studio.outcome import NORMALS_CAPTIONS
+from iclight.studio.words import Say, i18n, say_error, speaker
+
+STUDIO = Path(examples.__file__).parent
+SHOWN = ("label", "info", "placeholder", "title")
+# The name of the house, and what the server has translated before a visitor sees it.
+AS_THEY_ARE = {"# iclight", Engine("fc", {}).status()}
+
+
+@pytest.fixture(scope="module")
+def on_the_pages():
+    """Every string that the pages' components show at first, where Gradio's I18n looks it up."""
+    found = set()
+    for workflow in ("fc", "fbc", "env"):
+        for component in build(workflow, Engine(workflow, {}), lambda function: function).config["components"]:
+            props = component["props"]
+            found |= {props[name] for name in SHOWN if isinstance(props.get(name), str)}
+            found |= {words for words, _ in props.get("choices") or []}
+            if component["type"] in ("button", "markdown"):
+                found.add(props.get("value"))
+    return {words for words in found if words} - AS_THEY_ARE
+
+
+def said_by_the_server() -> set[str]:
+    """Every literal that is passed to `say`, and the tables it is given words from."""
+    found = {
+        *TITLES.values(),
+        "Error",
+        *STAGES.values(),
+        *INPUTS.values(),
+        *NORMALS_CAPTIONS,
+        *(mood.name for mood in MOODS),
+    }
+    for path in STUDIO.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "say":
+                found |= {one.value for one in node.args if isinstance(one, ast.Constant)}
+                found |= {
+                    leaf.value
+                    for one in node.args
+                    if isinstance(one, ast.IfExp)
+                    for leaf in ast.walk(one)
+                    if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str)
+                }
+    return found
+
+
+def test_every_string_on_the_pages_has_its_chinese(on_the_pages):
+    assert len(on_the_pages) > 100
+    assert not on_the_pages - set(CHINESE)
+
+
+def test_everything_the_server_says_has_its_chinese():
+    said = said_by_the_server()
+    assert len(said) > 20
+    assert not said - set(CHINESE)
+
+
+def test_no_translation_is_left_that_nobody_says(on_the_pages):
+    from iclight.settings import LIGHTS
+
+    lights = {words for workflow in LIGHTS.values() for words in workflow.values()}
+    assert not set(CHINESE) - on_the_pages - said_by_the_server() - lights
+
+
+def test_a_sentence_has_the_same_gaps_in_both_languages():
+    def gaps(text):
+        return sorted(str(name) for _, name, _, _ in string.Formatter().parse(text) if name)
+
+    for english, chinese in CHINESE.items():
+        assert gaps(english) == gaps(chinese), english
+
+
+def test_the_browser_is_given_both_languages_with_the_same_keys():
+    translations = i18n().translations
+    assert set(translations["en"]) == set(translations["zh-CN"]) == set(translations["zh-TW"])
+    assert all(words == key for key, words in translations["en"].items())
+    assert all(
+        any("\u4e00" <= letter <= "\u9fff" for letter in words) or "ORMBG" in words for words in CHINESE.values()
+    )
+
+
+class Request:
+    def __init__(self, language):
+        self.headers = {"accept-language": language} if language else {}
+
+
+@pytest.mark.parametrize(
+    ("language", "chinese"), [("zh-CN,zh;q=0.9,en;q=0.8", True), ("zh", True), ("en-US,zh;q=0.5", False), (None, False)]
+)
+def test_the_server_answers_in_the_first_language_that_is_asked_for(language, chinese):
+    assert speaker(Request(language)) == Say(chinese)
+
+
+def test_errors_that_a_visitor_can_cause_are_chinese_and_keep_what_was_found():
+    from iclight.errors import IclightError
+    from iclight.settings import Settings
+
+    say = Say(True)
+    with pytest.raises(IclightError) as caught:
+        Settings.for_workflow("fc", steps=0)
+    assert "steps" in say_error(str(caught.value), say) and "应为" in say_error(str(caught.value), say)
+    found = say_error("The mask is 32x32, the picture 240x240; give one of the same size.", say)
+    assert "32x32" in found and "240x240" in found
+    assert say_error("Something that only whoever started the page can mend.", say).startswith("Something")
+    assert say_error("Cancelled.", Say()) == "Cancelled."
+    assert len(ERRORS) > 25
