@@ -1,14 +1,11 @@
-"""What the browser tests share: Chromium, running pages, and a visitor's hands."""
+"""What the browser tests share: where Chromium is, and a visitor's hands. `browser_fixtures` opens the pages."""
 
 from __future__ import annotations
 
 import os
 import shutil
 
-import pytest
 from golden_data import GOLDEN
-from pages import MODEL, running
-from PIL import Image
 
 CHROMIUM = next(
     filter(None, (os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))),
@@ -25,61 +22,6 @@ PATIENCE = 60_000
 # Sizes and steps: of a request that is over at once, and of one that takes minutes and waits to be cancelled.
 QUICK = {"width": 64, "height": 64, "steps": 2, "highres_scale": 1}
 LONG = {"width": 512, "height": 512, "steps": 100}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must run the browser tests: install chromium")
-        pytest.skip("no Chromium here; install it, or set CHROMIUM to its path")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pages")
-    with running("app.py", folder, *MODEL) as fc, running("app_bg.py", folder, *MODEL) as fbc:
-        yield {"fc": fc, "fbc": fbc}
-
-
-@pytest.fixture
-def open_page(browser, pages):
-    """workflow -> a tab with the page loaded, quick settings typed in; fails on errors in the console.
-
-    `context` are options of the browser's: locale, colour_scheme, viewport.
-    """
-    contexts, errors = [], []
-
-    def go(workflow: str, knobs=QUICK, **context):
-        context = {"viewport": {"width": 1440, "height": 1000}, "accept_downloads": True, **context}
-        contexts.append(browser.new_context(**context))
-        tab = contexts[-1].new_page()
-        tab.set_default_timeout(PATIENCE)
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(pages[workflow].url)
-        tab.wait_for_selector("#relight")
-        if knobs:
-            tab.click("#advanced button >> nth=0")
-            turn(tab, knobs)
-        return tab
-
-    yield go
-    for one in contexts:
-        one.close()
-    assert not errors
-
-
-@pytest.fixture
-def photo(tmp_path):
-    path = tmp_path / "photo.png"
-    Image.open(PICTURE).convert("RGB").save(path)
-    return str(path)
 
 
 def turn(tab, knobs) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 from golden_data import GOLDEN
 
 ROOT = Path(__file__).parents[1]
+# Seconds until a page that does not answer has failed to start: a machine may be busy with other things.
+PATIENCE = 240
 MODEL = ("--model", str(GOLDEN / "model"), "--device", "cpu", "--dtype", "float32", "--matting", "grabcut")
 
 
@@ -55,7 +57,7 @@ def running(script: str, folder: Path, *options: str) -> Iterator[RunningPage]:
             with contextlib.suppress(OSError):
                 urllib.request.urlopen(url, timeout=5).read()
                 break
-            if process.poll() is not None or time.perf_counter() - started > 60:
+            if process.poll() is not None or time.perf_counter() - started > PATIENCE:
                 raise RuntimeError(f"{script} did not start:\n{log.read_text()}")
             time.sleep(0.05)
         yield RunningPage(url, time.perf_counter() - started, log, process)

@@ -32,6 +32,7 @@ FLOORS = {
         "layers",
         "placing",
         "shading",
+        "tiff",
         "normal_maps",
     ],
     1: [
@@ -58,6 +59,17 @@ FLOORS = {
     3: ["normals", "mixing", "stack"],
     4: ["doctor", "cli", "mix_command", "normals_command", "terminal", "files", "__main__", "studio"],
 }
+# The studio's own floors, from the ground up.
+STUDIO = [
+    ["words", "chinese", "chinese_errors", "sessions", "page", "components", "inputs", "examples"],
+    ["handlers", "engine", "outcome", "moods"],
+    ["live", "history"],
+    ["work"],
+    ["desk", "relief", "painting", "restore"],
+    ["form", "relight_view", "desk_view", "normals_view", "history_view"],
+    ["layout"],
+    ["launch"],
+]
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
 
@@ -92,6 +104,17 @@ def test_a_room_imports_only_from_its_own_floor_or_below(path):
         if imported.startswith("iclight."):
             other = imported.split(".")[1]
             assert FLOOR_OF.get(other, 0) <= floor, f"{name} (floor {floor}) imports {other}"
+
+
+def test_the_studios_rooms_stand_on_their_floors():
+    floor_of = {name: floor for floor, names in enumerate(STUDIO) for name in names}
+    rooms = {path.stem: path for path in (PACKAGE / "studio").glob("*.py") if path.stem != "__init__"}
+    assert set(rooms) == set(floor_of)
+    for name, path in rooms.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 1:
+                for other in [node.module] if node.module else [alias.name for alias in node.names]:
+                    assert floor_of[other] <= floor_of[name], f"studio/{name} imports {other} from above"
 
 
 def test_nothing_below_the_faces_imports_gradio():

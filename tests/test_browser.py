@@ -16,7 +16,7 @@ from iclight.cli import main
 from iclight.recipes import read_recipe
 
 pytestmark = pytest.mark.browser
-pytest_plugins = ("browsing",)  # its fixtures
+pytest_plugins = ("browser_fixtures",)
 
 
 def test_a_photo_is_relit_and_its_download_replays_to_the_same_pixels(open_page, photo, tmp_path):
