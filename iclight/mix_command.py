@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .stack import LightStack
 
 
+MATTE = "matte.png"
+
+
 def add_mix(commands: Any) -> argparse.ArgumentParser:
     """The parser of `iclight mix`."""
     mix: argparse.ArgumentParser = commands.add_parser(
@@ -33,18 +36,37 @@ def add_mix(commands: Any) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=STRENGTH[,#RRGGBB]",
-        help="a light, from 0 to 4, and its colour; repeatable; those not named are off",
+        help="one light of the mix: its name (left, right, top, bottom, ambient ...), strength from 0 to 4, and its "
+        "colour; repeat it for more lights; those not named are off",
     )
-    mix.add_argument("--angle", dest="turn", type=float, metavar="DEGREES", help="instead of --mix: 0 right, 90 top")
+    mix.add_argument(
+        "--angle",
+        dest="turn",
+        type=float,
+        metavar="DEGREES",
+        help="instead of --mix, one light from any side, mixed of the four: 0 right, 90 top, 180 left, 270 bottom",
+    )
     mix.add_argument("--exposure", type=float, default=0.0, metavar="STOPS", help="of the whole mix (default 0)")
     mix.add_argument(
-        "--own-light", action="append", default=[], metavar="NAME=FILE", help="a background or map as one more light"
+        "--own-light",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="a background picture (fbc) or environment map (env) of yours as one more light, to be named in --mix",
     )
     mix.add_argument(
-        "--stack", metavar="FOLDER", help="keep every light's picture there, and stack.exr in linear light"
+        "--stack",
+        metavar="FOLDER",
+        help="keep every light's picture there, to be mixed again with --from; and all in linear light for other "
+        "programs: stack.exr (float) and stack.tiff (16 bits)",
     )
     mix.add_argument("--from", dest="kept", action="store_true", help="IN is such a folder: no model runs")
-    mix.add_argument("--mask", metavar="M", help="a matte of your own: white is subject")
+    mix.add_argument(
+        "--over", metavar="PHOTO", help="with --from: put the mix on this photo's own pixels, at its own size"
+    )
+    mix.add_argument(
+        "--mask", metavar="M", help="a matte of your own, of the picture's size: white is subject, black is not"
+    )
     mix.add_argument("--workflow", choices=WORKFLOWS, default="fbc", help="whose lights are mixed (default fbc)")
     mix.set_defaults(run=run_mix)
     return mix
@@ -76,7 +98,7 @@ def run_mix(options: argparse.Namespace) -> dict[str, Any]:
         )
     outputs = [_save(made, channels, options, target)]
     if options.stack:
-        outputs += _keep(made.stack, Path(options.stack))
+        outputs += _keep(made, Path(options.stack))
     residual = made.residual
     if residual is not None and not options.quiet and not options.json:
         print(f"The lights add up to the ambient picture within {100 * residual:.0f} %.")
@@ -108,19 +130,24 @@ def _save(made: LightStack, channels: dict[str, Channel], options: argparse.Name
     return str(target)
 
 
-def _keep(stack: Stack, folder: Path) -> list[str]:
+def _keep(made: LightStack, folder: Path) -> list[str]:
+    from .finish import fit_matte
     from .mixing import save_stack
     from .recipes import save_png
 
     outputs = []
-    for name, picture in stack.pictures.items():
+    for name, picture in made.stack.pictures.items():
         save_png(folder / f"light-{name}.png", picture)
         outputs.append(str(folder / f"light-{name}.png"))
-    return outputs + [str(path) for path in save_stack(stack, folder / "stack.exr")]
+    matte = fit_matte(made.alpha, made.picture.shape, *made.stack.size)
+    save_png(folder / MATTE, (matte[..., 0] * 255 + 0.5).astype("uint8"))
+    for ending in ("exr", "tiff"):
+        outputs += [str(path) for path in save_stack(made.stack, folder / f"stack.{ending}")]
+    return [*outputs, str(folder / MATTE)]
 
 
 def _again(options: argparse.Namespace, channels: dict[str, Channel]) -> dict[str, Any]:
-    """Mix what an earlier --stack kept."""
+    """Mix what an earlier --stack kept, at its size or over the photo at the photo's."""
     from .mixing import read_stack
     from .recipes import save_png
 
@@ -129,11 +156,33 @@ def _again(options: argparse.Namespace, channels: dict[str, Channel]) -> dict[st
     if not kept:
         raise ImageError(f"{folder} holds no light-NAME.png; fill it with: iclight mix PICTURE --stack {folder} ...")
     target = output_path(options.output, folder / "mix.png") if options.output else folder / "mix.png"
-    check_output(target, *(str(path) for path in kept.values()))
-    save_png(target, read_stack(kept).mix(channels, options.exposure))
+    check_inputs({"image": options.over, "mask": options.mask})
+    check_output(target, options.over, options.mask, *(str(path) for path in kept.values()))
+    stack = read_stack(kept)
+    made = stack.mix(channels, options.exposure) if options.over is None else _over(stack, channels, options, folder)
+    save_png(target, made)
     if not options.quiet and not options.json:
         print(target)
     return {"outputs": [str(target)]}
+
+
+def _over(stack: Stack, channels: dict[str, Channel], options: argparse.Namespace, folder: Path) -> Any:
+    """The mix on a photo's own pixels, with the mask given, the photo's alpha, or the matte that was kept."""
+    import numpy as np
+
+    from . import images
+    from .placing import enlarged
+
+    photo, alpha = images.read_image(options.over, "The photo")
+    height, width = photo.shape[:2]
+    if options.mask is not None:
+        alpha = images.read_mask(options.mask, width, height)
+    elif alpha is None and (folder / MATTE).is_file():
+        small = images.read_mask(folder / MATTE, *stack.size)
+        alpha = enlarged(small, slice(0, height), width, height)
+    if alpha is None:
+        alpha = np.ones((height, width, 1), np.float32)
+    return stack.export(channels, photo, alpha, options.exposure)
 
 
 def _own_light(text: str) -> tuple[str, str]:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from .colour import LINEAR, quick_srgb
 from .errors import ImageError, SettingsError
-from .finish import Light, apply_light, light_of
+from .finish import apply_light
+from .gains import LIMIT, Light, fit_matte, light_of
+from .tiff import write_pages
 from .tints import linear_colour
 
 Floats = NDArray[np.float32]
@@ -97,7 +99,7 @@ class Stack:
             if weight[0] == weight[1] == weight[2]:
                 cv2.scaleAdd(self.linear[name], weight[0], total, total)
             else:
-                total += self.linear[name] * np.array(weight, np.float32)
+                cv2.add(total, cv2.transform(self.linear[name], np.diag(weight).astype(np.float32)), total)
         return total
 
     def mix(self, channels: Mapping[str, Channel], exposure: float = 0.0) -> Pixels:
@@ -105,8 +107,17 @@ class Stack:
         return quick_srgb(self.light(channels, exposure))
 
     def relative(self, channels: Mapping[str, Channel], source: Pixels, alpha: Floats, exposure: float = 0.0) -> Light:
-        """The mixture as a light over the source picture, to export at the source's own resolution (`finish`)."""
-        return light_of([self.mix(channels, exposure)], source, alpha)
+        """The mixture as a light over the source picture, to export at the source's own resolution (`finish`).
+
+        Each light's gain is measured for itself, and the gains are added as light adds: what is brighter than white in
+        the mixture is not clipped before it is put on the file.
+        """
+        width, height = self.size
+        total = np.zeros((height, width, 3), np.float32)
+        for name, weight in self.weights(channels, exposure).items():
+            total += np.exp2(light_of([self.pictures[name]], source, alpha).gain) * np.array(weight, np.float32)
+        matte = fit_matte(alpha, source.shape, width, height)
+        return Light(np.log2(total.clip(2.0**-LIMIT, 2.0**LIMIT)), matte)
 
     def export(self, channels: Mapping[str, Channel], source: Pixels, alpha: Floats, exposure: float = 0.0) -> Pixels:
         """The mixture over the original file at its own resolution, its background as it was."""
@@ -169,7 +180,7 @@ def parse_colour(text: str) -> Colour:
 def save_stack(stack: Stack, path: str | Path) -> list[Path]:
     """Write a stack in linear light: one multi-channel .exr (float), or one 16-bit .tiff of a page for each light.
 
-    A page's description is its light's name. Raises ImageError for other endings.
+    A page's description is its light's name. Raises ImageError for other endings and what cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() == ".exr":
@@ -183,9 +194,10 @@ def save_stack(stack: Stack, path: str | Path) -> list[Path]:
         with OpenEXR.File(header, channels) as file:
             file.write(str(target))
     elif target.suffix.lower() in (".tif", ".tiff"):
-        pages = [np.clip(light[..., ::-1] * 65535 + 0.5, 0, 65535).astype(np.uint16) for light in stack.linear.values()]
-        if not cv2.imwritemulti(str(target), pages):
-            raise ImageError(f"{target} could not be written.")
+        write_pages(
+            target,
+            {name: np.clip(light * 65535 + 0.5, 0, 65535).astype(np.uint16) for name, light in stack.linear.items()},
+        )
     else:
         raise ImageError(f"A stack is a .exr or a .tiff, not {target.name}.")
     return [target]

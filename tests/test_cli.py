@@ -375,7 +375,8 @@ def test_lights_are_mixed_and_mixed_again_without_a_model(photo, tmp_path, capsy
     assert run("mix", photo, "-o", out, *lights, "--stack", folder, *QUICK) == 0
     assert "add up to the ambient picture within" in capsys.readouterr().out
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [*(f"light-{name}.png" for name in ("ambient", "bottom", "left", "right", "top")), "stack.exr"]
+    lights_kept = [f"light-{name}.png" for name in ("ambient", "bottom", "left", "right", "top")]
+    assert names == [*lights_kept, "matte.png", "stack.exr", "stack.tiff"]
     recipe = read_recipe(out)
     assert recipe.kind == "mix"
     assert recipe.mix["channels"]["left"]["strength"] == 0.8
@@ -386,6 +387,9 @@ def test_lights_are_mixed_and_mixed_again_without_a_model(photo, tmp_path, capsy
     brighter = tmp_path / "brighter.png"
     assert run("mix", folder, "--from", "-o", brighter, *lights, "--exposure", 1) == 0
     assert pixels(brighter).mean() > pixels(out).mean()
+    large = tmp_path / "large.png"
+    assert run("mix", folder, "--from", "--over", photo, "-o", large, *lights) == 0
+    assert pixels(large).shape == pixels(photo).shape and not np.array_equal(pixels(large), pixels(photo))
 
 
 def test_one_light_alone_is_its_relighting(photo, tmp_path):

@@ -7,6 +7,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from iclight import mixing
 from iclight.colour import quick_srgb, to_linear
@@ -94,6 +95,15 @@ def test_a_mix_reaches_the_original_file():
     assert np.abs(exported[100:540, 80:400] - truth[100:540, 80:400]).mean() < 6
 
 
+def test_what_is_brighter_than_white_in_the_mix_is_not_lost_on_the_way_to_the_file():
+    """Two lights that blow out together, an exposure that takes them back: the file shows what one showed."""
+    made = {name: np.full((64, 64, 3), 200, np.uint8) for name in ("left", "right")}
+    source, matte = np.full((128, 128, 3), 120, np.uint8), np.ones((128, 128, 1), np.float32)
+    both = {"left": Channel(), "right": Channel()}
+    exported = Stack(made).export(both, source, matte, exposure=-1)
+    assert np.abs(exported.astype(int) - 200).max() <= 1
+
+
 def test_words_of_the_command_line():
     assert mixing.parse_channel("left=0.8") == ("left", Channel(0.8))
     name, channel = mixing.parse_channel("top=1.2,#ff8000")
@@ -109,6 +119,8 @@ def test_the_stack_is_written_in_linear_light(tmp_path):
     kept, pages = cv2.imreadmulti(str(tmp_path / "stack.tiff"), flags=cv2.IMREAD_UNCHANGED)
     assert kept and len(pages) == 5 and pages[0].dtype == np.uint16
     assert np.allclose(pages[0][..., ::-1] / 65535, stack.linear["left"], atol=1e-4)
+    with Image.open(tmp_path / "stack.tiff") as tiff:
+        assert [tiff.seek(page) or tiff.tag_v2[270] for page in range(5)] == list(stack.pictures), "pages have names"
     OpenEXR = pytest.importorskip("OpenEXR")
     mixing.save_stack(stack, tmp_path / "stack.exr")
     with OpenEXR.File(str(tmp_path / "stack.exr"), separate_channels=True) as file:
