@@ -80,15 +80,19 @@ def test_consistency_is_zero_when_lights_add_up_and_blind_outside_the_matte():
     assert torch.allclose(losses.consistency(torch.cat([wrong, first, second]), merge, matte), torch.ones(2))
 
 
-def test_the_noisiest_pictures_hide_their_light_and_the_others_show_it():
-    """Above TOLD the noise's mean drowns the picture's; below it is what white noise gives, so a light map is seen."""
-    noise = torch.randn(400, 4, 32, 32)
-    for timestep, low, high in ((999, 0.05, 0.4), (losses.TOLD, 0.0, 0.05), (300, 0.0, 0.05)):
-        steps = torch.full((400,), timestep)
-        made = losses.hide_the_coarse(noise, steps, generator(0, 1))
-        assert low < float(made.mean((2, 3)).std()) < high
-        fine = made - torch.nn.functional.avg_pool2d(made, 31, 1, 15)
-        assert abs(float(fine[..., 8:24, 8:24].std()) - 1) < 0.05, "detail is drowned by white noise alone"
+def test_noise_hides_light_where_it_is_noisiest_and_forms_below():
+    """Above TOLD its mean drowns the picture; at 500 blotches do; at the end there is white noise alone."""
+    noise, alphas = torch.randn(400, 4, 32, 32), losses.alphas_cumulative()
+
+    def made(timestep):
+        return losses.hide_the_coarse(noise, torch.full((400,), timestep), alphas, generator(0, 1)) - noise
+
+    light, forms = made(999), made(500)
+    assert 0.08 < float(light.mean((2, 3)).std()) < 0.4
+    assert float(forms.mean((2, 3)).std()) < 0.4 * float(alphas[500].sqrt()), "the slope of a light map is seen"
+    assert 0.7 < float(forms.std() / alphas[500].sqrt()) < 2.5, "as strong as the picture's forms"
+    assert not made(60).any()
+    assert float(made(losses.TOLD).mean((2, 3)).std()) < 0.05
 
 
 @pytest.mark.parametrize("channels", [(24, 48, 80, 112, 144), (32, 32, 32)])

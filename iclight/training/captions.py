@@ -70,9 +70,9 @@ def caption(subject: str, mood: str, side: str, workflow: str, random: torch.Gen
 
     so that a high guidance on words, as fbc's default is, does not overdo the light.
     """
-    if uniform(0, 1, random) < 0.1:
-        return NEGATIVE if uniform(0, 1, random) < 0.75 else ""
     told = workflow != "fc"
+    if uniform(0, 1, random) < (0.25 if told else 0.1):
+        return NEGATIVE if uniform(0, 1, random) < 0.75 else ""
     parts: list[str] = []
     if uniform(0, 1, random) < 0.85:
         parts.append(choose(list(SUBJECT_WORDS[subject]), random))

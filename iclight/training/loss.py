@@ -11,6 +11,7 @@ they imply for the clean latents is where light adds, so that is what is compare
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -21,6 +22,7 @@ SUBJECT = 2.5
 GUESSED = 0.3
 TOLD = 920  # above this timestep nothing but the conditions tells the light
 HIDING = 0.1
+BLOTCHES = 2.0
 
 
 def alphas_cumulative(steps: int = 1000) -> Tensor:
@@ -107,20 +109,29 @@ def consistency(clean: Tensor, merge: nn.Module, matte: Tensor) -> Tensor:
     return error.sum((1, 2, 3)) / (matte.sum((1, 2, 3)) * clean.shape[1]).clamp(min=1)
 
 
-def hide_the_coarse(noise: Tensor, timesteps: Tensor, random: torch.Generator) -> Tensor:
-    """Noise whose means and slopes drown those of the picture at the noisiest timesteps (above `TOLD`).
+def hide_the_coarse(noise: Tensor, timesteps: Tensor, alphas: Tensor, random: torch.Generator) -> Tensor:
+    """Noise that leaves the light, and the form, to the conditions: two kinds of offset noise.
+
+    Above `TOLD` its means and slopes drown those of the picture.
 
     At timestep 999 a pixel is noise, but the mean of 100 x 100 pixels is not: its signal is 4 % of itself, its noise
     1 %. A network learns to read the light off it, and finds none in the pure noise that sampling starts from: such
     pictures are grey and flat (Lin et al., "Common diffusion noise schedules and sample steps are flawed", 2023).
     Offset noise (as of IC-Light's fcon weights), here in a few patches and at these timesteps alone, leaves the
-    light to the conditions. Below them, where fc starts from a light map, the map is believed.
+    light to the conditions. Below them, where fc starts from a light map, the map's slope is believed.
+
+    Blotches, as strong as the picture's own forms, lie over most timesteps: a network that is weak at telling forms
+    from noise takes noise for form, and its samples are blotchy; this one has to look for them in the foreground.
     """
     strength = HIDING * ((timesteps - TOLD) / 40).clamp(0, 1)
     flat = torch.randn(*noise.shape[:2], 1, 1, generator=random)
     patches = torch.randn(*noise.shape[:2], 4, 4, generator=random)
     coarse = flat + F.interpolate(patches, noise.shape[2:], mode="bicubic", align_corners=True)
-    return noise + strength.view(-1, 1, 1, 1).cpu() * coarse
+    cells = round(8 * 2 ** (float(torch.rand(1, generator=random)) * math.log2(max(1, noise.shape[-1] / 16))))
+    grid = torch.randn(*noise.shape[:2], cells, cells, generator=random)
+    blotches = F.interpolate(grid, noise.shape[2:], mode="bicubic", align_corners=True)
+    spread = BLOTCHES * alphas.cpu()[timesteps].sqrt() * ((timesteps - 60) / 150).clamp(0, 1)
+    return noise + strength.view(-1, 1, 1, 1) * coarse + spread.view(-1, 1, 1, 1) * blotches
 
 
 def random_timesteps(count: int, random: torch.Generator, steps: int = 1000) -> Tensor:

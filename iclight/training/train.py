@@ -97,7 +97,7 @@ def objective(
         shared = slice(len(timesteps) - 3 * batch.triplets, len(timesteps) - 2 * batch.triplets)
         timesteps[shared.start :] = timesteps[shared].repeat(3)
     noise = torch.randn(batch.clean.shape, generator=random)
-    noise = losses.hide_the_coarse(noise, timesteps.cpu(), random).to(device)
+    noise = losses.hide_the_coarse(noise, timesteps.cpu(), alphas, random).to(device)
     if batch.triplets:
         noise[shared.start :] = noise[shared].repeat(3, 1, 1, 1)
     noisy = losses.noised(batch.clean, noise, timesteps, alphas)
