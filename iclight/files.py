@@ -27,14 +27,22 @@ INPUTS = {
 
 
 def check_inputs(inputs: Mapping[str, str | None]) -> None:
-    """Refuse what cannot be read before a model is loaded; `inputs` maps names of `INPUTS` to paths."""
-    from .environment import read_environment
-    from .images import read_image
+    """Refuse what cannot be used before a model is loaded; `inputs` maps names of `INPUTS` to paths.
 
+    A mask must have the picture's size and some white in it.
+    """
+    from .environment import read_environment
+    from .images import read_image, read_mask
+
+    mask = inputs.get("mask")
     for name, source in inputs.items():
-        if source is not None:
-            read = read_environment if name == "environment" else read_image
-            read(source, f"The {INPUTS[name]}")
+        if source is None or name == "mask":
+            continue
+        read = read_environment if name == "environment" else read_image
+        made = read(source, f"The {INPUTS[name]}")
+        if name == "image" and mask is not None:
+            height, width = made[0].shape[:2]
+            read_mask(mask, width, height)
 
 
 def output_path(output: str | None, source: Path) -> Path:

@@ -81,6 +81,8 @@ def run_mix(options: argparse.Namespace) -> dict[str, Any]:
     settings = settings_from(options, options.workflow)
     own = dict(_own_light(text) for text in options.own_light)
     check_inputs({"image": options.input, "mask": options.mask})
+    for path in own.values():
+        check_inputs({"environment" if options.workflow == "env" else "background": path})
     check_output(target, options.input, options.mask)
     if options.stack:
         check_folder(Path(options.stack))
@@ -156,6 +158,8 @@ def _again(options: argparse.Namespace, channels: dict[str, Channel]) -> dict[st
     if not kept:
         raise ImageError(f"{folder} holds no light-NAME.png; fill it with: iclight mix PICTURE --stack {folder} ...")
     target = output_path(options.output, folder / "mix.png") if options.output else folder / "mix.png"
+    if options.mask and not options.over:
+        raise SettingsError("--mask belongs to the photo of --over: give that too, or leave the mask out.")
     check_inputs({"image": options.over, "mask": options.mask})
     check_output(target, options.over, options.mask, *(str(path) for path in kept.values()))
     stack = read_stack(kept)
