@@ -77,9 +77,12 @@ def test_a_frame_is_mixed_while_a_slider_moves():
     stack = Stack({name: cv2.resize(picture, (768, 960)) for name, picture in pictures().items()})
     channels = {name: Channel(0.5, (1.0, 0.9, 0.8)) for name in stack.pictures}
     stack.mix(channels)
-    started = time.perf_counter()
-    stack.mix(channels)
-    assert time.perf_counter() - started < 0.3  # measured: about 20 ms; the bound allows for a busy machine
+    taken = []
+    for _ in range(3):  # processor time: what else runs on the machine does not count
+        started = time.process_time()
+        stack.mix(channels)
+        taken.append(time.process_time() - started)
+    assert min(taken) < 0.1
 
 
 def test_a_mix_reaches_the_original_file():
