@@ -18,7 +18,8 @@ FLAGS = [
 ]  # fmt: skip
 PICTURE = str(GOLDEN / "cases" / "foreground.png")
 BACKGROUND = str(GOLDEN / "cases" / "background.png")
-PATIENCE = 60_000
+# Milliseconds until what was waited for has failed to come: a machine may be busy with other things.
+PATIENCE = 180_000
 # Sizes and steps: of a request that is over at once, and of one that takes minutes and waits to be cancelled.
 QUICK = {"width": 64, "height": 64, "steps": 2, "highres_scale": 1}
 LONG = {"width": 512, "height": 512, "steps": 100}
