@@ -41,6 +41,7 @@ class Config:
     steps: int = 10_000
     batch: int = 24
     rate: float = 7e-4
+    tokens_rate: float = 1.0  # the environment tokens learn this many times faster
     warmup: int = 100
     decay: float = 0.3  # the last share of the steps, over which the rate falls
     weight_decay: float = 1e-3

@@ -13,6 +13,7 @@ import argparse
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -39,7 +40,9 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
     model, words = parts.model, Words(parts.tokenizer)
     learning = [p for p in model.parameters() if p.requires_grad]
     average = Average(learning, config.average)
-    optimiser = torch.optim.AdamW(learning, lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    optimiser = torch.optim.AdamW(
+        _groups(model, config.tokens_rate), lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+    )
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     average.to(accelerator.device)
     accelerator.register_for_checkpointing(average)
@@ -78,6 +81,16 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
         parts.save(out / "trained")
     accelerator.wait_for_everyone()
     return parts
+
+
+def _groups(model: RelightingModel, tokens_rate: float) -> list[dict[str, Any]]:
+    """Parameters that learn, and how much faster: few samples of a batch reach the tokens' many weights."""
+    ahead = {id(p) for p in model.tokens.parameters()} if tokens_rate != 1 else set()
+    learning = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        ([p for p in learning if (id(p) in ahead) == fast], tokens_rate if fast else 1.0) for fast in (False, True)
+    ]
+    return [{"params": params, "scale": scale} for params, scale in groups if params]
 
 
 def objective(
