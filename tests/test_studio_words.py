@@ -19,7 +19,7 @@ from iclight.studio.layout import build
 from iclight.studio.live import STAGES
 from iclight.studio.moods import MOODS
 from iclight.studio.outcome import NORMALS_CAPTIONS
-from iclight.studio.words import Say, i18n, say_error, speaker
+from iclight.studio.words import Say, english, i18n, say_error, speaker
 
 STUDIO = Path(examples.__file__).parent
 SHOWN = ("label", "info", "placeholder", "title")
@@ -34,10 +34,10 @@ def on_the_pages():
     for workflow in ("fc", "fbc", "env"):
         for component in build(workflow, Engine(workflow, {}), lambda function: function).config["components"]:
             props = component["props"]
-            found |= {props[name] for name in SHOWN if isinstance(props.get(name), str)}
+            found |= {english(props[name]) for name in SHOWN if isinstance(props.get(name), str)}
             found |= {words for words, _ in props.get("choices") or []}
             if component["type"] in ("button", "markdown"):
-                found.add(props.get("value"))
+                found.add(english(props.get("value")))
     return {words for words in found if words} - AS_THEY_ARE
 
 
@@ -87,8 +87,8 @@ def test_a_sentence_has_the_same_gaps_in_both_languages():
     def gaps(text):
         return sorted(str(name) for _, name, _, _ in string.Formatter().parse(text) if name)
 
-    for english, chinese in CHINESE.items():
-        assert gaps(english) == gaps(chinese), english
+    for key, chinese in CHINESE.items():
+        assert gaps(key) == gaps(chinese), key
 
 
 def test_the_browser_is_given_both_languages_with_the_same_keys():

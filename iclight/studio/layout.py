@@ -25,7 +25,7 @@ from .page import Page
 from .painting import Painting
 from .relief import Relief
 from .relight_view import HIDDEN, QUIET, show_pair, show_results
-from .words import speaker
+from .words import Pages, mark, speaker
 from .work import Work
 
 TITLES = {
@@ -42,7 +42,7 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
     live, desk, relief = Live(work.runs, engine), Desk(work, gpu), Relief(work, gpu)
     page = Page(workflow)
     # Results stay for a day: a history whose pictures are gone is none.
-    with gr.Blocks(title=f"iclight · {workflow}", delete_cache=(3600, 86400), analytics_enabled=False) as blocks:
+    with Pages(title=f"iclight · {workflow}", delete_cache=(3600, 86400), analytics_enabled=False) as blocks:
         gr.Markdown("# iclight", elem_id="title")
         gr.Markdown(TITLES[workflow], elem_id="subtitle")
         status = gr.Markdown(engine.status(), elem_id="engine-status")
@@ -75,6 +75,8 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
         for forget in (work.forget, desk.forget, relief.forget):
             blocks.unload(forget)
         _keep_status(blocks, engine, status)
+        for block in blocks.blocks.values():
+            mark(block)
         blocks.load(in_their_language(page.looks["moods"]), None, page.looks["moods"], **QUIET)
     return blocks
 

@@ -6,6 +6,7 @@ works (errors, progress, outcomes) is translated here, by the language the reque
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ import gradio as gr
 
 from .chinese import CHINESE
 from .chinese_errors import ERRORS
+
+I18N = gr.I18n()
+MARK = "__i18n__"
 
 
 @dataclass(frozen=True)
@@ -46,3 +50,32 @@ def say_error(message: str, say: Say) -> str:
         if found := re.fullmatch(pattern, message, re.DOTALL):
             return found.expand(chinese)
     return message
+
+
+def mark(block: Any) -> None:
+    """Mark a component's own words for the browser to translate: a plain string stays as it was first drawn, because
+    Gradio fetches a language after that."""
+    for name in ("label", "info", "placeholder", "value"):
+        text = getattr(block, name, None)
+        shown = name != "value" or isinstance(block, (gr.Button, gr.Markdown))
+        if shown and isinstance(text, str) and text in CHINESE:
+            setattr(block, name, str(I18N(text)))
+
+
+def english(text: Any) -> Any:
+    """What `mark` marked as it stands in the code; anything else as it is."""
+    if isinstance(text, str) and text.startswith(MARK):
+        return json.loads(text.removeprefix(MARK))["key"]
+    return text
+
+
+class Pages(gr.Blocks):
+    """Blocks whose API is described in English, whatever language its labels are shown in."""
+
+    def get_api_info(self, *args: Any, **options: Any) -> Any:
+        info = super().get_api_info(*args, **options)
+        for endpoints in ("named_endpoints", "unnamed_endpoints"):
+            for endpoint in (info or {}).get(endpoints, {}).values():
+                for part in (*endpoint["parameters"], *endpoint["returns"]):
+                    part["label"] = english(part["label"])
+        return info
