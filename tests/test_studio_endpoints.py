@@ -93,7 +93,7 @@ def test_normals_work_on_the_fc_page_too_and_are_shaded_and_saved_in_their_sessi
     ):
         with pytest.raises(Exception, match=words):
             client.predict(api_name="/shade", **values)
-    with pytest.raises(Exception, match="green"):
+    with pytest.raises(Exception, match="sideways"):
         client.predict(green="sideways", api_name="/normal_map")
 
 

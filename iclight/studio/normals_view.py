@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from .components import KnobSlider
 from .desk_view import LIVE
 from .handlers import with_signature
 from .page import Page
@@ -24,7 +25,7 @@ def show_relief(page: Page, relief: Relief) -> gr.Button:
     if page.workflow != "fbc":
         gr.Markdown("Normals are made by the background model: the first press loads it beside this page's own.")
     button = gr.Button("Estimate normals (4 relightings)", variant="primary", elem_id="normals")
-    exponent = gr.Slider(
+    exponent = KnobSlider(
         0,
         20,
         value=5.0,
@@ -39,17 +40,17 @@ def show_relief(page: Page, relief: Relief) -> gr.Button:
             label="Lit by the normals", format="jpeg", height=340, interactive=False, buttons=BUTTONS, elem_id="shaded"
         )
     light: dict[str, Any] = {
-        "angle": gr.Slider(
+        "angle": KnobSlider(
             0, 360, value=135, step=1, label="Angle: 0 right, 90 top, 180 left, 270 bottom", elem_id="shade-angle"
         ),
-        "elevation": gr.Slider(
+        "elevation": KnobSlider(
             -30, 90, value=35, step=1, label="Height towards the camera, degrees", elem_id="shade-elevation"
         ),
     }
     with gr.Row():
         light["colour"] = gr.ColorPicker("#ffffff", label="Colour", min_width=80, elem_id="shade-colour")
-        light["ambient"] = gr.Slider(0, 1, value=0.2, step=0.01, label="Ambient", elem_id="shade-ambient")
-        light["strength"] = gr.Slider(0, 1.5, value=1.0, step=0.01, label="Strength", elem_id="shade-strength")
+        light["ambient"] = KnobSlider(0, 1, value=0.2, step=0.01, label="Ambient", elem_id="shade-ambient")
+        light["strength"] = KnobSlider(0, 1.5, value=1.0, step=0.01, label="Strength", elem_id="shade-strength")
     light["exponent"] = exponent
     with gr.Row():
         green = gr.Radio(GREENS, value="opengl", label="Green channel", elem_id="green")
