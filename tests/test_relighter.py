@@ -199,7 +199,7 @@ def test_a_preview_shows_the_picture_in_small(mini):
     previews = []
     settings = quick(width=128, height=128, steps=4)
     result = mini("fc").relight(PICTURE, settings, on_step=lambda event: previews.append(event.preview()))
-    small = resize(result.images[0], 32, 32)
+    small = resize(result.images[0], *(2 * [128 // mini("fc").codec.factor]))
     assert previews[-1].dtype == np.uint8
     assert previews[-1].shape == small.shape
     assert np.corrcoef(previews[-1].ravel(), small.ravel())[0, 1] > 0.7

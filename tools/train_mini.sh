@@ -11,11 +11,11 @@ export OMP_NUM_THREADS=1
 
 if [ "${1:-}" = --quick ]; then
   WORK=${WORK}/quick
-  SCENES="--shards 2 --objects 32" LARGE="--shards 1 --objects 16" AE="--steps 60"
+  SCENES="--shards 2 --objects 32" AE="--steps 60"
   FIRST="--steps 120 --log-every 20 --save-every 40 --sheet-every 120"
-  SECOND="--steps 20 --log-every 10 --save-every 20 --sheet-every 20" THIRD=$SECOND
+  SECOND="--steps 20 --log-every 10 --save-every 20 --sheet-every 20"
 else
-  SCENES="--shards 44" LARGE="--shards 3 --objects 32" AE="--steps 800" FIRST="" SECOND="" THIRD=""
+  SCENES="--shards 44" AE="--steps 800" FIRST="" SECOND=""
 fi
 
 together() { # run a command once per core, each with its share of the work
@@ -31,12 +31,8 @@ VAE="$WORK/autoencoder/final"
 together iclight.training.render "$WORK/stage128" --side 128 $SCENES
 together iclight.training.latents "$WORK/stage128" "$WORK/latents64" --shrink 2 --vae "$VAE"
 spread iclight.training.train --config mini-64 --vae "$VAE" --data "$WORK/latents64" --out "$WORK/mini-64" $FIRST
-together iclight.training.latents "$WORK/stage128" "$WORK/latents128" --most 10 --vae "$VAE"
+together iclight.training.latents "$WORK/stage128" "$WORK/latents128" --most 6 --vae "$VAE"
 spread iclight.training.train --config mini-128 --vae "$VAE" --data "$WORK/latents128" \
   --begin "$WORK/mini-64/trained" --out "$WORK/mini-128" $SECOND
-together iclight.training.render "$WORK/stage256" --side 256 --seed 2 $LARGE
-together iclight.training.latents "$WORK/stage256" "$WORK/latents256" --vae "$VAE"
-spread iclight.training.train --config mini-256 --vae "$VAE" --data "$WORK/latents256" \
-  --begin "$WORK/mini-128/trained" --out "$WORK/mini-256" $THIRD
-"$BIN/python" -m iclight.training.export "$WORK/mini-256/trained" "$WORK/mini" --vae "$VAE"
+"$BIN/python" -m iclight.training.export "$WORK/mini-128/trained" "$WORK/mini" --vae "$VAE" --native-size 192 256
 echo "The model is in $WORK/mini; measure it with: make evaluate ARGS=\"--model $WORK/mini\""

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..errors import WeightsError
 from ..unet import CONV_IN, INPUT_CHANNELS, LATENT_CHANNELS
 from .bases import Trained, load
+from .model import write_vocabulary
 
 SCHEDULER = {
     "_class_name": "DPMSolverMultistepScheduler",
@@ -54,9 +55,27 @@ def export_offsets(parts: Trained, base: Mapping[str, Tensor], folder: Path, nam
     files = {}
     for workflow, tensors in offsets(parts.model.unet.state_dict(), base, parts.model.tokens.state_dict()).items():
         files[workflow] = f"iclight_{name}_{workflow}.safetensors"
-        half = {key: value.half().contiguous() for key, value in tensors.items()}
+        half = {key: _compact(value, workflow) for key, value in tensors.items()}
         save_file(half, str(folder / files[workflow]))
     return files
+
+
+def _save_tokenizer(parts: Trained, folder: Path) -> None:
+    """In SD1.5's layout: transformers 5 would write a tokenizer.json alone, which transformers 4 does not read here."""
+    parts.tokenizer.save_pretrained(folder)
+    whole = folder / "tokenizer.json"
+    if whole.is_file():
+        said = json.loads(whole.read_text(encoding="utf-8"))["model"]
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in said["merges"]]
+        write_vocabulary(folder, said["vocab"], pairs)
+        whole.unlink()
+
+
+def _compact(value: Tensor, workflow: str) -> Tensor:
+    """float16; but what adds nothing to the UNet takes one byte in env files, which hold the tokens as well."""
+    if workflow == "env" and not value.any():
+        return torch.zeros(value.shape, dtype=torch.uint8)
+    return value.half().contiguous()
 
 
 def export_new(parts: Trained, vae: AutoencoderKL, folder: Path, name: str, facts: Mapping[str, Any]) -> None:
@@ -70,7 +89,7 @@ def export_new(parts: Trained, vae: AutoencoderKL, folder: Path, name: str, fact
     unet.half().save_pretrained(folder / "unet")
     vae.half().save_pretrained(folder / "vae")
     parts.model.text_encoder.half().save_pretrained(folder / "text_encoder")
-    parts.tokenizer.save_pretrained(folder / "tokenizer")
+    _save_tokenizer(parts, folder / "tokenizer")
     parts.model.unet.load_state_dict(whole)
     files = export_offsets(parts, base, folder, name)
     (folder / "scheduler").mkdir(exist_ok=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,13 +129,17 @@ def build_tokenizer(folder: Path, words: Sequence[str] | None = None, vocabulary
 def _write_tokenizer(folder: Path, words: list[str], vocabulary: int) -> None:
     from tokenizers import pre_tokenizers
 
-    end = "<|endoftext|>"
-    special = {"bos_token": "<|startoftext|>", "eos_token": end, "unk_token": end, "pad_token": end}
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     entries = [*alphabet, *(letter + "</w>" for letter in alphabet)]
     merges = learn_merges(words, vocabulary - len(entries))
-    entries += [*("".join(pair) for pair in merges), special["bos_token"], end]
-    numbers = {entry: number for number, entry in enumerate(dict.fromkeys(entries))}
+    entries += [*("".join(pair) for pair in merges), "<|startoftext|>", "<|endoftext|>"]
+    write_vocabulary(folder, {entry: number for number, entry in enumerate(dict.fromkeys(entries))}, merges)
+
+
+def write_vocabulary(folder: Path, numbers: Mapping[str, int], merges: Sequence[Sequence[str]]) -> None:
+    """The files of a CLIPTokenizer as SD1.5 publishes it, which every version of transformers reads."""
+    end = "<|endoftext|>"
+    special = {"bos_token": "<|startoftext|>", "eos_token": end, "unk_token": end, "pad_token": end}
     config = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "do_lower_case": True, **special}
     files = {
         "vocab.json": json.dumps(numbers, ensure_ascii=False),

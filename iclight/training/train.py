@@ -105,7 +105,7 @@ def objective(
 ) -> tuple[Tensor, Tensor]:
     """The two terms of the loss on one batch (`loss.py`). The three lights of a triplet share timestep and noise."""
     device = batch.clean.device
-    timesteps = losses.random_timesteps(len(batch.clean), random).to(device)
+    timesteps = losses.random_timesteps(len(batch.clean), random, config.lean).to(device)
     if batch.triplets:
         shared = slice(len(timesteps) - 3 * batch.triplets, len(timesteps) - 2 * batch.triplets)
         timesteps[shared.start :] = timesteps[shared].repeat(3)
