@@ -6,7 +6,6 @@ files store y up (Blender, Unity, Substance), "directx" files y down (Unreal, 3d
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ImageError, SettingsError
+from .errors import ImageError
 from .images import check_size
+from .normal_knobs import NORMAL_KNOBS
 from .settings import NORMAL_LIGHTS as LIGHTS
 
 Floats = NDArray[np.float32]
 
-EXPONENT = 5.0  # the reference's
+EXPONENT: float = NORMAL_KNOBS["exponent"].default  # the reference's
 EPSILON = 1e-5
-GREENS = ("opengl", "directx")
 FACING = np.array([0, 0, 1], np.float32)
 
 
@@ -51,16 +50,9 @@ def unit(vectors: NDArray[Any]) -> Floats:
     return np.where(known, vectors / np.where(known, length, 1), FACING).astype(np.float32)
 
 
-def check_exponent(exponent: float) -> None:
-    """Raise SettingsError unless 0 <= exponent <= 20."""
-    if not (math.isfinite(exponent) and 0 <= exponent <= 20):
-        raise SettingsError(f"exponent is {exponent!r}, but it takes a number from 0 (flat) to 20 (steep).")
-
-
 def flip_green(normal: Floats, green: str = "opengl") -> Floats:
-    """The vectors as a file of that convention has them. Raises SettingsError for another than `GREENS`."""
-    if green not in GREENS:
-        raise SettingsError(f"green is {green!r}, but it takes one of {', '.join(GREENS)}.")
+    """The vectors as a file of that convention has them. Raises SettingsError for an unknown one."""
+    NORMAL_KNOBS["green"].check("green", green)
     return normal if green == "opengl" else normal * np.array([1, -1, 1], np.float32)
 
 
@@ -70,7 +62,7 @@ def encode(values: Floats) -> NDArray[np.uint8]:
 
 
 def encode_normals(normal: Floats, green: str = "opengl") -> NDArray[np.uint16]:
-    """HxWx3 unit vectors -> HxWx3 uint16: 32767.5 * n + 32767.5, rounded; `green` is one of `GREENS`.
+    """HxWx3 unit vectors -> HxWx3 uint16: 32767.5 * n + 32767.5, rounded; `green` "opengl" or "directx".
 
     Raises ImageError for arrays of another shape, SettingsError for an unknown `green`.
     """

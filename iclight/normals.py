@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from . import images
 from .errors import SettingsError
 from .images import ImageLike
+from .normal_knobs import NORMAL_KNOBS, check_knobs
 from .normal_maps import (
     EXPONENT,
     FACING,
-    GREENS,
     Floats,
-    check_exponent,
     encode,
     encode_normals,
     flip_green,
@@ -36,7 +35,6 @@ from .settings import Settings
 
 __all__ = [
     "EXPONENT",
-    "GREENS",
     "Normals",
     "encode",
     "encode_normals",
@@ -76,7 +74,7 @@ class Normals:
 
     def with_exponent(self, exponent: float) -> Normals:
         """The same relightings read as a flatter (below 5) or steeper (above) relief; no model runs."""
-        check_exponent(exponent)
+        check_knobs(NORMAL_KNOBS, {"exponent": exponent})
         normal, brightening = normals_from_lights(self.relit, self.matte, exponent)
         shown = [encode(one) for one in (normal, *brightening.values())]
         pictures = shown + [images.unit_to_pixels(self.relit[light]) for light in LIGHTS]
@@ -103,7 +101,7 @@ def estimate_normals(
     started = time.perf_counter()
     if relighter.workflow != "fbc":
         raise SettingsError("Normals need the fbc workflow: load the relighter with workflow='fbc'.")
-    check_exponent(exponent)
+    check_knobs(NORMAL_KNOBS, {"exponent": exponent})
     settings = settings or Settings.for_workflow("fbc")
     relighter.check_settings(settings)
     relighter.check_matting(matting)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import ImageError
 from .files import check_folder, check_inputs, check_output, output_path, recipe_of
-from .options import engine_arguments, settings_from
+from .normal_knobs import NORMAL_KNOBS, SHADE_KNOBS, check_knobs
+from .options import add_knobs, engine_arguments, settings_from
 from .settings import NORMAL_LIGHTS
 from .terminal import bar_over, load_relighter, report_of
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 FILES = ("normal", *(f"gain-{light}" for light in NORMAL_LIGHTS), *NORMAL_LIGHTS)
 DEEP = "normal-16bit.png"
-GREENS = ("opengl", "directx")
 
 
 def add_normals(commands: Any) -> argparse.ArgumentParser:
@@ -35,14 +35,7 @@ def add_normals(commands: Any) -> argparse.ArgumentParser:
     normals.add_argument("input", metavar="IN", help="the picture")
     normals.add_argument("-o", "--output", metavar="DIR", required=True, help="a folder for the pictures")
     normals.add_argument("--mask", metavar="M", help="a matte of your own: white is subject, black is not")
-    _add_exponent(normals)
-    normals.add_argument(
-        "--green",
-        choices=GREENS,
-        default="opengl",
-        help="how the map's green channel stores up and down: opengl (y up: Blender, Unity) or directx (y down: "
-        "Unreal); default opengl",
-    )
+    add_knobs(normals, NORMAL_KNOBS)
     normals.add_argument(
         "--sixteen-bit", action="store_true", help=f"write {DEEP} as well: unit vectors, 65536 steps a channel"
     )
@@ -61,45 +54,11 @@ def add_shade(commands: Any) -> argparse.ArgumentParser:
     shade.add_argument("input", metavar="IN", help="the picture")
     shade.add_argument("-o", "--output", metavar="OUT", help="a .png file, or a folder")
     shade.add_argument("--normals", metavar="MAP", help="its normal map, or the folder that `iclight normals` filled")
-    shade.add_argument(
-        "--green", choices=GREENS, default="opengl", help="how that map stores up and down (default opengl)"
-    )
-    _add_exponent(shade)
+    add_knobs(shade, NORMAL_KNOBS)
     shade.add_argument("--mask", metavar="M", help="a matte of your own: white is lit, black stays as it is")
-    shade.add_argument(
-        "--angle",
-        dest="turn",
-        type=float,
-        default=135.0,
-        metavar="DEGREES",
-        help="where the light stands around the picture: 0 right, 90 top, 180 left, 270 bottom (default 135)",
-    )
-    shade.add_argument(
-        "--elevation",
-        type=float,
-        default=35.0,
-        metavar="DEGREES",
-        help="how far it comes forward: 0 beside the subject, 90 at the camera, below 0 behind (default 35)",
-    )
-    shade.add_argument("--colour", default="#ffffff", metavar="#RRGGBB", help="of the light (default #ffffff)")
-    shade.add_argument(
-        "--ambient", type=float, default=0.2, metavar="N", help="share of light from everywhere, 0 to 1 (default 0.2)"
-    )
-    shade.add_argument(
-        "--strength", type=float, default=1.0, metavar="N", help="0 leaves the picture as it is, up to 1.5 (default 1)"
-    )
+    add_knobs(shade, SHADE_KNOBS, {"angle": "turn"})
     shade.set_defaults(run=run_shade)
     return shade
-
-
-def _add_exponent(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--exponent",
-        type=float,
-        default=5.0,
-        metavar="N",
-        help="how steep the relief is, from 0 (flat) to 20; the reference uses 5 (default 5)",
-    )
 
 
 def run_normals(options: argparse.Namespace) -> dict[str, Any]:
@@ -130,10 +89,8 @@ def run_normals(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _estimated(options: argparse.Namespace) -> Normals:
-    from .normal_maps import check_exponent
-
     settings = settings_from(options, "fbc")
-    check_exponent(options.exponent)
+    check_knobs(NORMAL_KNOBS, {"exponent": options.exponent})
     check_inputs({"image": options.input, "mask": options.mask})
     relighter = load_relighter(options, "fbc", engine_arguments(options))
     from .normals import estimate_normals
@@ -146,18 +103,12 @@ def run_shade(options: argparse.Namespace) -> dict[str, Any]:
     """`iclight shade`: the picture under one light, at its own size."""
     from . import images
     from .recipes import save_png
-    from .shading import check_light, shade
+    from .shading import shade
 
     source = Path(options.input)
     target = output_path(options.output, source) if options.output else source.with_name(f"{source.stem}-shaded.png")
-    light = {
-        "angle": options.turn,
-        "elevation": options.elevation,
-        "colour": options.colour,
-        "ambient": options.ambient,
-        "strength": options.strength,
-    }
-    check_light(**light)
+    light = {name: options.turn if name == "angle" else getattr(options, name) for name in SHADE_KNOBS}
+    check_knobs(SHADE_KNOBS, light)
     check_inputs({"image": options.input, "mask": options.mask})
     check_output(target, options.input, options.mask, options.normals)
     picture, alpha = images.read_image(options.input)

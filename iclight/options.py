@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 from .catalogue import MATTING_CHOICES
@@ -48,6 +48,16 @@ def add_setting_options(parser: argparse.ArgumentParser, without: Container[str]
         if name in without:
             continue
         group.add_argument(f"--{name.replace('_', '-')}", metavar=_metavar(name, knob), help=_help(name, knob))
+
+
+def add_knobs(parser: argparse.ArgumentParser, knobs: Mapping[str, Knob], kept_as: Mapping[str, str] = {}) -> None:
+    """One option for each of a command's own knobs, with its default; `kept_as` names attributes that differ."""
+    for name, knob in knobs.items():
+        kind: dict[str, Any] = {"choices": tuple(knob.choices)} if knob.choices else {"metavar": _metavar(name, knob)}
+        if knob.kind == "number":
+            kind["type"] = float
+        text = _help(name, knob)
+        parser.add_argument(f"--{name}", dest=kept_as.get(name, name), default=knob.default, help=text, **kind)
 
 
 def _metavar(name: str, knob: Knob) -> str:

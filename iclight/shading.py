@@ -8,20 +8,23 @@ leaves the picture as it is. Nothing casts a shadow and nothing shines: it is a 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .colour import LINEAR, quick_srgb
-from .errors import ImageError, SettingsError
+from .errors import ImageError
 from .images import check_pixels
+from .normal_knobs import SHADE_KNOBS, check_knobs
 from .placing import enlarged, stripes
 from .tints import linear_colour
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
+DEFAULTS: dict[str, Any] = {name: knob.default for name, knob in SHADE_KNOBS.items()}
 # How many times brighter than the photo a place may become: the ratio grows without bound where a surface turns away
 # from the camera, and estimated normals are at their worst there.
 BRIGHTEST = 3.0
@@ -42,11 +45,11 @@ def shade(
     image: Pixels,
     normal: Floats,
     alpha: Floats | None = None,
-    angle: float = 135.0,
-    elevation: float = 35.0,
-    colour: str = "#ffffff",
-    ambient: float = 0.2,
-    strength: float = 1.0,
+    angle: float = DEFAULTS["angle"],
+    elevation: float = DEFAULTS["elevation"],
+    colour: str = DEFAULTS["colour"],
+    ambient: float = DEFAULTS["ambient"],
+    strength: float = DEFAULTS["strength"],
 ) -> Pixels:
     """A picture (HxWx3 uint8) under a light from `angle` and `elevation` (see `towards`), HxWx3 uint8.
 
@@ -63,9 +66,10 @@ def shade(
         raise ImageError(f"The normals have shape {normal.shape}; give HxWx3.")
     if alpha is not None and alpha.shape != (height, width, 1):
         raise ImageError(f"The matte has shape {alpha.shape}; give {height}x{width}x1, the picture's size.")
-    check_light(angle, elevation, colour, ambient, strength)
+    light = {"angle": angle, "elevation": elevation, "colour": colour, "ambient": ambient, "strength": strength}
+    check_knobs(SHADE_KNOBS, light)
     tint = np.array(linear_colour(colour), np.float32)
-    light = towards(angle, elevation)
+    toward = towards(angle, elevation)
     made = image.copy()
     if strength == 0:
         return made
@@ -75,7 +79,7 @@ def shade(
         if cover is not None and not cover.any():
             continue
         facing = normal[rows] if fits else enlarged(normal, rows, width, height)
-        gain = _gain(facing, light, tint, ambient, strength)
+        gain = _gain(facing, toward, tint, ambient, strength)
         if cover is not None:
             gain = 1 + cover * (gain - 1)
         part = LINEAR[image[rows]]
@@ -94,17 +98,3 @@ def _gain(normal: Floats, light: Floats, tint: Floats, ambient: float, strength:
     after = lit[..., :1] if tint.min() == tint.max() == 1 else lit[..., :1] * tint
     gain = np.minimum((fill + key * after) / before, np.float32(BRIGHTEST))
     return gain if strength == 1 else np.power(gain.clip(1e-4, None), np.float32(strength))
-
-
-def check_light(angle: float, elevation: float, colour: str, ambient: float, strength: float) -> None:
-    """Raise SettingsError unless `shade` takes these."""
-    linear_colour(colour)
-    if not math.isfinite(angle):
-        raise SettingsError(f"angle is {angle!r}, but it takes degrees.")
-    for name, value, low, high in (
-        ("elevation", elevation, -90, 90),
-        ("ambient", ambient, 0, 1),
-        ("strength", strength, 0, 1.5),
-    ):
-        if not (math.isfinite(value) and low <= value <= high):
-            raise SettingsError(f"{name} is {value!r}, but it takes a number from {low:g} to {high:g}.")

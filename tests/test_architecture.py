@@ -16,6 +16,7 @@ FLOORS = {
     0: [
         "errors",
         "settings",
+        "normal_knobs",
         "images",
         "lights",
         "tints",

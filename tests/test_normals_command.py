@@ -91,7 +91,7 @@ def test_without_a_map_the_normals_are_estimated_first(photo, tmp_path):
         (["shade", "--normals", "none.png"], "does not exist"),
         (["shade", "--normals", "."], "holds no normal.png"),
         (["shade", "--elevation", "100"], "from -90 to 90"),
-        (["shade", "--colour", "blue"], "no colour"),
+        (["shade", "--colour", "blue"], "takes a colour"),
         (["shade", "--mask", "none.png"], "The mask"),
     ],
 )

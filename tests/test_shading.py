@@ -171,7 +171,7 @@ def test_normals_of_the_models_size_light_the_whole_file_where_they_were_cropped
         ({"elevation": 91}, "from -90 to 90"),
         ({"ambient": -0.1}, "from 0 to 1"),
         ({"strength": 2}, "from 0 to 1.5"),
-        ({"colour": "red-ish"}, "no colour"),
+        ({"colour": "red-ish"}, "takes a colour"),
         ({"alpha": np.ones((3, 3, 1), np.float32)}, "the picture's size"),
         ({"normal": np.ones((3, 3), np.float32)}, "HxWx3"),
     ],

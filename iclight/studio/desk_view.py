@@ -10,12 +10,10 @@ import gradio as gr
 
 from .desk import LABELS, Desk, lights_of
 from .handlers import with_signature
+from .page import HIDDEN, LIVE
 
 # Where the faders stand at first: lit from the left, a little from above, the shadows not black.
 START = {"left": 0.8, "top": 0.2, "ambient": 0.2}
-HIDDEN: dict[str, Any] = {"api_visibility": "private"}
-# Answered beside the queue, which belongs to what a model does.
-LIVE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 
 
 @dataclass(frozen=True)

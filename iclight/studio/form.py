@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gradio as gr
 
 from ..catalogue import MATTING_CHOICES
@@ -12,7 +10,7 @@ from . import examples
 from .components import PanoramaInput
 from .inputs import knob_input, picture_input
 from .moods import bind_moods, show_moods
-from .page import Page
+from .page import HIDDEN, Page
 from .painting import Painting, show_light_tools, show_matte_tools
 from .work import look_at_map
 
@@ -33,7 +31,6 @@ ADVANCED = (
 )
 SHAPE = (("angle", "falloff"), ("light_colour", "shadow_colour"), ("spot_x", "spot_y", "spot_size"))
 ENV_SHAPE = ("angle", "light_colour")  # an environment map has no ramp to shape
-HIDDEN: dict[str, Any] = {"api_visibility": "private"}
 
 
 def show_form(page: Page, painting: Painting, matting: str) -> dict[str, gr.Button]:

@@ -10,8 +10,8 @@ from ..errors import IclightError
 from .components import PanoramaInput
 from .handlers import shown, with_signature
 from .history import caption
-from .page import Page
-from .relight_view import HIDDEN, QUIET, slider
+from .page import HIDDEN, QUIET, Page
+from .relight_view import slider
 from .restore import Restore
 from .words import speaker
 from .work import Work

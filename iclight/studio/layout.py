@@ -21,10 +21,10 @@ from .history_view import refresh, show_history
 from .live import Live
 from .moods import in_their_language
 from .normals_view import show_after, show_relief
-from .page import Page
+from .page import HIDDEN, QUIET, Page
 from .painting import Painting
 from .relief import Relief
-from .relight_view import HIDDEN, QUIET, show_pair, show_results
+from .relight_view import show_pair, show_results
 from .words import Pages, mark, speaker
 from .work import Work
 

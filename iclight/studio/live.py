@@ -17,6 +17,7 @@ from typing import Any
 import gradio as gr
 
 from .engine import Engine
+from .page import HIDDEN
 from .sessions import Runs
 from .words import Say, speaker
 
@@ -24,7 +25,6 @@ STAGES = {"lowres": "First pass", "highres": "Second pass"}
 # Pixels of a preview's longer side; latents are smaller, and browsers do not enlarge pictures well.
 PREVIEW = 384
 SECONDS_BETWEEN_LOOKS = 0.4
-HIDDEN: dict[str, Any] = {"api_visibility": "private"}
 
 
 def follow(flag: Path, say: Say) -> Callable[[Any], bool]:

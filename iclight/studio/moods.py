@@ -14,12 +14,11 @@ import gradio as gr
 
 from ..settings import KNOBS, LIGHTS
 from .examples import ASSETS, pick_lighting
-from .page import Page
+from .page import HIDDEN, Page
 from .words import Say, speaker
 
 # What a mood decides; what it does not name goes back to where the page began.
 DECIDES = ("light", "angle", "light_colour", "shadow_colour", "falloff", "spot_x", "spot_y", "spot_size")
-HIDDEN: dict[str, Any] = {"api_visibility": "private"}
 
 
 @dataclass(frozen=True)

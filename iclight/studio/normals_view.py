@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
+from ..normal_knobs import NORMAL_KNOBS, SHADE_KNOBS
+from ..settings import Knob
 from .components import KnobSlider
-from .desk_view import LIVE
 from .handlers import with_signature
-from .page import Page
+from .page import HIDDEN, LIVE, Page
 from .relief import Relief
-from .relight_view import BUTTONS, HIDDEN, picture
-
-GREENS = [("OpenGL: green up (Blender, Unity)", "opengl"), ("DirectX: green down (Unreal)", "directx")]
+from .relight_view import BUTTONS, picture
 
 
 def show_relief(page: Page, relief: Relief) -> gr.Button:
@@ -25,35 +25,22 @@ def show_relief(page: Page, relief: Relief) -> gr.Button:
     if page.workflow != "fbc":
         gr.Markdown("Normals are made by the background model: the first press loads it beside this page's own.")
     button = gr.Button("Estimate normals (4 relightings)", variant="primary", elem_id="normals")
-    exponent = KnobSlider(
-        0,
-        20,
-        value=5.0,
-        step=0.5,
-        label="Relief",
-        info="The exponent of the height: 5 is the paper's, less is flatter, more is steeper.",
-        elem_id="exponent",
-    )
+    exponent = _slider("exponent", "exponent", NORMAL_KNOBS)
     with gr.Row():
         surface = picture("Normal map", "normal-map", height=340)
         lit = gr.Image(
             label="Lit by the normals", format="jpeg", height=340, interactive=False, buttons=BUTTONS, elem_id="shaded"
         )
-    light: dict[str, Any] = {
-        "angle": KnobSlider(
-            0, 360, value=135, step=1, label="Angle: 0 right, 90 top, 180 left, 270 bottom", elem_id="shade-angle"
-        ),
-        "elevation": KnobSlider(
-            -30, 90, value=35, step=1, label="Height towards the camera, degrees", elem_id="shade-elevation"
-        ),
-    }
+    light: dict[str, Any] = {name: _slider(name, f"shade-{name}") for name in ("angle", "elevation")}
     with gr.Row():
-        light["colour"] = gr.ColorPicker("#ffffff", label="Colour", min_width=80, elem_id="shade-colour")
-        light["ambient"] = KnobSlider(0, 1, value=0.2, step=0.01, label="Ambient", elem_id="shade-ambient")
-        light["strength"] = KnobSlider(0, 1.5, value=1.0, step=0.01, label="Strength", elem_id="shade-strength")
+        colour = SHADE_KNOBS["colour"]
+        light["colour"] = gr.ColorPicker(colour.default, label=colour.label, min_width=80, elem_id="shade-colour")
+        light |= {name: _slider(name, f"shade-{name}") for name in ("ambient", "strength")}
     light["exponent"] = exponent
     with gr.Row():
-        green = gr.Radio(GREENS, value="opengl", label="Green channel", elem_id="green")
+        knob = NORMAL_KNOBS["green"]
+        choices = [(words, name) for name, words in knob.choices.items()]
+        green = gr.Radio(choices, value=knob.default, label=knob.label, elem_id="green")
         save = gr.Button("Save as 16-bit PNG", elem_id="save-normals")
     file = gr.File(label="Normal map, 16 bits", interactive=False, elem_id="normals-file")
     with gr.Accordion("How they were made: nine pictures", open=False, elem_id="nine"):
@@ -69,7 +56,11 @@ def show_relief(page: Page, relief: Relief) -> gr.Button:
         )
     page.looks |= {"nine": nine, "exponent": exponent}
 
-    read = {"fn": with_signature(relief.map_picture, {"exponent": 5.0}), "inputs": exponent, "outputs": surface}
+    read = {
+        "fn": with_signature(relief.map_picture, {"exponent": exponent.value}),
+        "inputs": exponent,
+        "outputs": surface,
+    }
     shading = {
         "fn": with_signature(relief.shade, {name: one.value for name, one in light.items()}),
         "inputs": list(light.values()),
@@ -85,7 +76,7 @@ def show_relief(page: Page, relief: Relief) -> gr.Button:
     )
     exponent.input(**read, trigger_mode="always_last", **LIVE, **HIDDEN)
     save.click(
-        with_signature(relief.normal_map, {"green": "opengl", "exponent": 5.0}),
+        with_signature(relief.normal_map, {"green": green.value, "exponent": exponent.value}),
         [green, exponent],
         file,
         api_name="normal_map",
@@ -93,6 +84,14 @@ def show_relief(page: Page, relief: Relief) -> gr.Button:
     )
     page.looks["relief"] = (read, shading)
     return button
+
+
+def _slider(name: str, elem_id: str, knobs: Mapping[str, Knob] = SHADE_KNOBS) -> KnobSlider:
+    knob = knobs[name]
+    info = knob.help if name == "exponent" else None
+    return KnobSlider(
+        *knob.slider_range, value=knob.default, step=knob.step, label=knob.label, info=info, elem_id=elem_id
+    )
 
 
 def show_after(page: Page, made: Any) -> None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+# How events look to programs, and on the page: not at all; and at once, without a sign of work.
+HIDDEN: dict[str, Any] = {"api_visibility": "private"}
+LIVE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
+QUIET: dict[str, Any] = {**LIVE, **HIDDEN}
+
 
 @dataclass
 class Page:

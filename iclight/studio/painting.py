@@ -10,12 +10,12 @@ import gradio as gr
 from ..errors import ImageError
 from .handlers import shown, with_signature
 from .outcome import output_folder
+from .page import HIDDEN
 from .work import Work
 
 if TYPE_CHECKING:
     from .page import Page
 
-HIDDEN: dict[str, Any] = {"api_visibility": "private"}
 # Colours of the light that a brush offers first: white, lamp, sunset, sky, neon, and darkness.
 LIGHT_COLOURS = ["#ffffff", "#ffd9a0", "#ff8040", "#90b8ff", "#ff40c0", "#000000"]
 

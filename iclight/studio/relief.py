@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from ..errors import ImageError
+from ..normal_knobs import NORMAL_KNOBS, SHADE_KNOBS
+from ..settings import Knob
 from . import outcome
 from .live import follow
 from .sessions import PerSession
@@ -16,6 +19,9 @@ from .words import Say, speaker
 from .work import Work, settings_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..normals import Normals
 
 # Sessions whose normals are kept: the longest unused goes first.
@@ -24,12 +30,20 @@ KEPT = 16
 FBC_ONLY = ("cfg", "steps")
 
 
+@dataclass(frozen=True)
+class Seen:
+    """An estimate, and the photo at its size, cropped once."""
+
+    normals: Normals
+    photo: NDArray[np.uint8]
+
+
 class Relief:
     """The actions of one page's Normals tab."""
 
     def __init__(self, work: Work, gpu: Callable[..., Any]) -> None:
         self.work = work
-        self._made: PerSession[Normals] = PerSession(KEPT)
+        self._made: PerSession[Seen] = PerSession(KEPT)
         self._estimate = gpu(self._estimate_here)
 
     def check(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +59,8 @@ class Relief:
         say, asked = speaker(request), self.check(values)
         with self.work.runs.of(request.session_hash) as flag:
             result = self._estimate(asked, flag, say)
-        self._made.put(request.session_hash, result)
+        height, width = result.normal.shape[:2]
+        self._made.put(request.session_hash, Seen(result, outcome.crop(result.picture, width, height)))
         folder = outcome.output_folder()
         paths = outcome.save_all(folder, result, asked, "normals")
         captions = [say(caption) for caption in outcome.NORMALS_CAPTIONS]
@@ -53,45 +68,41 @@ class Relief:
 
     def normal_map(self, request: gr.Request, **values: Any) -> str:
         """This session's normals (/normals) as a 16-bit PNG: `green` "opengl" (y up) or "directx" (y down)."""
-        from ..normals import write_normals
+        from ..normal_maps import write_normals
 
-        normals, green = self._of(request), str(values.get("green") or "opengl")
+        green = str(values.get("green") or NORMAL_KNOBS["green"].default)
         path = outcome.output_folder() / f"normals-{green}.png"
-        write_normals(path, normals.with_exponent(_number(values.get("exponent"), 5.0)).normal, green)
+        write_normals(path, self._read(request, values).normals.normal, green)
         return str(path)
 
     def map_picture(self, request: gr.Request, **values: Any) -> Any:
         """The normal map as a picture, read with an exponent."""
-        return self._of(request).with_exponent(_number(values.get("exponent"), 5.0)).images[0]
+        return self._read(request, values).normals.images[0]
 
     def shade(self, request: gr.Request, **values: Any) -> Any:
         """This session's picture (/normals) under a light from any direction, by its normals and no model: degrees
         counter-clockwise from the right, and towards the viewer (90: at the camera)."""
         from ..shading import shade
 
-        normals = self._of(request).with_exponent(_number(values.get("exponent"), 5.0))
-        height, width = normals.normal.shape[:2]
+        seen = self._read(request, values)
+        light = {name: _or_default(values.get(name), knob) for name, knob in SHADE_KNOBS.items()}
         # At the size of the normals: this is a preview, and it answers while a slider moves.
-        return shade(
-            outcome.crop(normals.picture, width, height),
-            normals.normal,
-            normals.matte,
-            angle=_number(values.get("angle"), 135.0),
-            elevation=_number(values.get("elevation"), 35.0),
-            colour=str(values.get("colour") or "#ffffff"),
-            ambient=_number(values.get("ambient"), 0.2),
-            strength=_number(values.get("strength"), 1.0),
-        )
+        return shade(seen.photo, seen.normals.normal, seen.normals.matte, **light)
 
     def forget(self, request: gr.Request) -> None:
         """Drop a closed tab's normals."""
         self._made.drop(request.session_hash)
 
-    def _of(self, request: gr.Request) -> Normals:
-        made = self._made.get(request.session_hash)
-        if made is None:
+    def _read(self, request: gr.Request, values: dict[str, Any]) -> Seen:
+        """The session's normals, read with the exponent that is asked for, and kept so: sliders ask again at once."""
+        seen = self._made.get(request.session_hash)
+        if seen is None:
             raise ImageError("There are no normals yet: press 'Estimate normals' first.")
-        return made
+        exponent = _or_default(values.get("exponent"), NORMAL_KNOBS["exponent"])
+        if exponent != seen.normals.exponent:
+            seen = Seen(seen.normals.with_exponent(exponent), seen.photo)
+            self._made.put(request.session_hash, seen)
+        return seen
 
     def _estimate_here(self, asked: dict[str, Any], flag: Path, say: Say) -> Normals:
         from ..normals import estimate_normals
@@ -102,10 +113,10 @@ class Relief:
             settings_of("fbc", asked),
             mask=asked.get("mask"),
             on_step=follow(flag, say),
-            exponent=_number(asked.get("exponent"), 5.0),
+            exponent=_or_default(asked.get("exponent"), NORMAL_KNOBS["exponent"]),
             matting=asked.get("matting"),
         )
 
 
-def _number(value: Any, otherwise: float) -> float:
-    return otherwise if value is None else float(value)
+def _or_default(value: Any, knob: Knob) -> Any:
+    return knob.default if value is None else value

@@ -6,11 +6,9 @@ from typing import Any
 
 import gradio as gr
 
-from .page import Page
+from .page import QUIET, Page
 from .work import Work
 
-HIDDEN: dict[str, Any] = {"api_visibility": "private"}
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", **HIDDEN}
 BUTTONS = ["download", "fullscreen"]
 
 

@@ -47,7 +47,6 @@ class Config:
     weight_decay: float = 1e-3
     clip: float = 1.0
     average: float = 0.998
-    lean: float = 1.0  # above 1, noisy timesteps are drawn more often (`loss.random_timesteps`)
     weighting: str = "truncated-snr"
     consistency: float = 0.1
     workflows: tuple[float, float, float] = (0.4, 0.35, 0.25)  # shares of fc, fbc, env

@@ -134,10 +134,6 @@ def hide_the_coarse(noise: Tensor, timesteps: Tensor, alphas: Tensor, random: to
     return noise + strength.view(-1, 1, 1, 1) * coarse + spread.view(-1, 1, 1, 1) * blotches
 
 
-def random_timesteps(count: int, random: torch.Generator, lean: float = 1.0, steps: int = 1000) -> Tensor:
-    """Any timestep, all alike, or with `lean` 2 the noisy ones more often, in proportion to the timestep.
-
-    On the linear schedule half of them are nearly all noise, where light is decided.
-    """
-    drawn = torch.rand(count, generator=random) ** (1 / lean) * steps
-    return drawn.long().clamp(max=steps - 1)
+def random_timesteps(count: int, random: torch.Generator, steps: int = 1000) -> Tensor:
+    """Any timestep, all alike: on the linear schedule half of them are nearly all noise, where light is decided."""
+    return torch.randint(steps, (count,), generator=random)

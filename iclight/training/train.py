@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import loss as losses
@@ -41,7 +41,10 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
     learning = [p for p in model.parameters() if p.requires_grad]
     average = Average(learning, config.average)
     optimiser = torch.optim.AdamW(
-        _groups(model, config.tokens_rate), lr=config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        _groups(model, learning, config.tokens_rate),
+        lr=config.rate,
+        betas=(0.9, 0.99),
+        weight_decay=config.weight_decay,
     )
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     average.to(accelerator.device)
@@ -83,7 +86,7 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
     return parts
 
 
-def _groups(model: RelightingModel, tokens_rate: float) -> list[dict[str, Any]]:
+def _groups(model: RelightingModel, learning: list[nn.Parameter], tokens_rate: float) -> list[dict[str, Any]]:
     """Parameters that learn, and how much faster: few samples of a batch reach the tokens' many weights."""
     ahead = {id(p) for p in model.tokens.parameters()} if tokens_rate != 1 else set()
     learning = [p for p in model.parameters() if p.requires_grad]
@@ -105,7 +108,7 @@ def objective(
 ) -> tuple[Tensor, Tensor]:
     """The two terms of the loss on one batch (`loss.py`). The three lights of a triplet share timestep and noise."""
     device = batch.clean.device
-    timesteps = losses.random_timesteps(len(batch.clean), random, config.lean).to(device)
+    timesteps = losses.random_timesteps(len(batch.clean), random).to(device)
     if batch.triplets:
         shared = slice(len(timesteps) - 3 * batch.triplets, len(timesteps) - 2 * batch.triplets)
         timesteps[shared.start :] = timesteps[shared].repeat(3)
