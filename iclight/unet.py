@@ -70,7 +70,7 @@ def _widen(weight: torch.Tensor, channels: int) -> torch.Tensor:
 
 def check_base(base: TensorSource, config: Mapping[str, Any]) -> None:
     """Raise ModelError unless `base` is a plain SD1.5-like UNet: 4 input channels, text through cross-attention."""
-    if config.get("addition_embed_type") is not None or config.get("cross_attention_dim") in (2048, 1280):
+    if config.get("addition_embed_type") not in (None, "text") or config.get("cross_attention_dim") in (2048, 1280):
         raise ModelError(
             f"{base.label} is an SDXL model; IC-Light's published offsets are for Stable Diffusion 1.5. "
             "Give an SD1.5 model in diffusers layout, or an SD1.5 .safetensors checkpoint."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from iclight.sampler import make_scheduler
+from iclight.sampler import make_scheduler, plan
 from iclight.training import loss as losses
 from iclight.training.captions import MOOD_WORDS, SIDE_WORDS, SUBJECT_WORDS, caption, corpus
 from iclight.training.lighting import MOODS, SIDES
@@ -106,6 +106,23 @@ def test_an_untrained_unet_sees_every_condition_and_has_attention_at_the_coarses
     assert (latents.grad.abs().sum((0, 2, 3)) > 0).all()
 
 
+def test_words_reach_every_level_once_pooling_has_learnt_and_change_nothing_before():
+    torch.manual_seed(0)
+    unet = build_unet((16, 24, 32), 32)
+    assert not any(kind.startswith("CrossAttn") for kind in unet.config.down_block_types[:1])
+    for block in unet.down_blocks:  # attention says nothing: whatever gets through is pooled
+        for layer in block.resnets:
+            torch.nn.init.normal_(layer.conv2.weight, std=0.1)
+    latents, words = torch.randn(1, 12, 16, 16), torch.randn(2, 1, 9, 32)
+
+    def said(context):
+        return unet(latents, torch.tensor([500]), encoder_hidden_states=context).sample
+
+    assert torch.equal(said(words[0]), said(words[1]))
+    torch.nn.init.ones_(unet.add_embedding.norm2.weight)
+    assert (said(words[0]) - said(words[1])).abs().max() > 1e-4
+
+
 def test_merging_does_not_depend_on_the_order_of_the_lights():
     merge = Merge()
     torch.nn.init.normal_(merge.layers[-1].weight)
@@ -118,6 +135,32 @@ def test_timesteps_are_drawn_evenly():
     steps = losses.random_timesteps(4000, generator(0, 0))
     assert 0 <= int(steps.min()) < 30 and 970 < int(steps.max()) <= 999
     assert 0.45 < float((steps >= 500).float().mean()) < 0.55
+
+
+def test_a_share_of_the_timesteps_is_drawn_where_only_the_conditions_tell_the_light():
+    steps = losses.random_timesteps(4000, generator(0, 0), late=0.5)
+    even = (1000 - losses.LATE) / 1000
+    assert float((steps >= losses.LATE).float().mean()) == pytest.approx(0.5 + 0.5 * even, abs=0.03)
+
+
+def test_a_hinted_picture_looks_like_its_hint_and_is_still_what_is_asked_for():
+    alphas = losses.alphas_cumulative()
+    clean, hints, white = torch.randn(3, 2, 4, 8, 8)
+    steps = torch.tensor([800, 913])
+    noise = losses.hinted(white, clean, hints, steps, alphas)
+    noisy = losses.noised(clean, noise, steps, alphas)
+    assert torch.allclose(noisy, losses.noised(hints, white, steps, alphas), atol=1e-4)
+    said = losses.target(clean, noise, steps, alphas, "v_prediction")
+    assert torch.allclose(losses.implied_clean(noisy, said, steps, alphas, "v_prediction"), clean, atol=1e-4)
+
+
+def test_hints_are_given_where_sampling_starts_from_a_light_map():
+    scheduler = make_scheduler()
+    for strength in (0.8, 0.9):
+        chosen = plan(25, strength)
+        scheduler.set_timesteps(chosen.requested)
+        first = int(scheduler.timesteps[chosen.requested - chosen.running])
+        assert losses.HINTED[0] <= first < losses.HINTED[1]
 
 
 def test_the_papers_schedule_of_sources():

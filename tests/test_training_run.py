@@ -17,9 +17,14 @@ import torch
 from safetensors.torch import load_file
 
 from iclight.errors import SettingsError, WeightsError
+from iclight.lights import light_map
 from iclight.training import loss as losses
+from iclight.training.autoencoder import build_autoencoder
 from iclight.training.bases import Trained, build, load
+from iclight.training.captions import SIDE_WORDS
 from iclight.training.config import PARTS, Config, make_config, read_config
+from iclight.training.hints import LIGHTS, light_maps
+from iclight.training.latents import encode
 from iclight.training.model import Words, build_tokenizer
 from iclight.training.run import Average, Run, generator, plateau
 from iclight.training.sources import RELATED, SOURCES, Sources
@@ -204,6 +209,35 @@ def test_shares_of_the_sources_are_kept(shards):
         assert batch.has_environment[len(batch.clean) - 3 * batch.triplets :].all()
 
 
+def test_light_maps_are_the_start_in_fc_and_the_background_in_fbc_at_their_share(shards):
+    sources = Sources([shards], hints=0.6)
+    assert not sources.draw(12, (0.3, 0.7, 0.0), generator(0, 0)).hinted.any(), "without maps there are no hints"
+    side = sources.tensors["images"].shape[-1]
+    mark = {name: torch.full((4, side, side), 7.0 + number) for number, name in enumerate(LIGHTS)}
+    sources.maps = {"fc": mark, "fbc": mark}
+    fc = [sources.draw(16, (0.3, 0.7, 0.0), generator(1, step), (1, 0, 0)) for step in range(20)]
+    hinted = torch.cat([batch.hinted for batch in fc])
+    assert float(hinted.float().mean()) == pytest.approx(0.6, abs=0.1)
+    for batch in fc:
+        assert (batch.hints[batch.hinted].flatten(1).amax(1) > 2).all() and not batch.hints[~batch.hinted].any()
+    fbc = [sources.draw(16, (0.3, 0.7, 0.0), generator(1, step), (0, 1, 0)) for step in range(20)]
+    told = torch.cat([batch.condition[:, 4:, 0, 0].mean(1) for batch in fbc]) >= 7
+    assert 0 < float(told.float().mean()) <= 0.4 and not torch.cat([batch.hinted for batch in fbc]).any()
+    for batch in fbc:
+        for clean, condition, matte in zip(batch.clean, batch.condition, batch.matte, strict=True):
+            if condition[4:, 0, 0].mean() >= 7:
+                off = (matte == 0).expand(4, -1, -1)
+                assert torch.equal(clean[off], condition[4:][off]), "the target stands before the map"
+
+
+def test_light_maps_are_the_engines_and_one_for_every_side():
+    vae = build_autoencoder().eval()
+    maps = light_maps(vae, 32, 32)
+    assert set(maps["fc"]) == set(maps["fbc"]) == set(SIDE_WORDS)
+    engines = torch.from_numpy(light_map("top", "fbc", 32, 32).copy()).permute(2, 0, 1)[None]
+    assert torch.allclose(maps["fbc"]["top"], encode(vae, engines)[0].float(), atol=5e-3)
+
+
 def test_no_source_shows_the_targets_own_light():
     for target, related in RELATED.items():
         assert target in related
@@ -267,7 +301,6 @@ def trained(shards, tmp_path_factory) -> Path:
 def test_a_new_model_is_exported_as_the_engine_loads_it(trained, tmp_path):
     """Base plus offset gives back the trained network, to half precision, for every workflow."""
     from iclight.tensors import open_tensors
-    from iclight.training.autoencoder import build_autoencoder
     from iclight.training.export import export_new
     from iclight.unet import load_unet
 
@@ -291,6 +324,19 @@ def test_a_new_model_is_exported_as_the_engine_loads_it(trained, tmp_path):
         settings = Settings.for_workflow(workflow, light=light, width=64, height=64, steps=1, highres_scale=1.0)
         picture = torch.full((64, 64, 3), 90, dtype=torch.uint8).numpy()
         assert relighter.relight(picture, settings).images[0].shape == (64, 64, 3)
+
+
+def test_an_exported_model_is_trained_on_from(trained, tmp_path):
+    """`begin` takes what was exported: the same network, but for the merging MLP, which no model ships."""
+    from iclight.training.export import export_new
+
+    facts = {"about": "A test.", "native_size": [64, 64], "license": "Apache-2.0"}
+    export_new(load(trained, None), build_autoencoder(), tmp_path, "tiny", facts)
+    before, after = (load(folder, None).model for folder in (trained, tmp_path))
+    for part in ("unet", "text_encoder", "tokens"):
+        wanted = getattr(before, part).state_dict()
+        for name, value in getattr(after, part).state_dict().items():
+            assert torch.allclose(value, wanted[name], atol=2e-3, rtol=2e-3), name
 
 
 @pytest.mark.parametrize("lora", [0, 4])

@@ -14,14 +14,16 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..errors import WeightsError
 from ..parts import prediction_type
-from ..tokens import EnvironmentTokens
+from ..tokens import PREFIX, EnvironmentTokens
+from ..unet import CONV_IN
 from .config import Config
-from .model import INPUT_CHANNELS, Merge, RelightingModel, build_text_encoder, build_tokenizer, build_unet
+from .model import INPUT_CHANNELS, LATENTS, Merge, RelightingModel, build_text_encoder, build_tokenizer, build_unet
 
 # A new small model's autoencoder, where `autoencoder.py` leaves it.
 VAE = Path("build/autoencoder/final")
@@ -55,9 +57,14 @@ class Trained:
 
 
 def load(folder: Path, vae: Path | None = VAE) -> Trained:
-    """A trained model from its folder. Raises WeightsError if it is none."""
+    """A trained model from its folder: a run's trained/, or a model of ours that was exported whole.
+
+    Raises WeightsError if it is neither.
+    """
+    if (folder / "iclight.json").is_file() and (folder / "unet").is_dir():
+        return _exported(folder, vae)
     if not (folder / "trained.json").is_file():
-        raise WeightsError(f"{folder} holds no trained model; give a run's trained/ folder.")
+        raise WeightsError(f"{folder} holds no trained model; give a run's trained/ folder, or one like models/mini.")
     facts = json.loads((folder / "trained.json").read_text())
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder")
@@ -67,6 +74,28 @@ def load(folder: Path, vae: Path | None = VAE) -> Trained:
     tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))
     model = RelightingModel(unet, text_encoder, tokens, merge, facts["prediction_type"])
     return Trained(model, tokenizer, _vae(vae))
+
+
+def _exported(folder: Path, vae: Path | None) -> Trained:
+    """What `export_new` wrote, to train on from: its merging MLP, which no model ships, is new.
+
+    A UNet without pooled conditions gets them (`build_unet`); they add nothing until they have learnt something.
+    """
+    files = json.loads((folder / "iclight.json").read_text())["offsets"]
+    narrow = UNet2DConditionModel.from_pretrained(folder / "unet")
+    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float()
+    width = text_encoder.config.hidden_size
+    unet = build_unet(narrow.config.block_out_channels, width)
+    fbc, env = (load_file(str(folder / files[workflow])) for workflow in ("fbc", "env"))
+    base = narrow.state_dict()
+    wide = {name: base[name].float() + fbc[name].float() for name in base if name != CONV_IN}
+    wide[CONV_IN] = fbc[CONV_IN].float()
+    wide[CONV_IN][:, :LATENTS] += base[CONV_IN].float()
+    unet.load_state_dict({**unet.state_dict(), **wide})
+    tokens = EnvironmentTokens(width)
+    tokens.load_state_dict({n.removeprefix(PREFIX): t.float() for n, t in env.items() if n.startswith(PREFIX)})
+    tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))
+    return Trained(RelightingModel(unet, text_encoder, tokens, Merge(), prediction_type(folder)), tokenizer, _vae(vae))
 
 
 def build(config: Config, out: Path) -> Trained:

@@ -54,6 +54,8 @@ class Config:
     shares_end: tuple[float, float, float] = (0.35, 0.35, 0.3)
     shares_until: int = 100_000
     stages: tuple[Stage, ...] = field(default_factory=tuple)  # none: everything learns throughout
+    hints: float = 0.0  # share of fc's rows that start from a light map, as sampling does; half as many of fbc's
+    late: float = 0.0  # share of rows at timesteps where only the conditions tell the light
     seed: int = 0
     log_every: int = 50
     save_every: int = 500

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 SUBJECT = 2.5
 GUESSED = 0.3
 TOLD = 920  # above this timestep nothing but the conditions tells the light
+LATE = 820
+HINTED = (780, 940)  # timesteps about that of lowres_denoise, where fc's sampling starts from a light map
 HIDING = 0.1
 BLOTCHES = 2.0
 
@@ -134,6 +136,22 @@ def hide_the_coarse(noise: Tensor, timesteps: Tensor, alphas: Tensor, random: to
     return noise + strength.view(-1, 1, 1, 1) * coarse + spread.view(-1, 1, 1, 1) * blotches
 
 
-def random_timesteps(count: int, random: torch.Generator, steps: int = 1000) -> Tensor:
-    """Any timestep, all alike: on the linear schedule half of them are nearly all noise, where light is decided."""
-    return torch.randint(steps, (count,), generator=random)
+def random_timesteps(count: int, random: torch.Generator, late: float = 0.0, steps: int = 1000) -> Tensor:
+    """Any timestep, all alike; but a share `late` of them from `LATE` on, where the conditions alone decide the light.
+
+    With one timestep in ten up there, a network would hardly see what it has to learn most.
+    """
+    chosen = torch.randint(steps, (count,), generator=random)
+    high = torch.randint(LATE, steps, (count,), generator=random)
+    return torch.where(torch.rand(count, generator=random) < late, high, chosen)
+
+
+def hinted(noise: Tensor, clean: Tensor, hints: Tensor, timesteps: Tensor, alphas: Tensor) -> Tensor:
+    """Noise that turns `clean` into `hints` (Bx4xhxw): noised with it, a picture looks as if it had been the hint.
+
+    So fc's sampling starts, from a noised light map, at a timestep where a network reads light off what is under the
+    noise. One that has only seen pictures there takes the ramp for the picture's own brightness and lays it over the
+    subject; this one learns that a ramp says where the light stands, and that it falls on a shape.
+    """
+    a = alphas[timesteps][:, None, None, None]
+    return noise + (a / (1 - a)).sqrt() * (hints - clean)

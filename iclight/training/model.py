@@ -25,6 +25,8 @@ from .captions import corpus
 LATENTS = 4
 INPUT_CHANNELS = 3 * LATENTS
 GROUPS = 8
+HEAD = 16  # channels of a head of the pooling attention
+PICKY = 1.7  # standard deviation of its queries and keys at the start
 
 
 class RelightingModel(nn.Module):
@@ -48,15 +50,16 @@ class RelightingModel(nn.Module):
     def forward(
         self, latents: Tensor, timesteps: Tensor, words: Tensor, environments: Tensor, has_environment: Tensor
     ) -> Tensor:
-        """Bx12xhxw, B timesteps, Bx77 token ids, Bx3x32x32 radiance, B booleans -> Bx4xhxw noise or velocity."""
+        """Bx12xhxw, B timesteps, Bx77 token ids, Bx3x32x32 radiance, B booleans -> Bx4xhxw noise or velocity.
+
+        Rows without an environment have the end of their words three times more in its place: words end in padding,
+        dozens of times the same, so they see what they see without. (A mask would do, too, but not for what is pooled.)
+        """
         text = self.text_encoder(words).last_hidden_state
         around = self.tokens(environments).to(text.dtype)
-        seen = torch.ones(text.shape[:2], dtype=torch.bool, device=text.device)
-        mask = torch.cat([seen, has_environment[:, None].expand(-1, TOKENS)], 1)
+        around = torch.where(has_environment[:, None, None], around, text[:, -TOKENS:])
         context = torch.cat([text, around], 1)
-        predicted: Tensor = self.unet(
-            latents, timesteps, encoder_hidden_states=context, encoder_attention_mask=mask, return_dict=False
-        )[0]
+        predicted: Tensor = self.unet(latents, timesteps, encoder_hidden_states=context, return_dict=False)[0]
         return predicted
 
 
@@ -89,6 +92,9 @@ def build_unet(
     """mini's UNet, untrained: few channels where pixels are many, attention on the two coarsest levels (of three or
     more), where light is decided.
 
+    What words and environment say is also pooled and added to the timestep's embedding, which scales and shifts every
+    level's features (FiLM, Perez et al. 2018): light falls on every pixel, not on the coarsest levels' few.
+
     Every residual branch begins at zero, so that at first the network only carries what it sees to where it is needed.
     """
     attending = min(2, len(channels) - 1)
@@ -106,6 +112,8 @@ def build_unet(
         norm_num_groups=GROUPS,
         # A velocity is x_t minus a picture, both scaled by the timestep: timesteps must multiply, not only add.
         resnet_time_scale_shift="scale_shift",
+        addition_embed_type="text",
+        addition_embed_type_num_heads=max(1, width // HEAD),
     )
     parts: list[Any] = list(unet.modules())
     for part in parts:
@@ -113,7 +121,18 @@ def build_unet(
         if last:
             nn.init.zeros_(getattr(part, last).weight)
             nn.init.zeros_(getattr(part, last).bias)
+    _start_pooling(unet.add_embedding)
     return unet
+
+
+def _start_pooling(pooling: Any) -> None:
+    """Add nothing at first; and let each head pick tokens of its own.
+
+    As initialised, all heads average all tokens, and the environment's three drown among the words.
+    """
+    nn.init.zeros_(pooling.norm2.weight)
+    for projection in (pooling.pool.q_proj, pooling.pool.k_proj):
+        nn.init.normal_(projection.weight, std=PICKY / projection.in_features**0.5)
 
 
 def build_tokenizer(folder: Path, words: Sequence[str] | None = None, vocabulary: int = 1500) -> CLIPTokenizer:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..errors import WeightsError
 from .captions import caption
+from .hints import WHITE, Hints
 from .latents import BACKGROUNDS, SOURCES
 from .run import choose, uniform
 
@@ -44,7 +45,8 @@ class Schedule:
 @dataclass
 class Batch:
     """`clean` Bx4xhxw targets, `condition` Bx8xhxw (foreground, background), `matte`, `environments` Bx3x32x32,
-    `has_environment` B, `captions`. The last 3 * `triplets` rows are light-stage samples: all L1 + L2, all L1, all L2.
+    `has_environment` B, `captions`. Rows that are `hinted` (B) start from the light map `hints` (Bx4xhxw) instead of
+    themselves. The last 3 * `triplets` rows are light-stage samples: all L1 + L2, all L1, all L2.
     """
 
     clean: Tensor
@@ -52,6 +54,8 @@ class Batch:
     matte: Tensor
     environments: Tensor
     has_environment: Tensor
+    hints: Tensor
+    hinted: Tensor
     captions: list[str]
     triplets: int
 
@@ -60,10 +64,29 @@ class Batch:
         return replace(self, **moved)
 
 
+class Row(NamedTuple):
+    """One sample, its tensors as in `Batch`."""
+
+    clean: Tensor
+    condition: Tensor
+    matte: Tensor
+    environments: Tensor
+    has_environment: bool
+    hints: Tensor
+    hinted: bool
+    captions: str
+
+
 class Sources:
     """Encoded shards in memory."""
 
-    def __init__(self, folders: Sequence[Path], limit: int | None = None) -> None:
+    def __init__(self, folders: Sequence[Path], limit: int | None = None, hints: float = 0.0) -> None:
+        """`hints`: the share of fc rows that start from a light map; half as many of fbc's have one as background,
+
+        once `maps` (`hints.light_maps`) are there.
+        """
+        self.hints = hints
+        self.maps: Hints = {}
         paths = [path for folder in folders for path in sorted(folder.glob("shard-*.pt"))][:limit]
         if not paths:
             raise WeightsError(
@@ -86,27 +109,27 @@ class Sources:
         """About `count` rows: a whole number of light-stage triplets first, the rest photographs and 3D pairs."""
         wanted = count * shares[2] / 3
         triplets = int(wanted) + int(uniform(0, 1, random) < wanted % 1)
-        rows: list[tuple[Tensor, Tensor, Tensor, Tensor, bool, str]] = []
+        rows: list[Row] = []
         split = shares[0] / max(1e-9, shares[0] + shares[1]) if len(self.wild) else 0.0
         for _ in range(count - 3 * triplets):
             rows.append(self._single(uniform(0, 1, random) < split, workflows, random))
         threes = [self._triplet(random) for _ in range(triplets)]
         for place in range(3):
             rows += [three[place] for three in threes]
-        clean, condition, matte, environments, has, captions = zip(*rows, strict=True)
+        clean, condition, matte, environments, has, hints, hinted, captions = zip(*rows, strict=True)
         return Batch(
             torch.stack(clean).float(),
             torch.stack(condition).float(),
             torch.stack(matte).float(),
             torch.stack(environments).float(),
             torch.tensor(has),
+            torch.stack(hints).float(),
+            torch.tensor(hinted),
             list(captions),
             triplets,
         )
 
-    def _single(
-        self, wild: bool, workflows: Sequence[float], random: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, bool, str]:
+    def _single(self, wild: bool, workflows: Sequence[float], random: torch.Generator) -> Row:
         pool = self.wild if wild else self.objects
         item = int(pool[torch.randint(len(pool), (1,), generator=random)])
         target = 0 if wild else choose(list(TARGETS), random)
@@ -117,27 +140,31 @@ class Sources:
         workflow = "fc" if chance < workflows[0] else "fbc" if chance < workflows[0] + workflows[1] else "env"
         return self._row(item, target, choose(allowed, random), workflow, random)
 
-    def _triplet(self, random: torch.Generator) -> list[tuple[Tensor, Tensor, Tensor, Tensor, bool, str]]:
+    def _triplet(self, random: torch.Generator) -> list[Row]:
         item = int(self.objects[torch.randint(len(self.objects), (1,), generator=random)])
         source = choose([3, 4], random)
         rows = [self._row(item, target, source, "env", random) for target in (0, 1, 2)]
         # Same words for all three: only the light differs.
-        return [(*row[:5], rows[0][5]) for row in rows]
+        return [row._replace(captions=rows[0].captions) for row in rows]
 
-    def _row(
-        self, item: int, target: int, source: int, workflow: str, random: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, bool, str]:
+    def _row(self, item: int, target: int, source: int, workflow: str, random: torch.Generator) -> Row:
         tensors = self.tensors
+        clean, matte = tensors["images"][item, target], tensors["matte"][item]
         foreground = tensors["foregrounds"][item, SOURCES.index(source)]
-        background = torch.zeros_like(foreground)
+        background = hints = torch.zeros_like(foreground)
         if workflow == "fbc":
             background = tensors["backgrounds"][item, BACKGROUNDS.index(target)]
         subject, mood, side = self.facts[item][target]
-        return (
-            tensors["images"][item, target],
-            torch.cat([foreground, background]),
-            tensors["matte"][item],
-            tensors["environments"][item, target],
-            workflow == "env",
-            caption(subject, mood, side, workflow, random),
-        )
+        chance = uniform(0, 1, random)
+        hinted = workflow == "fc" and chance < self.hints and bool(self.maps)
+        if hinted:
+            # Part of the way, as sampling sees it in the steps after the first.
+            share = uniform(0.4, 1, random)
+            hints = share * self.maps["fc"][side] + (1 - share) * clean.float()
+        elif workflow == "fbc" and 2 * chance < self.hints and mood in WHITE and self.maps:
+            background = self.maps["fbc"][side].to(background.dtype)
+            clean = clean * matte + background * (1 - matte)
+        environment = tensors["environments"][item, target]
+        condition = torch.cat([foreground, background])
+        words = caption(subject, mood, side, workflow, random)
+        return Row(clean, condition, matte, environment, workflow == "env", hints, hinted, words)

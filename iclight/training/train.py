@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from . import loss as losses
 from .bases import Trained, build
 from .config import PARTS, Config, add_options, read_config, with_options
+from .hints import light_maps
 from .model import LATENTS, RelightingModel, Words
 from .run import Average, Run, generator, plateau, precision, set_rate
 from .sheets import training_sheet
@@ -49,7 +50,11 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     average.to(accelerator.device)
     accelerator.register_for_checkpointing(average)
-    sources = Sources([Path(folder) for folder in config.data], config.shards or None)
+    sources = Sources([Path(folder) for folder in config.data], config.shards or None, config.hints)
+    if config.hints and parts.vae is not None:
+        factor = 2 ** (len(parts.vae.config.block_out_channels) - 1)
+        height, width = (length * factor for length in sources.tensors["images"].shape[-2:])
+        sources.maps = light_maps(parts.vae, height, width)
     alphas = losses.alphas_cumulative().to(accelerator.device)
     run = Run(out, accelerator, tensorboard=tensorboard)
     if accelerator.is_main_process:
@@ -108,7 +113,9 @@ def objective(
 ) -> tuple[Tensor, Tensor]:
     """The two terms of the loss on one batch (`loss.py`). The three lights of a triplet share timestep and noise."""
     device = batch.clean.device
-    timesteps = losses.random_timesteps(len(batch.clean), random).to(device)
+    timesteps = losses.random_timesteps(len(batch.clean), random, config.late)
+    starts = torch.randint(*losses.HINTED, timesteps.shape, generator=random)
+    timesteps = torch.where(batch.hinted.cpu(), starts, timesteps).to(device)
     if batch.triplets:
         shared = slice(len(timesteps) - 3 * batch.triplets, len(timesteps) - 2 * batch.triplets)
         timesteps[shared.start :] = timesteps[shared].repeat(3)
@@ -116,6 +123,8 @@ def objective(
     noise = losses.hide_the_coarse(noise, timesteps.cpu(), alphas, random).to(device)
     if batch.triplets:
         noise[shared.start :] = noise[shared].repeat(3, 1, 1, 1)
+    astray = losses.hinted(noise, batch.clean, batch.hints, timesteps, alphas)
+    noise = torch.where(batch.hinted[:, None, None, None], astray, noise)
     noisy = losses.noised(batch.clean, noise, timesteps, alphas)
     latents = torch.cat([noisy, batch.condition], 1).contiguous(memory_format=torch.channels_last)
     ids = words(batch.captions).to(device)
