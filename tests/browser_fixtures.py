@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: one Chromium and two running pages for each file, a tab for each test."""
+"""Fixtures of the browser tests: one Chromium and one running site for each file, a tab for each test."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 from browsing import CHROMIUM, FLAGS, PATIENCE, PICTURE, QUICK, turn
 from pages import MODEL, running
 from PIL import Image
+
+from iclight.studio.launch import PAGE_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +27,14 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pages")
-    with running("app.py", folder, *MODEL) as fc, running("app_bg.py", folder, *MODEL) as fbc:
-        yield {"fc": fc, "fbc": fbc}
+def pages(request, tmp_path_factory):
+    """workflow -> its page's address. A file may name the script that starts the site: SCRIPT = "app_bg.py"."""
+    from iclight.studio.layout import PATHS
+
+    script = getattr(request.module, "SCRIPT", "app.py")
+    home = next(workflow for workflow, name in PAGE_NAMES.items() if name == script)
+    with running(script, tmp_path_factory.mktemp("pages"), *MODEL) as site:
+        yield {workflow: site.url + (path if workflow != home else "") for workflow, path in PATHS.items()}
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def open_page(browser, pages):
         tab = contexts[-1].new_page()
         tab.set_default_timeout(PATIENCE)
         tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(pages[workflow].url)
+        tab.goto(pages[workflow])
         tab.wait_for_selector("#relight")
         if knobs:
             tab.click("#advanced button >> nth=0")

@@ -17,6 +17,7 @@ from iclight.recipes import read_recipe
 
 pytestmark = pytest.mark.browser
 pytest_plugins = ("browser_fixtures",)
+SCRIPT = "app_bg.py"
 
 
 def test_a_photo_is_relit_and_its_download_replays_to_the_same_pixels(open_page, photo, tmp_path):

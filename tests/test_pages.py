@@ -35,41 +35,20 @@ QUICK = {"width": 64, "height": 64, "steps": 1, "highres_scale": 1.0}
 
 
 @pytest.fixture(scope="module")
-def fc(tmp_path_factory):
-    with running("app.py", tmp_path_factory.mktemp("fc"), *MODEL) as page:
+def site(tmp_path_factory, env_model):
+    """app.py with a model of all three workflows: fc's endpoints by their names, the others' with endings."""
+    with running("app.py", tmp_path_factory.mktemp("site"), *MODEL, "--model", str(env_model)) as page:
         yield page
 
 
 @pytest.fixture(scope="module")
-def fbc(tmp_path_factory):
-    with running("app_bg.py", tmp_path_factory.mktemp("fbc"), *MODEL) as page:
-        yield page
+def client(site, tmp_path_factory):
+    return Client(site.url, verbose=False, download_files=tmp_path_factory.mktemp("got"))
 
 
-@pytest.fixture(scope="module")
-def env_page(tmp_path_factory, env_model):
-    with running("app_env.py", tmp_path_factory.mktemp("env"), *MODEL, "--model", str(env_model)) as page:
-        yield page
-
-
-@pytest.fixture
-def client_env(env_page, tmp_path):
-    return Client(env_page.url, verbose=False, download_files=tmp_path)
-
-
-@pytest.fixture
-def client(fc, tmp_path):
-    return Client(fc.url, verbose=False, download_files=tmp_path)
-
-
-@pytest.fixture
-def client_bg(fbc, tmp_path):
-    return Client(fbc.url, verbose=False, download_files=tmp_path)
-
-
-def test_the_page_answers_within_five_seconds_of_its_start(fc, tmp_path):
+def test_the_page_answers_within_five_seconds_of_its_start(site, tmp_path):
     """Or, on a machine that is busy with other tests, within twice of what importing Gradio alone takes there."""
-    best = fc.seconds
+    best = site.seconds
     for _ in range(2):  # the first start compiles
         if best >= 5:
             started = time.monotonic()
@@ -80,17 +59,30 @@ def test_the_page_answers_within_five_seconds_of_its_start(fc, tmp_path):
     assert best < 5
 
 
-def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client, client_bg):
-    for one in (client, client_bg):
-        endpoints = one.view_api(return_format="dict", print_info=False)["named_endpoints"]
-        assert set(endpoints) == ENDPOINTS
+def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client):
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(endpoints) == {name + ending for name in ENDPOINTS for ending in ("", "_fbc", "_env")}
+    for ending, own in (("", "light_map"), ("_fbc", "background"), ("_env", "environment")):
         for name in ("/relight", "/vary", "/normals", "/lights"):
-            parameters = endpoints[name]["parameters"]
+            parameters = endpoints[name + ending]["parameters"]
             assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["image"]
             offered = {p["parameter_name"] for p in parameters}
-            assert offered >= set(KNOBS) - {"lowres_denoise"}
+            assert offered >= {own, *KNOBS} - {"lowres_denoise"}
             chosen = next(p for p in parameters if p["parameter_name"] == "matting")
             assert chosen["parameter_default"] == "grabcut", "what the page was started with"
+
+
+@pytest.mark.parametrize("workflow", ["fc", "fbc", "env"])
+def test_each_script_calls_its_own_workflows_endpoints_by_their_plain_names(workflow):
+    from iclight.studio.engine import Engine
+    from iclight.studio.layout import PATHS, build
+
+    site = build(workflow, Engine(workflow, {}), lambda function: function)
+    named = {function.api_name for function in site.fns.values()} - {None, False}
+    assert {name[1:] for name in ENDPOINTS} <= named
+    assert {f"relight_{other}" for other in PATHS if other != workflow} <= named
+    assert f"relight_{workflow}" not in named
+    assert {path for path, *_ in site.pages} == {"", *(PATHS[other] for other in PATHS if other != workflow)}
 
 
 def test_a_picture_alone_is_enough(client):
@@ -113,9 +105,9 @@ def test_what_comes_out_is_a_png_that_carries_its_recipe(client):
     assert Image.open(path).format == "PNG"
 
 
-def test_fbc_shows_pictures_then_foreground_and_background(client_bg):
-    gallery, *_ = client_bg.predict(
-        handle_file(PICTURE), background=handle_file(BACKGROUND), num_images=2, api_name="/relight", **QUICK
+def test_fbc_shows_pictures_then_foreground_and_background(client):
+    gallery, *_ = client.predict(
+        handle_file(PICTURE), background=handle_file(BACKGROUND), num_images=2, api_name="/relight_fbc", **QUICK
     )
     assert [entry["caption"] for entry in gallery] == [None, None, "foreground", "background"]
     assert {Image.open(entry["image"]).size for entry in gallery} == {(64, 64)}
@@ -123,30 +115,22 @@ def test_fbc_shows_pictures_then_foreground_and_background(client_bg):
 
 
 @pytest.mark.parametrize("name", ["dusk.hdr", "sunset.jpg"])
-def test_env_takes_panoramas_with_and_without_radiance(name, client_env):
-    gallery, *_ = client_env.predict(
-        handle_file(PICTURE), environment=handle_file(asset(name)), api_name="/relight", **QUICK
+def test_env_takes_panoramas_with_and_without_radiance(name, client):
+    gallery, *_ = client.predict(
+        handle_file(PICTURE), environment=handle_file(asset(name)), api_name="/relight_env", **QUICK
     )
     made = read_recipe(gallery[0]["image"])
     assert (made.settings.workflow, made.settings.light) == ("env", "upload")
     assert made.inputs["environment"] == {"file": name, "sha256": fingerprint(asset(name))}
 
 
-def test_env_has_the_parameters_of_the_other_pages_and_a_map_of_its_own(client_env):
-    endpoints = client_env.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == ENDPOINTS
-    parameters = endpoints["/relight"]["parameters"]
-    assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["image"]
-    assert {p["parameter_name"] for p in parameters} >= {"environment", *KNOBS} - {"lowres_denoise"}
-
-
-def test_env_says_what_is_missing_or_broken_and_lights_of_their_own_need_no_map(client_env, tmp_path):
+def test_env_says_what_is_missing_or_broken_and_lights_of_their_own_need_no_map(client, tmp_path):
     with pytest.raises(Exception, match="Give an environment map, or choose another light: left, .* or angle"):
-        client_env.predict(handle_file(PICTURE), api_name="/relight", **QUICK)
+        client.predict(handle_file(PICTURE), api_name="/relight_env", **QUICK)
     (tmp_path / "bad.exr").write_bytes(b"\x76\x2f\x31\x01junk")
     with pytest.raises(Exception, match="The environment map is broken"):
-        client_env.predict(handle_file(PICTURE), environment=handle_file(tmp_path / "bad.exr"), api_name="/relight")
-    gallery, *_ = client_env.predict(handle_file(PICTURE), light="back", api_name="/relight", **QUICK)
+        client.predict(handle_file(PICTURE), environment=handle_file(tmp_path / "bad.exr"), api_name="/relight_env")
+    gallery, *_ = client.predict(handle_file(PICTURE), light="back", api_name="/relight_env", **QUICK)
     assert set(read_recipe(gallery[0]["image"]).inputs) == {"image"}
 
 
@@ -159,6 +143,23 @@ def test_env_on_a_model_without_an_env_offset_says_so_on_the_page_and_to_request
     assert "no env offset was ever published" in engine.status()
     with pytest.raises(WeightsError, match="--offset PATH"):
         engine.get()
+
+
+def test_workflows_share_a_models_parts_and_one_unet_is_kept_beside_the_pages_own(env_model, monkeypatch):
+    from iclight.studio.engine import Engine
+
+    engine = Engine("fc", {"model": str(env_model), "device": "cpu", "dtype": "float32", "matting": "none"})
+    background, environment = engine.beside("fbc"), engine.beside("env")
+    assert "Loading" in environment.status() and not environment.ready
+    own = engine.get()
+    assert environment.ready and "comes with the first request" in environment.status()
+    second = environment.get()
+    assert second.workflow == "env" and second.unet is not own.unet
+    assert (second.codec, second.text_encoder) == (own.codec, own.text_encoder)
+    assert environment.status() == engine.status()
+    assert background.get() is engine.get("fbc"), "whoever asks, it is loaded once"
+    assert environment.get() is not second, "the background's took its place"
+    assert engine.get() is own
 
 
 def test_the_env_page_shows_the_light_as_it_was_understood(monkeypatch):
@@ -180,8 +181,8 @@ def test_the_env_page_shows_the_light_as_it_was_understood(monkeypatch):
     assert "The environment map is not an image" in said[0]
 
 
-def test_normals_show_all_nine_pictures(client_bg):
-    gallery, *_ = client_bg.predict(handle_file(PICTURE), api_name="/normals", **QUICK)
+def test_normals_show_all_nine_pictures(client):
+    gallery, *_ = client.predict(handle_file(PICTURE), api_name="/normals_fbc", **QUICK)
     assert len(gallery) == 9
     assert gallery[0]["caption"] == "normals"
     assert read_recipe(gallery[0]["image"]).kind == "normals"
@@ -240,10 +241,10 @@ def test_a_bad_setting_is_refused_by_name_and_range(values, words, client):
         client.predict(handle_file(PICTURE), api_name="/relight", **{**QUICK, **values})
 
 
-def test_fbc_without_a_background_says_what_to_do(client_bg):
+def test_fbc_without_a_background_says_what_to_do(client):
     with pytest.raises(Exception, match="Give a background picture, or choose another light"):
-        client_bg.predict(handle_file(PICTURE), api_name="/relight", **QUICK)
-    assert client_bg.predict(handle_file(PICTURE), light="ambient", api_name="/relight", **QUICK)[0]
+        client.predict(handle_file(PICTURE), api_name="/relight_fbc", **QUICK)
+    assert client.predict(handle_file(PICTURE), light="ambient", api_name="/relight_fbc", **QUICK)[0]
 
 
 def test_after_an_error_the_next_request_works(client, tmp_path):
@@ -253,8 +254,8 @@ def test_after_an_error_the_next_request_works(client, tmp_path):
     assert client.predict(handle_file(PICTURE), api_name="/relight", **QUICK)[0]
 
 
-def test_cancel_stops_ones_own_work_only_and_the_queue_goes_on(fc, tmp_path):
-    mine, other = (Client(fc.url, verbose=False, download_files=tmp_path) for _ in range(2))
+def test_cancel_stops_ones_own_work_only_and_the_queue_goes_on(site, tmp_path):
+    mine, other = (Client(site.url, verbose=False, download_files=tmp_path) for _ in range(2))
     long = {**QUICK, "width": 512, "height": 512, "steps": 100}
     running_job = mine.submit(handle_file(PICTURE), api_name="/relight", **long)
     deadline = time.monotonic() + 30
@@ -270,17 +271,17 @@ def test_cancel_stops_ones_own_work_only_and_the_queue_goes_on(fc, tmp_path):
     assert waiting_job.result(timeout=60)[0], "another session's request in the queue is not touched"
 
 
-def test_nothing_outside_of_the_pages_own_files_is_served(fc):
+def test_nothing_outside_of_the_pages_own_files_is_served(site):
     import urllib.error
     import urllib.request
 
     for path in (os.path.abspath(__file__), "/etc/hostname", str(GOLDEN / "README.md")):
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(f"{fc.url}gradio_api/file={path}", timeout=10)
+            urllib.request.urlopen(f"{site.url}gradio_api/file={path}", timeout=10)
         assert caught.value.code in (403, 404)
 
 
-def test_a_picture_sent_inside_of_the_request_is_checked_like_any_other(fc):
+def test_a_picture_sent_inside_of_the_request_is_checked_like_any_other(site):
     import base64
     import json
     import urllib.request
@@ -290,16 +291,16 @@ def test_a_picture_sent_inside_of_the_request_is_checked_like_any_other(fc):
         picture = {"path": None, "url": url, "meta": {"_type": "gradio.FileData"}}
         body = json.dumps({"image": picture, **QUICK})
         request = urllib.request.Request(
-            f"{fc.url}gradio_api/call/v2/relight", body.encode(), {"Content-Type": "application/json"}
+            f"{site.url}gradio_api/call/v2/relight", body.encode(), {"Content-Type": "application/json"}
         )
         event = json.loads(urllib.request.urlopen(request, timeout=20).read())["event_id"]
-        return urllib.request.urlopen(f"{fc.url}gradio_api/call/relight/{event}", timeout=60).read().decode()
+        return urllib.request.urlopen(f"{site.url}gradio_api/call/relight/{event}", timeout=60).read().decode()
 
     assert "event: complete" in post(Path(PICTURE).read_bytes())
     assert "not an image" in post(b"junk")
 
 
-def test_a_page_that_cannot_start_says_why_and_exits_with_one(fc, tmp_path):
+def test_a_page_that_cannot_start_says_why_and_exits_with_one(site, tmp_path):
     import subprocess
     import sys
 
@@ -307,7 +308,7 @@ def test_a_page_that_cannot_start_says_why_and_exits_with_one(fc, tmp_path):
 
     for options, words in (
         (["--auth", "anna"], "USER:PASSWORD"),
-        (["--port", fc.url.split(":")[-1].strip("/")], "port"),
+        (["--port", site.url.split(":")[-1].strip("/")], "port"),
     ):
         done = subprocess.run(
             [sys.executable, "app.py", *options], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
@@ -367,9 +368,9 @@ def test_pages_take_every_option_of_the_engine_and_the_server():
 DESK = {"left": 1.0, "right": 0.0, "top": 0.0, "bottom": 0.0}
 
 
-def test_lights_are_relit_once_and_mixed_at_once_in_each_session_alone(fc, client, tmp_path):
+def test_lights_are_relit_once_and_mixed_at_once_in_each_session_alone(site, client, tmp_path):
     """Also: what one session lights, another neither hears nor exports."""
-    other = Client(fc.url, verbose=False, download_files=tmp_path)
+    other = Client(site.url, verbose=False, download_files=tmp_path)
     line = client.predict(handle_file(PICTURE), **QUICK, api_name="/lights")
     assert "4 lights" in line
     mixed = np.asarray(Image.open(client.predict(**DESK, api_name="/mix")).convert("RGB"))

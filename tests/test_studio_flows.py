@@ -195,6 +195,20 @@ def test_a_mood_fills_words_light_and_colours_in(open_page):
     assert knob(tab, "falloff") == "1", "what a mood does not name goes back"
 
 
+def test_the_switch_leads_from_workflow_to_workflow_on_one_model(open_page, photo):
+    tab = open_page("fc", None)
+    tab.click(".switch:has-text('By background')")
+    tab.wait_for_selector("#backgrounds img")
+    tab.wait_for_selector("#engine-status >> text=/^Model/")
+    upload(tab, "image", photo)
+    tab.click("#light label:has-text('Left Light')")
+    tab.click("#advanced button >> nth=0")
+    turn(tab, {**QUICK, "steps": 1})
+    assert "seed" in relight(tab)
+    tab.click(".switch:has-text('By words')")
+    tab.wait_for_selector("#light label:has-text('Light Map')")
+
+
 @pytest.mark.parametrize("workflow", ["fc", "fbc"])
 def test_every_tab_fits_a_phone(open_page, workflow):
     tab = open_page(workflow, None, viewport={"width": 400, "height": 800})

@@ -9,6 +9,9 @@ FORM = {
     "Relight a picture by words and a direction": "用文字和光的方向给照片重新打光",
     "Relight a picture by a background": "用背景给照片重新打光",
     "Relight a picture by an environment map": "用环境贴图给照片重新打光",
+    "By words": "用文字",
+    "By background": "用背景",
+    "By environment": "用环境",
     "Picture": "照片",
     "Background": "背景",
     "Backgrounds to pick from": "可选的背景",
@@ -193,6 +196,7 @@ TABS = {
 # What the server says while it works.
 SAID = {
     "Loading model **{name}** …": "正在加载模型 **{name}** …",
+    "Model **{name}**; the rest comes with the first request.": "模型 **{name}**;其余部分在第一次请求时载入。",
     "Model **{name}** on {place}, licence {licence}.": "模型 **{name}**,运行于 {place},许可 {licence}。",
     "The model could not be loaded.": "模型无法加载。",
     "First pass": "第一遍",

@@ -10,7 +10,7 @@ import gradio as gr
 
 from .desk import LABELS, Desk, lights_of
 from .handlers import with_signature
-from .page import HIDDEN, LIVE
+from .page import HIDDEN, LIVE, Page
 
 # Where the faders stand at first: lit from the left, a little from above, the shadows not black.
 START = {"left": 0.8, "top": 0.2, "ambient": 0.2}
@@ -31,8 +31,9 @@ class DeskView:
         lit.success(**self.mix, **LIVE, **HIDDEN)
 
 
-def show_desk(desk: Desk, workflow: str) -> DeskView:
+def show_desk(desk: Desk, page: Page) -> DeskView:
     """The desk's tab, its /mix and /export bound; /lights is the page's, for it takes the page's inputs."""
+    workflow = page.workflow
     gr.Markdown(
         "Light the picture once from every side (prompt, size and seed as in the form); then mix the lights "
         "without waiting: light adds up."
@@ -52,7 +53,7 @@ def show_desk(desk: Desk, workflow: str) -> DeskView:
     gr.on(
         [one.input for one in values],
         **mix,
-        api_name="mix",
+        api_name=page.endpoint("mix"),
         api_description=desk.mix.__doc__,
         trigger_mode="always_last",
         **LIVE,
@@ -70,7 +71,7 @@ def show_desk(desk: Desk, workflow: str) -> DeskView:
         with_signature(desk.export, defaults),
         values,
         files,
-        api_name="export",
+        api_name=page.endpoint("export"),
         api_description=desk.export.__doc__,
     )
     return DeskView(desk, button, picture, about, mix)

@@ -16,19 +16,23 @@ ENGLISH = Say()
 
 
 class Engine:
-    """Loads one relighter with `arguments` (those of `Relighter.load`). Safe to ask from any thread.
+    """Loads relighters with `arguments` (those of `Relighter.load`), one a workflow. Safe to ask from any thread.
 
-    A second workflow can be asked for beside the page's own (normals are made by fbc). It is loaded on first use and
-    shares the page's VAE and text encoder: no more than one UNet comes on top.
+    The page was started for one workflow, which is loaded at once. Another is loaded on first use (normals are made by
+    fbc; `beside` gives a page of another workflow) and shares the VAE and text encoder. At most one more UNet than the
+    page's own stays in memory: a third workflow takes the second's place.
     """
 
     def __init__(self, workflow: str, arguments: dict[str, Any]) -> None:
         self.workflow = workflow
         self._arguments = arguments
-        self._loaded: dict[str, Relighter] = {}
-        self._loading: str | None = None
-        self._error: IclightError | None = None
-        self._lock = threading.Lock()
+        self._shelf = _Shelf(workflow)
+
+    def beside(self, workflow: str) -> Engine:
+        """The same models, for a page of another workflow."""
+        other = Engine(workflow, self._arguments)
+        other._shelf = self._shelf
+        return other
 
     @property
     def matting(self) -> str:
@@ -48,49 +52,49 @@ class Engine:
             print(f"iclight: {error}")  # also shown on the page, and again when somebody presses the button
         except Exception as error:  # a bug of ours: the page must not wait for ever on top of it
             traceback.print_exc()
-            self._error = IclightError(f"Loading failed unexpectedly ({type(error).__name__}: {error}).")
+            words = f"Loading failed unexpectedly ({type(error).__name__}: {error})."
+            self._shelf.errors[self.workflow] = IclightError(words)
 
     def get(self, workflow: str | None = None) -> Relighter:
         """The relighter, loaded if it is not. Raises what loading raised; the next call tries again."""
-        workflow = workflow or self.workflow
-        with self._lock:
-            if workflow not in self._loaded:
-                self._loading = workflow
+        workflow, shelf = workflow or self.workflow, self._shelf
+        with shelf.lock:
+            if workflow not in shelf.loaded:
+                shelf.loading = workflow
                 try:
-                    self._loaded[workflow] = self._load(workflow)
-                    self._error = None
+                    shelf.put(workflow, self._load(workflow))
                 except IclightError as error:
-                    if workflow == self.workflow:
-                        self._error = error
+                    shelf.errors[workflow] = error
                     raise
                 finally:
-                    self._loading = None
-            return self._loaded[workflow]
+                    shelf.loading = None
+            return shelf.loaded[workflow]
 
     def _load(self, workflow: str) -> Relighter:
         from ..relighter import Relighter  # torch and diffusers: seconds, and only when needed
 
-        if workflow == self.workflow:
-            return Relighter.load(workflow=workflow, **self._arguments)
-        # The page's own offset is for the page's own workflow; the model's is taken for another.
-        loaded = Relighter.load(workflow=workflow, **{**self._arguments, "offset": None})
-        if own := self._loaded.get(self.workflow):
-            loaded.tokenizer, loaded.text_encoder, loaded.codec = own.tokenizer, own.text_encoder, own.codec
+        # An offset that was asked for is for the workflow that was started; the model's is taken for another.
+        own = {} if workflow == self._shelf.home else {"offset": None}
+        loaded = Relighter.load(workflow=workflow, **{**self._arguments, **own})
+        for other in self._shelf.loaded.values():
+            loaded.tokenizer, loaded.text_encoder, loaded.codec = other.tokenizer, other.text_encoder, other.codec
         return loaded
 
     @property
     def ready(self) -> bool:
-        """Whether loading is over, for better or worse."""
-        return self.workflow in self._loaded or self._error is not None
+        """Whether loading is over, for better or worse; other workflows than the page's first wait to be asked for."""
+        shelf, known = self._shelf, {self.workflow, self._shelf.home}
+        return bool(known & set(shelf.loaded) or known & set(shelf.errors))
 
     @property
     def loading(self) -> str | None:
         """The workflow that is being loaded at the moment."""
-        return self._loading
+        return self._shelf.loading
 
     def status(self, say: Say = ENGLISH) -> str:
         """One line of Markdown: which model is loaded, where it runs, and what the user should know about it."""
-        if own := self._loaded.get(self.workflow):
+        shelf = self._shelf
+        if own := shelf.loaded.get(self.workflow):
             model = own.model
             notice = f"<br>{say_error(model.notice, say)}" if model.notice else ""
             return (
@@ -102,6 +106,27 @@ class Engine:
                 )
                 + notice
             )
-        if self._error is not None:
-            return "**" + say("The model could not be loaded.") + f"** {say_error(str(self._error), say)}"
+        if error := shelf.errors.get(self.workflow) or shelf.errors.get(shelf.home):
+            return "**" + say("The model could not be loaded.") + f"** {say_error(str(error), say)}"
+        if home := shelf.loaded.get(shelf.home):
+            return say("Model **{name}**; the rest comes with the first request.", name=home.model.name)
         return say("Loading model **{name}** …", name=self._arguments.get("model", "auto"))
+
+
+class _Shelf:
+    """What is loaded, by workflow, and what went wrong; shared by the pages of one server."""
+
+    def __init__(self, home: str) -> None:
+        self.home = home
+        self.loaded: dict[str, Relighter] = {}
+        self.errors: dict[str, IclightError] = {}
+        self.loading: str | None = None
+        self.lock = threading.Lock()
+
+    def put(self, workflow: str, relighter: Relighter) -> None:
+        """Keep a relighter; of those beside the home workflow's the last alone."""
+        self.errors.pop(workflow, None)
+        if workflow != self.home:
+            for other in set(self.loaded) - {self.home}:
+                del self.loaded[other]
+        self.loaded[workflow] = relighter

@@ -59,7 +59,7 @@ def show_history(page: Page, work: Work, tab: gr.Tab) -> None:
         with_signature(work.history.listed, {}),
         None,
         listed,
-        api_name="history",
+        api_name=page.endpoint("history"),
         api_description=work.history.listed.__doc__,
         queue=False,
     )
@@ -69,7 +69,7 @@ def show_history(page: Page, work: Work, tab: gr.Tab) -> None:
         with_signature(restore.recipe, {"picture": ...}),
         drop,
         recipe,
-        api_name="recipe",
+        api_name=page.endpoint("recipe"),
         api_description=restore.recipe.__doc__,
         queue=False,
     )

@@ -16,7 +16,7 @@ from ..options import add_engine_options, engine_arguments
 HERE = Path(__file__).parent
 PAGE_NAMES = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}
 # Panoramas hold four bytes and more for each pixel.
-UPLOAD_LIMITS = {"fc": "20mb", "fbc": "20mb", "env": "80mb"}
+UPLOAD_LIMIT = "80mb"
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 GPU_SECONDS = 120
 
@@ -107,7 +107,7 @@ def _serve(workflow: str, options: argparse.Namespace) -> int:
             share=options.share,
             auth=auth,
             inbrowser=options.open,
-            max_file_size=UPLOAD_LIMITS[workflow],
+            max_file_size=UPLOAD_LIMIT,
             allowed_paths=[],
             enable_monitoring=False,
             strict_cors=True,

@@ -33,52 +33,68 @@ TITLES = {
     "fbc": "Relight a picture by a background",
     "env": "Relight a picture by an environment map",
 }
+# Where each workflow's page is, unless the site was started for it: then it is the first.
+PATHS = {"fc": "words", "fbc": "background", "env": "environment"}
+SWITCH = {"fc": "By words", "fbc": "By background", "env": "By environment"}
 CONCURRENCY: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
 
 
 def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
-    """The whole page as `gr.Blocks`, ready to be launched."""
+    """The whole site as `gr.Blocks`, ready to be launched: the workflow's page, and the others' under their paths."""
+    # Results stay for a day: a history whose pictures are gone is none.
+    with Pages(title="iclight", delete_cache=(3600, 86400), analytics_enabled=False) as blocks:
+        _show_page(blocks, Page(workflow), engine, gpu, workflow)
+    for other in PATHS:
+        if other != workflow:
+            with blocks.route(TITLES[other], PATHS[other], show_in_navbar=False):
+                _show_page(blocks, Page(other, suffix=f"_{other}"), engine.beside(other), gpu, workflow)
+    for block in blocks.blocks.values():
+        mark(block)
+    return blocks
+
+
+def _show_page(blocks: gr.Blocks, page: Page, engine: Engine, gpu: Callable[..., Any], home: str) -> None:
     work = Work(engine, gpu)
     live, desk, relief = Live(work.runs, engine), Desk(work, gpu), Relief(work, gpu)
-    page = Page(workflow)
-    # Results stay for a day: a history whose pictures are gone is none.
-    with Pages(title=f"iclight · {workflow}", delete_cache=(3600, 86400), analytics_enabled=False) as blocks:
+    gr.Navbar(visible=False)  # the switch below says it in the visitor's language
+    with gr.Row(elem_id="head"):
         gr.Markdown("# iclight", elem_id="title")
-        gr.Markdown(TITLES[workflow], elem_id="subtitle")
-        status = gr.Markdown(engine.status(), elem_id="engine-status")
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=5, min_width=320, elem_classes="half"):
-                buttons = show_form(page, Painting(work), engine.matting)
-            with gr.Column(scale=6, min_width=320, elem_classes="half", elem_id="stage"):
-                live.show()
-                with gr.Tabs(elem_id="tabs"):
-                    with gr.Tab("Relight", id="relight-tab", elem_id="relight-tab"):
-                        show_results(page, work)
-                    with gr.Tab("Mix", id="mix-tab", elem_id="mix-tab"):
-                        desk_view = show_desk(desk, workflow)
-                    with gr.Tab("Normals", id="normals-tab", elem_id="normals-tab"):
-                        estimate = show_relief(page, relief)
-                    with gr.Tab("History", id="history-tab", elem_id="history-tab") as tab:
-                        show_history(page, work, tab)
-                _examples(page)
-        bound = _Bound(page, live)
-        for name in ("relight", "vary"):
-            made = bound.run(name, buttons[name], work.check, getattr(work, name), page.outputs)
-            show_pair(page, work, made)
-            refresh(page, work, made)
-        lit = bound.run("lights", desk_view.button, desk.check, desk.lights, desk_view.about)
-        desk_view.mix_after(lit)
-        outputs = [page.looks["nine"], *page.outputs[1:]]
-        exponent = {"exponent": page.looks["exponent"]}
-        show_after(page, bound.run("normals", estimate, relief.check, relief.normals, outputs, exponent))
-        bound.cancel(buttons["cancel"], work.cancel)
-        for forget in (work.forget, desk.forget, relief.forget):
-            blocks.unload(forget)
-        _keep_status(blocks, engine, status)
-        for block in blocks.blocks.values():
-            mark(block)
-        blocks.load(in_their_language(page.looks["moods"]), None, page.looks["moods"], **QUIET)
-    return blocks
+        for workflow in PATHS:
+            shown = ["here"] if workflow == page.workflow else []
+            link = "./" if workflow == home else f"./{PATHS[workflow]}"
+            gr.Button(SWITCH[workflow], link=link, link_target="_self", size="sm", elem_classes=["switch", *shown])
+    gr.Markdown(TITLES[page.workflow], elem_id="subtitle")
+    status = gr.Markdown(engine.status(), elem_id="engine-status")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5, min_width=320, elem_classes="half"):
+            buttons = show_form(page, Painting(work), engine.matting)
+        with gr.Column(scale=6, min_width=320, elem_classes="half", elem_id="stage"):
+            live.show()
+            with gr.Tabs(elem_id="tabs"):
+                with gr.Tab("Relight", id="relight-tab", elem_id="relight-tab"):
+                    show_results(page, work)
+                with gr.Tab("Mix", id="mix-tab", elem_id="mix-tab"):
+                    desk_view = show_desk(desk, page)
+                with gr.Tab("Normals", id="normals-tab", elem_id="normals-tab"):
+                    estimate = show_relief(page, relief)
+                with gr.Tab("History", id="history-tab", elem_id="history-tab") as tab:
+                    show_history(page, work, tab)
+            _examples(page)
+    bound = _Bound(page, live)
+    for name in ("relight", "vary"):
+        made = bound.run(name, buttons[name], work.check, getattr(work, name), page.outputs)
+        show_pair(page, work, made)
+        refresh(page, work, made)
+    lit = bound.run("lights", desk_view.button, desk.check, desk.lights, desk_view.about)
+    desk_view.mix_after(lit)
+    outputs = [page.looks["nine"], *page.outputs[1:]]
+    exponent = {"exponent": page.looks["exponent"]}
+    show_after(page, bound.run("normals", estimate, relief.check, relief.normals, outputs, exponent))
+    bound.cancel(buttons["cancel"], work.cancel)
+    for forget in (work.forget, desk.forget, relief.forget):
+        blocks.unload(forget)
+    _keep_status(blocks, engine, status)
+    blocks.load(in_their_language(page.looks["moods"]), None, page.looks["moods"], **QUIET)
 
 
 class _Bound:
@@ -120,7 +136,7 @@ class _Bound:
             with_signature(action, defaults),
             inputs,
             outputs,
-            api_name=name,
+            api_name=self.page.endpoint(name),
             api_description=action.__doc__,
             show_progress="hidden",
             **CONCURRENCY,
@@ -131,9 +147,9 @@ class _Bound:
 
     def cancel(self, button: gr.Button, cancel: Callable[..., Any]) -> None:
         """The flag stops what runs, within one step; `cancels` takes away what still waits in the queue."""
-        button.click(cancel, None, None, queue=False, api_name="cancel", api_description=cancel.__doc__).then(
-            self.live.end, None, self.live.parts, **QUIET
-        )
+        button.click(
+            cancel, None, None, queue=False, api_name=self.page.endpoint("cancel"), api_description=cancel.__doc__
+        ).then(self.live.end, None, self.live.parts, **QUIET)
         button.click(None, None, None, cancels=self.running, **HIDDEN)
 
 

@@ -69,7 +69,7 @@ def show_relief(page: Page, relief: Relief) -> gr.Button:
     gr.on(
         [one.input for one in light.values()],
         **shading,
-        api_name="shade",
+        api_name=page.endpoint("shade"),
         api_description=relief.shade.__doc__,
         trigger_mode="always_last",
         **LIVE,
@@ -79,7 +79,7 @@ def show_relief(page: Page, relief: Relief) -> gr.Button:
         with_signature(relief.normal_map, {"green": green.value, "exponent": exponent.value}),
         [green, exponent],
         file,
-        api_name="normal_map",
+        api_name=page.endpoint("normal_map"),
         api_description=relief.normal_map.__doc__,
     )
     page.looks["relief"] = (read, shading)

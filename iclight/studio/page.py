@@ -13,9 +13,13 @@ QUIET: dict[str, Any] = {**LIVE, **HIDDEN}
 
 @dataclass
 class Page:
-    """`inputs` are what every kind of work is given, by the names of the API; `outputs` what a relighting fills in."""
+    """`inputs` are what every kind of work is given, by the names of the API; `outputs` what a relighting fills in.
+
+    `suffix` ends the names of the page's endpoints: a site has three pages, and one of each name.
+    """
 
     workflow: str
+    suffix: str = ""
     inputs: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     outputs: list[Any] = field(default_factory=list)
@@ -26,6 +30,10 @@ class Page:
         self.inputs[name] = component
         self.defaults[name] = default
         return component
+
+    def endpoint(self, name: str) -> str:
+        """The name by which programs call one of the page's events."""
+        return name + self.suffix
 
     @property
     def values(self) -> list[Any]:

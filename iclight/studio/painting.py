@@ -118,7 +118,7 @@ def show_matte_tools(page: Page, painting: Painting) -> None:
         with_signature(painting.matte, defaults),
         inputs,
         start,
-        api_name="matte",
+        api_name=page.endpoint("matte"),
         api_description=painting.matte.__doc__,
         concurrency_id="gpu",
         show_progress_on=button,
