@@ -34,8 +34,7 @@ class EnvironmentTokens(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        compressed = torch.log1p(COMPRESSION * maps.float().flatten(1))  # in float32: half stops at 65504
-        features = nn.functional.leaky_relu(self.inner(compressed.to(self.inner.weight.dtype)), SLOPE)
+        features = nn.functional.leaky_relu(self.inner(compressed(maps).to(self.inner.weight.dtype)), SLOPE)
         features = nn.functional.leaky_relu(self.middle(features), SLOPE)
         tokens: torch.Tensor = self.norm(self.outer(features).unflatten(1, (TOKENS, self.width)))
         return tokens
@@ -44,6 +43,11 @@ class EnvironmentTokens(nn.Module):
         """The tokens of one 32x32x3 map: 1x3xwidth, where the weights are."""
         maps = torch.from_numpy(environment).movedim(-1, 0)[None]
         return self(maps.to(self.inner.weight.device))
+
+
+def compressed(maps: torch.Tensor) -> torch.Tensor:
+    """Bx3x32x32 radiance -> Bx3072 numbers as the first layer takes them; in float32, for half stops at 65504."""
+    return torch.log1p(COMPRESSION * maps.float().flatten(1))
 
 
 def load_tokens(

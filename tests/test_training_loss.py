@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from iclight.sampler import make_scheduler, plan
+from iclight.tokens import EnvironmentTokens, compressed
 from iclight.training import loss as losses
 from iclight.training.captions import MOOD_WORDS, SIDE_WORDS, SUBJECT_WORDS, caption, corpus
-from iclight.training.lighting import MOODS, SIDES
-from iclight.training.model import Merge, build_unet
+from iclight.training.lighting import MOODS, SIDES, random_light
+from iclight.training.model import Merge, build_unet, start_tokens
 from iclight.training.run import generator
 from iclight.training.sources import Schedule
 
@@ -106,11 +107,10 @@ def test_an_untrained_unet_sees_every_condition_and_has_attention_at_the_coarses
     assert (latents.grad.abs().sum((0, 2, 3)) > 0).all()
 
 
-def test_words_reach_every_level_once_pooling_has_learnt_and_change_nothing_before():
+def test_words_reach_every_level_even_where_attention_says_nothing():
     torch.manual_seed(0)
     unet = build_unet((16, 24, 32), 32)
-    assert not any(kind.startswith("CrossAttn") for kind in unet.config.down_block_types[:1])
-    for block in unet.down_blocks:  # attention says nothing: whatever gets through is pooled
+    for block in unet.down_blocks:  # attention begins at zero: whatever gets through is pooled
         for layer in block.resnets:
             torch.nn.init.normal_(layer.conv2.weight, std=0.1)
     latents, words = torch.randn(1, 12, 16, 16), torch.randn(2, 1, 9, 32)
@@ -118,9 +118,24 @@ def test_words_reach_every_level_once_pooling_has_learnt_and_change_nothing_befo
     def said(context):
         return unet(latents, torch.tensor([500]), encoder_hidden_states=context).sample
 
-    assert torch.equal(said(words[0]), said(words[1]))
-    torch.nn.init.ones_(unet.add_embedding.norm2.weight)
     assert (said(words[0]) - said(words[1])).abs().max() > 1e-4
+    torch.nn.init.zeros_(unet.add_embedding.norm2.weight)
+    assert torch.equal(said(words[0]), said(words[1]))
+
+
+def test_tokens_begin_as_different_as_the_lights_and_pooling_begins_by_looking_at_them():
+    random = generator(5, 5)
+    maps = torch.stack([random_light(random).radiance for _ in range(300)])
+    tokens, unet = EnvironmentTokens(96), build_unet((16, 24, 32), 96)
+    with torch.no_grad():
+        blind = tokens(maps).std(0).mean()
+        start_tokens(tokens, maps, random)
+        features = tokens.inner(compressed(maps))
+        assert features.mean(0).abs().max() < 1e-3 and 0.6 < float(features.std(0).mean()) < 1.5
+        assert tokens(maps).std(0).mean() > 1.2 * blind
+        words = torch.randn(1, 77, 96).expand(len(maps), -1, -1)
+        pooled = unet.add_embedding(torch.cat([words, tokens(maps)], 1))
+        assert pooled.std(0).mean() > 0.2 * pooled.std(), "three tokens among eighty are heard"
 
 
 def test_merging_does_not_depend_on_the_order_of_the_lights():

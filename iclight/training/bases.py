@@ -79,7 +79,7 @@ def load(folder: Path, vae: Path | None = VAE) -> Trained:
 def _exported(folder: Path, vae: Path | None) -> Trained:
     """What `export_new` wrote, to train on from: its merging MLP, which no model ships, is new.
 
-    A UNet without pooled conditions gets them (`build_unet`); they add nothing until they have learnt something.
+    A UNet without pooled conditions gets them (`build_unet`); they say little until they have learnt something.
     """
     files = json.loads((folder / "iclight.json").read_text())["offsets"]
     narrow = UNet2DConditionModel.from_pretrained(folder / "unet")

@@ -35,6 +35,7 @@ class Config:
     base: str = "mini"
     vae: str = "build/autoencoder/final"  # a new model's autoencoder, for contact sheets
     begin: str = ""  # a folder of trained weights to begin from
+    new_tokens: bool = False  # start the environment's tokens anew, although `begin` has some
     lora: int = 0  # rank; 0 trains the UNet's own weights
     channels: tuple[int, ...] = (24, 48, 80, 112, 144)
     width: int = 96

@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ..prompts import token_chunks
-from ..tokens import TOKENS, EnvironmentTokens
+from ..tokens import TOKENS, EnvironmentTokens, compressed
 from .captions import corpus
 
 LATENTS = 4
 INPUT_CHANNELS = 3 * LATENTS
 GROUPS = 8
 HEAD = 16  # channels of a head of the pooling attention
-PICKY = 1.7  # standard deviation of its queries and keys at the start
+QUIET = 0.2  # how loud it begins
+COMPONENTS = 96  # of the environments, that the tokens begin with
 
 
 class RelightingModel(nn.Module):
@@ -126,13 +127,47 @@ def build_unet(
 
 
 def _start_pooling(pooling: Any) -> None:
-    """Add nothing at first; and let each head pick tokens of its own.
+    """Say little at first, and look at the environment's tokens (`start_tokens`) where there are some.
 
-    As initialised, all heads average all tokens, and the environment's three drown among the words.
+    As initialised, all heads average all tokens, and the environment's three drown among eighty words.
     """
-    nn.init.zeros_(pooling.norm2.weight)
-    for projection in (pooling.pool.q_proj, pooling.pool.k_proj):
-        nn.init.normal_(projection.weight, std=PICKY / projection.in_features**0.5)
+    nn.init.constant_(pooling.norm2.weight, QUIET)
+    pool = pooling.pool
+    for projection in (pool.q_proj, pool.k_proj):
+        nn.init.normal_(projection.weight, std=1 / projection.in_features**0.5)
+    with torch.no_grad():
+        pool.q_proj.bias.copy_(pool.k_proj.weight @ _badge(pool.k_proj.in_features))
+
+
+def _badge(width: int) -> Tensor:
+    """What the environment's tokens wear, so that attention can tell them from words: a fixed vector of +1 and -1."""
+    return torch.randint(0, 2, (width,), generator=torch.Generator().manual_seed(width)).float() * 2 - 1
+
+
+@torch.no_grad()
+def start_tokens(tokens: EnvironmentTokens, maps: Tensor, random: torch.Generator) -> None:
+    """Initialise the tokens' first layer by Nx3x32x32 environments, so that tokens differ where light does.
+
+    The compressed maps are nearly all the same: bright above nought everywhere. Through layers initialised blindly, and
+    the norm at the end, all environments give nearly the same tokens, and a network learns to ignore them sooner than
+    it learns to read them. Here the first layer takes the mean away and looks at the maps' principal components, their
+    scales evened out halfway.
+    """
+    numbers = compressed(maps)
+    mean = numbers.mean(0)
+    values, vectors = torch.linalg.eigh((numbers - mean).T.double() @ (numbers - mean).double() / len(numbers))
+    kept = min(COMPONENTS, len(numbers) - 1)
+    spread = values[-kept:].clamp(min=1e-9).sqrt()
+    basis = (vectors[:, -kept:] * spread.rsqrt() / spread.sqrt().square().mean().sqrt()).float()
+    mix = torch.randn(tokens.inner.out_features, kept, generator=random)
+    weight = (mix / mix.norm(dim=1, keepdim=True)) @ basis.T
+    tokens.inner.weight.copy_(weight)
+    tokens.inner.bias.copy_(-weight @ mean)
+    for layer in (tokens.middle, tokens.outer):
+        nn.init.kaiming_normal_(layer.weight, 0.2, generator=random)
+        nn.init.zeros_(layer.bias)
+    nn.init.ones_(tokens.norm.weight)
+    tokens.norm.bias.copy_(_badge(tokens.width))
 
 
 def build_tokenizer(folder: Path, words: Sequence[str] | None = None, vocabulary: int = 1500) -> CLIPTokenizer:

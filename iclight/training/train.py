@@ -24,7 +24,7 @@ from . import loss as losses
 from .bases import Trained, build
 from .config import PARTS, Config, add_options, read_config, with_options
 from .hints import light_maps
-from .model import LATENTS, RelightingModel, Words
+from .model import LATENTS, RelightingModel, Words, start_tokens
 from .run import Average, Run, generator, plateau, precision, set_rate
 from .sheets import training_sheet
 from .sources import Batch, Sources
@@ -39,6 +39,9 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
     torch.manual_seed(config.seed)
     parts = build(config, out)
     model, words = parts.model, Words(parts.tokenizer)
+    sources = Sources([Path(folder) for folder in config.data], config.shards or None, config.hints)
+    if config.new_tokens or not config.begin:
+        start_tokens(model.tokens, sources.environments(), generator(config.seed, 0))
     learning = [p for p in model.parameters() if p.requires_grad]
     average = Average(learning, config.average)
     optimiser = torch.optim.AdamW(
@@ -50,7 +53,6 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
     wrapped, optimiser = accelerator.prepare(model, optimiser)
     average.to(accelerator.device)
     accelerator.register_for_checkpointing(average)
-    sources = Sources([Path(folder) for folder in config.data], config.shards or None, config.hints)
     if config.hints and parts.vae is not None:
         factor = 2 ** (len(parts.vae.config.block_out_channels) - 1)
         height, width = (length * factor for length in sources.tensors["images"].shape[-2:])
