@@ -82,6 +82,9 @@ def test_each_script_calls_its_own_workflows_endpoints_by_their_plain_names(work
     assert {name[1:] for name in ENDPOINTS} <= named
     assert {f"relight_{other}" for other in PATHS if other != workflow} <= named
     assert f"relight_{workflow}" not in named
+    public = [event for event in site.fns.values() if event.api_visibility == "public"]
+    assert len(public) == 3 * len(ENDPOINTS)
+    assert all(event.fn.__name__ == event.api_name for event in public), "what assistants call them"
     assert {path for path, *_ in site.pages} == {"", *(PATHS[other] for other in PATHS if other != workflow)}
 
 

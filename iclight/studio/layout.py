@@ -7,6 +7,7 @@ it. Everything else is the same by construction.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import gradio as gr
@@ -50,7 +51,15 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
                 _show_page(blocks, Page(other, suffix=f"_{other}"), engine.beside(other), gpu, workflow)
     for block in blocks.blocks.values():
         mark(block)
+    _name_tools(blocks)
     return blocks
+
+
+def _name_tools(blocks: gr.Blocks) -> None:
+    """Assistants (MCP) know tools by their functions' names: let those be the endpoints'."""
+    for event in blocks.fns.values():
+        if event.api_visibility == "public" and isinstance(event.fn, FunctionType):
+            event.fn.__name__ = str(event.api_name)
 
 
 def _show_page(blocks: gr.Blocks, page: Page, engine: Engine, gpu: Callable[..., Any], home: str) -> None:
@@ -148,7 +157,12 @@ class _Bound:
     def cancel(self, button: gr.Button, cancel: Callable[..., Any]) -> None:
         """The flag stops what runs, within one step; `cancels` takes away what still waits in the queue."""
         button.click(
-            cancel, None, None, queue=False, api_name=self.page.endpoint("cancel"), api_description=cancel.__doc__
+            with_signature(cancel, {}),
+            None,
+            None,
+            queue=False,
+            api_name=self.page.endpoint("cancel"),
+            api_description=cancel.__doc__,
         ).then(self.live.end, None, self.live.parts, **QUIET)
         button.click(None, None, None, cancels=self.running, **HIDDEN)
 
