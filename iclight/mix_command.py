@@ -52,7 +52,8 @@ def add_mix(commands: Any) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="a background picture (fbc) or environment map (env) of yours as one more light, to be named in --mix",
+        help="a light map (fc), background picture (fbc) or environment map (env) of yours as one more light, to be "
+        "named in --mix",
     )
     mix.add_argument(
         "--stack",

@@ -67,8 +67,9 @@ def relight_stack(
 ) -> LightStack:
     """One relighting for each light, all of one seed, one picture each.
 
-    `lights`: names of the workflow's lights, by default `desk_lights`. `own`: the caller's lights, name -> background
-    (fbc) or environment map (env). The rest, and the errors, are those of `Relighter.relight`.
+    `lights`: names of the workflow's lights, by default `desk_lights`. `own`: the caller's lights, name ->
+    light map (fc), background (fbc) or environment map (env). The rest, and the errors, are those of
+    `Relighter.relight`.
     """
     started = time.perf_counter()
     settings = (settings or Settings.for_workflow(relighter.workflow)).replace(num_images=1)
@@ -103,8 +104,6 @@ Run = tuple[str, NDArray[np.uint8] | None, Floats | None]
 
 def _runs(settings: Settings, lights: Sequence[str], own: Mapping[str, ImageLike]) -> dict[str, Run]:
     """Name -> light, background and map of each run; everything is read and checked before the first."""
-    if own and settings.workflow == "fc":
-        raise SettingsError("The fc workflow has no lights of one's own to mix: use fbc (a background) or env (a map).")
     if twice := sorted(set(lights) & set(own)):
         raise SettingsError(f"{', '.join(twice)} is a light of its own name already; call yours something else.")
     if not lights and not own:

@@ -394,6 +394,23 @@ def test_lights_are_relit_once_and_mixed_at_once_in_each_session_alone(site, cli
         other.predict(**DESK, api_name="/export")
 
 
+def test_a_light_of_ones_own_is_one_more_fader_and_moves_nothing_where_there_is_none(client):
+    nothing = dict.fromkeys(DESK, 0.0)
+    client.predict(handle_file(PICTURE), **QUICK, api_name="/lights_fbc")
+    dark = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix_fbc")))
+    assert not dark.any()
+    line = client.predict(handle_file(PICTURE), background=handle_file(BACKGROUND), **QUICK, api_name="/lights_fbc")
+    assert "6 lights" in line
+    lit = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix_fbc")))
+    alone, *_ = client.predict(
+        handle_file(PICTURE), background=handle_file(BACKGROUND), light="upload", **QUICK, api_name="/relight_fbc"
+    )
+    made = np.asarray(Image.open(alone[0]["image"]).convert("RGB"))
+    # The golden model's pictures are noise, which JPEG keeps badly; what it keeps are means.
+    means = [picture.reshape(4, 16, 4, 16, 3).mean((1, 3)) for picture in (lit.astype(float), made.astype(float))]
+    assert abs(means[0] - means[1]).max() < 8, "it is the picture that /relight makes"
+
+
 def test_a_desk_refuses_what_it_cannot_mix(client):
     client.predict(handle_file(PICTURE), **QUICK, api_name="/lights")
     with pytest.raises(Exception, match="9.0"):

@@ -148,7 +148,12 @@ TABS = {
     "Seed used": "所用种子",
     "Mix": "混光",
     "Light the picture once from every side (prompt, size and seed as in the form); then mix the lights without "
-    "waiting: light adds up.": "先从各个方向各打一次光(提示词、尺寸和种子同表单),然后即时混合:光可以相加。",
+    "waiting: light adds up. A light of your own in the form is one more fader.": (
+        "先从各个方向各打一次光(提示词、尺寸和种子同表单),然后即时混合:光可以相加。表单里您自己的光会多一个推子。"
+    ),
+    "Your light map": "您的光照图",
+    "Your background": "您的背景",
+    "Your environment map": "您的环境贴图",
     "Light it from every side": "从各个方向打光",
     "Dial: 0 right, 90 top, 180 left, 270 bottom": "转盘:0 右,90 上,180 左,270 下",
     "Exposure, stops": "曝光(档)",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ..errors import ImageError
-from ..settings import LIGHTS
+from ..settings import LIGHT_INPUTS, LIGHTS
 from .live import follow
 from .outcome import output_folder
 from .sessions import PerSession
@@ -20,10 +20,13 @@ from .words import Say, speaker
 from .work import Work, settings_of
 
 if TYPE_CHECKING:
-    from ..mixing import Channel
+    from ..mixing import Channel, Stack
     from ..stack import LightStack
 
 LABELS = {"left": "Left", "right": "Right", "top": "Top", "bottom": "Bottom", "ambient": "Ambient"}
+# The visitor's: the light map, background or environment map in the form when the lights are made.
+OWN = "own"
+OWN_LABELS = {"fc": "Your light map", "fbc": "Your background", "env": "Your environment map"}
 # Stacks kept at once, over all sessions: the longest unused goes first.
 KEPT = 16
 
@@ -49,7 +52,10 @@ class Desk:
         return {**values, "light": lights_of(self.work.engine.workflow)[0]}
 
     def lights(self, request: gr.Request, **values: Any) -> str:
-        """Relight a picture once from every side, for /mix and /export of this session; says how well light adds."""
+        """Relight a picture once from every side, and by a light of your own if given, for /mix and /export of this
+
+        session; says how well light adds up.
+        """
         say, values = speaker(request), self._lit(values)
         self.work.check(values)
         with self.work.runs.of(request.session_hash) as flag:
@@ -66,7 +72,8 @@ class Desk:
 
     def mix(self, request: gr.Request, **values: Any) -> Any:
         """Mix this session's lights (/lights): exposure in stops; of each light strength, colour, muted, solo."""
-        return self._of(request).stack.mix(*_read(values))
+        stack = self._of(request).stack
+        return stack.mix(*_read(values, stack))
 
     def export(self, request: gr.Request, **values: Any) -> list[str]:
         """The mix at the photo's own size (PNG), and the lights in linear light (16-bit TIFF, EXR)."""
@@ -75,7 +82,7 @@ class Desk:
 
         made = self._of(request)
         folder = output_folder()
-        save_png(folder / "mix.png", made.export(*_read(values)))
+        save_png(folder / "mix.png", made.export(*_read(values, made.stack)))
         for name in ("lights.tiff", "lights.exr"):
             save_stack(made.stack, folder / name)
         return [str(folder / name) for name in ("mix.png", "lights.tiff", "lights.exr")]
@@ -94,22 +101,24 @@ class Desk:
         from ..stack import relight_stack
 
         settings = settings_of(self.work.engine.workflow, values)
+        own = values.get(LIGHT_INPUTS[settings.workflow])
         return relight_stack(
             self.work.loaded(flag),
             values["image"],
             settings,
             mask=values.get("mask"),
             on_step=follow(flag, say),
+            own={OWN: own} if own else None,
             matting=values.get("matting"),
         )
 
 
-def _read(values: dict[str, Any]) -> tuple[dict[str, Channel], float]:
-    """A page's values as `Stack.mix` takes them."""
+def _read(values: dict[str, Any], stack: Stack) -> tuple[dict[str, Channel], float]:
+    """A page's values as `Stack.mix` takes them. A fader of one's own moves nothing where no such light was made."""
     from ..mixing import WHITE, Channel, parse_colour
 
     channels = {}
-    for light in (name for name in values if name in LABELS):
+    for light in (name for name in values if name in LABELS or (name == OWN and OWN in stack.pictures)):
         colour = values.get(f"{light}_colour")
         tint = parse_colour(colour) if colour else WHITE
         muted, solo = bool(values.get(f"{light}_muted")), bool(values.get(f"{light}_solo"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from .desk import LABELS, Desk, lights_of
+from .desk import LABELS, OWN, OWN_LABELS, Desk, lights_of
 from .handlers import with_signature
 from .page import HIDDEN, LIVE, Page
 
@@ -36,7 +36,7 @@ def show_desk(desk: Desk, page: Page) -> DeskView:
     workflow = page.workflow
     gr.Markdown(
         "Light the picture once from every side (prompt, size and seed as in the form); then mix the lights "
-        "without waiting: light adds up."
+        "without waiting: light adds up. A light of your own in the form is one more fader."
     )
     button = gr.Button("Light it from every side", variant="primary", elem_id="lights")
     picture = gr.Image(
@@ -83,10 +83,11 @@ def _faders(workflow: str) -> dict[str, Any]:
         "exposure": gr.Slider(-3, 3, value=0, step=0.1, label="Exposure, stops", elem_id="exposure")
     }
     small: dict[str, Any] = {"scale": 1, "min_width": 70}
-    for light in lights_of(workflow):
+    labels = {**{light: LABELS[light] for light in lights_of(workflow)}, OWN: OWN_LABELS[workflow]}
+    for light, label in labels.items():
         with gr.Row(elem_classes="fader"):
             made[light] = gr.Slider(
-                0, 2, START.get(light, 0.0), step=0.01, label=LABELS[light], scale=5, elem_id=f"fader-{light}"
+                0, 2, START.get(light, 0.0), step=0.01, label=label, scale=5, elem_id=f"fader-{light}"
             )
             made[f"{light}_colour"] = gr.ColorPicker("#ffffff", label="Colour", elem_id=f"colour-{light}", **small)
             made[f"{light}_muted"] = gr.Checkbox(False, label="Mute", elem_id=f"mute-{light}", **small)
