@@ -111,11 +111,12 @@ def main() -> None:
     parser.add_argument("what", choices=("truth", "memory"))
     parser.add_argument("--objects", type=int, default=16, help="a multiple of 4")
     parser.add_argument("--side", type=int, default=384, help="the photographs' pixels")
+    parser.add_argument("--seed", type=int, default=700_001, help="of the objects; not those the finish was tuned on")
     parser.add_argument("--factor", type=int, default=2, help="how much smaller the model's picture is")
     parser.add_argument("--megapixels", type=int, nargs="+", choices=SIZES, default=list(SIZES))
     options = parser.parse_args()
     if options.what == "truth":
-        objects = stage_objects(options.objects, options.side)
+        objects = stage_objects(options.objects, options.side, options.seed)
         print(f"{options.objects} objects at {options.side} px, the model's picture {options.factor} times smaller")
         print("| the model's picture | finish | PSNR | SSIM |\n| --- | --- | ---: | ---: |")
         for name, kind, psnr, ssim in against_truth(objects, options.factor):

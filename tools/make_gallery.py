@@ -1,15 +1,19 @@
-"""Make the README's results picture: three photos that no training saw, relit by the model that ships.
+"""Make the README's pictures: three photos that no training saw, relit by the model that ships.
 
-python tools/make_gallery.py [--model mini] [--output docs/results.jpg]
+python tools/make_gallery.py [results finish] [--model mini] [--folder docs]
 
-Columns: the photo; words with light from left, right, top and bottom (fc); two backgrounds (fbc); a panorama (env).
+results.jpg: the photo; words with light from left, right, top and bottom (fc); two backgrounds (fbc); a panorama (env).
+finish.jpg: the photo; the model's picture; that light on the photo's own pixels, before its own background; and by a
+background, before that.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from iclight import Relighter, Settings
@@ -17,43 +21,57 @@ from iclight.images import resize_and_center_crop
 from iclight.studio.examples import asset
 
 PHOTOS = ("astronaut.png", "coffee.jpg", "cat.jpg")
-LIGHTS = ("left", "right", "top", "bottom")
-BACKGROUNDS = ("sunset.jpg", "neon.jpg")
-ENVIRONMENTS = ("dusk.hdr",)
-CELL = (256, 256)
+PROMPT = "soft studio lighting"
+Column = tuple[str, dict[str, str], dict[str, str]]
+# A column: workflow, settings, inputs besides the photo.
+RESULTS: list[Column] = [
+    *(("fc", {"light": light}, {}) for light in ("left", "right", "top", "bottom")),
+    *(("fbc", {}, {"background": name}) for name in ("sunset.jpg", "neon.jpg")),
+    ("env", {}, {"environment": "dusk.hdr"}),
+]
+NATIVE = {"finish": "native"}
+FINISH: list[Column] = [
+    ("fc", {"light": "left"}, {}),
+    ("fc", {"light": "left", **NATIVE, "finish_background": "original"}, {}),
+    ("fbc", {}, {"background": "sunset.jpg"}),
+    ("fbc", NATIVE, {"background": "sunset.jpg"}),
+]
+# File: its columns, and the pixels of a cell's side.
+SHEETS = {"results": (RESULTS, 224), "finish": (FINISH, 340)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sheets", nargs="*", default=list(SHEETS), help=f"of {', '.join(SHEETS)} (default: all)")
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--output", default="docs/results.jpg")
-    parser.add_argument("--cell", type=int, default=224, help="pixels of a cell's side")
+    parser.add_argument("--folder", type=Path, default=Path("docs"))
     options = parser.parse_args()
-    columns = [[np.array(Image.open(asset(photo)).convert("RGB")) for photo in PHOTOS]]
-    for workflow, lights in (
-        ("fc", [{"light": light} for light in LIGHTS]),
-        ("fbc", [{"background": name} for name in BACKGROUNDS]),
-        ("env", [{"environment": name} for name in ENVIRONMENTS]),
-    ):
-        relighter = Relighter.load(options.model, workflow=workflow, matting="grabcut")
-        for how in lights:
-            column = []
-            for photo in PHOTOS:
-                settings = Settings.for_workflow(workflow, prompt="soft studio lighting")
-                if "light" in how:
-                    settings = settings.replace(light=how["light"])
-                around = {name: asset(how[name]) if name in how else None for name in ("background", "environment")}
-                result = relighter.relight(
-                    asset(photo), settings, around["background"], environment=around["environment"]
-                )
-                column.append(result.images[0])
-                print(workflow, *how.values(), photo, flush=True)
-            columns.append(column)
-    cell = (options.cell, options.cell)
-    rows = [
-        np.hstack([resize_and_center_crop(picture, *cell) for picture in row]) for row in zip(*columns, strict=True)
-    ]
-    Image.fromarray(np.vstack(rows)).save(options.output, quality=88, optimize=True)
+    for name in options.sheets:
+        columns, side = SHEETS[name]
+        made = [[np.array(Image.open(asset(photo)).convert("RGB")) for photo in PHOTOS]]
+        made += relit(options.model, columns)
+        rows = [np.hstack([resize_and_center_crop(one, side, side) for one in row]) for row in zip(*made, strict=True)]
+        Image.fromarray(np.vstack(rows)).save(options.folder / f"{name}.jpg", quality=88, optimize=True)
+
+
+def relit(model: str, columns: list[Column]) -> list[list[NDArray[np.uint8]]]:
+    """Every photo in every column's way."""
+    made = []
+    relighter: Relighter | None = None
+    for workflow, knobs, inputs in columns:
+        if relighter is None or relighter.workflow != workflow:
+            relighter = Relighter.load(model, workflow=workflow, matting="grabcut")
+        settings = Settings.for_workflow(workflow, prompt=PROMPT, **knobs)
+        given = {name: asset(file) for name, file in inputs.items()}
+        column = []
+        for photo in PHOTOS:
+            result = relighter.relight(
+                asset(photo), settings, given.get("background"), environment=given.get("environment")
+            )
+            column.append(result.images[0])
+            print(workflow, *knobs.values(), *inputs.values(), photo, f"{result.seconds:.1f} s", flush=True)
+        made.append(column)
+    return made
 
 
 if __name__ == "__main__":
