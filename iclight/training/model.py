@@ -155,10 +155,13 @@ def start_tokens(tokens: EnvironmentTokens, maps: Tensor, random: torch.Generato
     """
     numbers = compressed(maps)
     mean = numbers.mean(0)
-    values, vectors = torch.linalg.eigh((numbers - mean).T.double() @ (numbers - mean).double() / len(numbers))
-    kept = min(COMPONENTS, len(numbers) - 1)
+    apart = (numbers - mean).double()
+    # Of the maps among themselves, which are fewer than their numbers: N x N, not 3072 x 3072.
+    values, along = torch.linalg.eigh(apart @ apart.T / len(apart))
+    kept = min(COMPONENTS, len(apart) - 1)
     spread = values[-kept:].clamp(min=1e-9).sqrt()
-    basis = (vectors[:, -kept:] * spread.rsqrt() / spread.sqrt().square().mean().sqrt()).float()
+    components = apart.T @ along[:, -kept:] / (spread * len(apart) ** 0.5)
+    basis = (components * spread.rsqrt() / spread.mean().sqrt()).float()
     mix = torch.randn(tokens.inner.out_features, kept, generator=random)
     weight = (mix / mix.norm(dim=1, keepdim=True)) @ basis.T
     tokens.inner.weight.copy_(weight)

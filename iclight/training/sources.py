@@ -99,7 +99,7 @@ class Sources:
         wild = torch.tensor([facts[0][0] == "photograph" for facts in self.facts])
         self.wild, self.objects = wild.nonzero()[:, 0], (~wild).nonzero()[:, 0]
 
-    def environments(self, most: int = 4000) -> Tensor:
+    def environments(self, most: int = 1000) -> Tensor:
         """Nx3x32x32 environments of the shards, evenly chosen."""
         maps = self.tensors["environments"].flatten(0, 1)
         return maps[:: max(1, len(maps) // most)].float()
