@@ -37,7 +37,7 @@ FADER = """value => new Promise(done => {
 
 
 def first_picture(browser: Any, model: str, folder: Path) -> dict[str, float]:
-    """Seconds from the start of app.py: it answers, the page can be used, the model is loaded, a picture is shown."""
+    """Seconds until app.py answers, its page can be used, and a first picture is shown."""
     from pages import running
 
     started = time.perf_counter()

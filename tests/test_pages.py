@@ -148,7 +148,7 @@ def test_env_on_a_model_without_an_env_offset_says_so_on_the_page_and_to_request
         engine.get()
 
 
-def test_workflows_share_a_models_parts_and_one_unet_is_kept_beside_the_pages_own(env_model, monkeypatch):
+def test_workflows_share_a_models_parts_and_one_unet_is_kept_beside_the_pages_own(env_model):
     from iclight.studio.engine import Engine
 
     engine = Engine("fc", {"model": str(env_model), "device": "cpu", "dtype": "float32", "matting": "none"})

@@ -205,6 +205,7 @@ def test_the_switch_leads_from_workflow_to_workflow_on_one_model(open_page, phot
     tab.click("#advanced button >> nth=0")
     turn(tab, {**QUICK, "steps": 1})
     assert "seed" in relight(tab)
+    tab.wait_for_selector("#engine-status >> text=licence")
     tab.click(".switch:has-text('By words')")
     tab.wait_for_selector("#light label:has-text('Light Map')")
 

@@ -65,7 +65,6 @@ def _name_tools(blocks: gr.Blocks) -> None:
 def _show_page(blocks: gr.Blocks, page: Page, engine: Engine, gpu: Callable[..., Any], home: str) -> None:
     work = Work(engine, gpu)
     live, desk, relief = Live(work.runs, engine), Desk(work, gpu), Relief(work, gpu)
-    gr.Navbar(visible=False)  # the switch below says it in the visitor's language
     with gr.Row(elem_id="head"):
         gr.Markdown("# iclight", elem_id="title")
         for workflow in PATHS:
@@ -92,6 +91,7 @@ def _show_page(blocks: gr.Blocks, page: Page, engine: Engine, gpu: Callable[...,
     bound = _Bound(page, live)
     for name in ("relight", "vary"):
         made = bound.run(name, buttons[name], work.check, getattr(work, name), page.outputs)
+        made.then(_status_of(engine), None, status, **QUIET)  # the first request may have loaded the workflow
         show_pair(page, work, made)
         refresh(page, work, made)
     lit = bound.run("lights", desk_view.button, desk.check, desk.lights, desk_view.about)
@@ -179,12 +179,19 @@ def _examples(page: Page) -> None:
     )
 
 
+def _status_of(engine: Engine) -> Callable[[gr.Request], str]:
+    def status(request: gr.Request) -> str:
+        return engine.status(speaker(request))
+
+    return status
+
+
 def _keep_status(blocks: gr.Blocks, engine: Engine, status: gr.Markdown) -> None:
     """Keep the model's line fresh until loading is over."""
-    timer = gr.Timer(1.0)
+    timer, now = gr.Timer(1.0), _status_of(engine)
 
     def look(request: gr.Request) -> tuple[Any, Any]:
-        return engine.status(speaker(request)), gr.Timer(active=not engine.ready)
+        return now(request), gr.Timer(active=not engine.ready)
 
     timer.tick(look, None, [status, timer], **QUIET)
     blocks.load(look, None, [status, timer], **QUIET)
