@@ -378,3 +378,18 @@ def test_a_base_is_trained_and_its_offsets_are_the_difference(shards, tmp_path, 
 def test_a_config_survives_its_json():
     config = dataclasses.replace(read_config("mini-64"), seed=3)
     assert make_config(json.loads(config.to_json())) == config
+
+
+def test_heed_tells_a_model_that_listens_from_one_that_does_not(shards, trained):
+    """The same errors where the environment is cut off, others where it is not."""
+    from iclight.training.heed import errors
+
+    parts = load(trained, None)
+    batch = Sources([shards]).draw(8, (0.0, 1.0, 0.0), generator(0, 0), (0, 0, 1))
+    torch.nn.init.normal_(parts.model.unet.conv_out.weight, std=0.1)
+    torch.nn.init.constant_(parts.model.unet.add_embedding.norm2.weight, 3.0)
+    own, other = errors(parts, batch, 999)
+    assert own != other
+    torch.nn.init.zeros_(parts.model.tokens.norm.weight)
+    own, other = errors(parts, batch, 999)
+    assert own == pytest.approx(other, rel=1e-6)
