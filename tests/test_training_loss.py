@@ -165,8 +165,23 @@ def test_a_hinted_picture_looks_like_its_hint_and_is_still_what_is_asked_for():
     noise = losses.hinted(white, clean, hints, steps, alphas)
     noisy = losses.noised(clean, noise, steps, alphas)
     assert torch.allclose(noisy, losses.noised(hints, white, steps, alphas), atol=1e-4)
-    said = losses.target(clean, noise, steps, alphas, "v_prediction")
-    assert torch.allclose(losses.implied_clean(noisy, said, steps, alphas, "v_prediction"), clean, atol=1e-4)
+    for says in ("v_prediction", "sample"):
+        said = losses.target(clean, noise, steps, alphas, says)
+        assert torch.allclose(losses.implied_clean(noisy, said, steps, alphas, says), clean, atol=1e-4)
+
+
+def test_a_light_map_fades_as_the_engines_solver_makes_it_fade():
+    """The solver is linear: where a network answers nought, what is left of x_t is what is left of the start."""
+    alphas, scheduler = losses.alphas_cumulative(), make_scheduler("sample")
+    scheduler.set_timesteps(28)
+    scheduler.set_begin_index(3)
+    times = scheduler.timesteps[3:9]
+    start = alphas[times[0]].sqrt() * torch.full((1, 4, 64, 64), 100.0)
+    current = start
+    for time, after in zip(times, times[1:], strict=False):
+        current = scheduler.step(torch.zeros_like(start), time, current, return_dict=False)[0]
+        left = float(current.mean() / alphas[after].sqrt() / 100)
+        assert left == pytest.approx(float(losses.remaining(after, times[0], alphas)), rel=0.08, abs=0.005)
 
 
 def test_hints_are_given_where_sampling_starts_from_a_light_map():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from iclight.errors import SettingsError, WeightsError
@@ -221,6 +222,7 @@ def test_light_maps_are_the_start_in_fc_and_the_background_in_fbc_at_their_share
     for batch in fc:
         assert (batch.hints[batch.hinted].flatten(1).amax(1) > 2).all() and not batch.hints[~batch.hinted].any()
     fbc = [sources.draw(16, (0.3, 0.7, 0.0), generator(1, step), (0, 1, 0)) for step in range(20)]
+    assert all(torch.equal(batch.beneath, batch.clean) for batch in fbc)
     told = torch.cat([batch.condition[:, 4:, 0, 0].mean(1) for batch in fbc]) >= 7
     assert 0 < float(told.float().mean()) <= 0.4 and not torch.cat([batch.hinted for batch in fbc]).any()
     for batch in fbc:
@@ -393,3 +395,18 @@ def test_heed_tells_a_model_that_listens_from_one_that_does_not(shards, trained)
     torch.nn.init.zeros_(parts.model.tokens.norm.weight)
     own, other = errors(parts, batch, 999)
     assert own == pytest.approx(other, rel=1e-6)
+
+
+def test_doubted_rows_have_nothing_of_their_light_beneath_the_noise_but_in_fc(shards):
+    sources = Sources([shards], doubts=1.0)
+    told = sources.draw(60, (0.3, 0.7, 0.0), generator(2, 0), (0.0, 0.5, 0.5))
+    own = (told.beneath - told.clean).abs().flatten(1).amax(1) < 1e-6
+    assert float(own.float().mean()) < 0.25, "now and then chance picks the same picture"
+    fc = sources.draw(60, (0.3, 0.7, 0.0), generator(2, 1), (1.0, 0.0, 0.0))
+    assert torch.allclose(fc.beneath.mean((2, 3)), fc.clean.mean((2, 3)), atol=0.3), "the light is there"
+    detail = [(x - F.avg_pool2d(x, 3, 1, 1)).square().mean() for x in (fc.beneath, fc.clean)]
+    assert detail[0] < 0.3 * detail[1], "the forms are not"
+    drawn = sources.draw(12, (0.0, 0.0, 1.0), generator(2, 2))
+    whole, first, second = drawn.beneath.chunk(3)
+    assert drawn.triplets == 4
+    assert torch.equal(whole, first) and torch.equal(whole, second), "lights that are compared see one noise"

@@ -102,11 +102,14 @@ def build(config: Config, out: Path) -> Trained:
     """The parts a run trains. Parameters that do not learn at all have their gradients switched off."""
     if config.begin:
         parts = load(Path(config.begin), Path(config.vae))
+        say(parts.model, config.prediction or parts.model.prediction_type)
     elif config.base == "mini":
         tokenizer = build_tokenizer(out / "tokenizer")
         unet = build_unet(config.channels, config.width)
         encoder = build_text_encoder(tokenizer, config.width)
-        model = RelightingModel(unet, encoder, EnvironmentTokens(config.width), Merge(), "v_prediction")
+        model = RelightingModel(
+            unet, encoder, EnvironmentTokens(config.width), Merge(), config.prediction or "v_prediction"
+        )
         parts = Trained(model, tokenizer, _vae(Path(config.vae)))
     else:
         parts = _from_base(config)
@@ -116,6 +119,24 @@ def build(config: Config, out: Path) -> Trained:
         # On CPUs the fused attention's backward pass is slower than plain matrix products.
         parts.model.unet.set_attn_processor(AttnProcessor())
     return parts
+
+
+def say(model: RelightingModel, prediction_type: str) -> None:
+    """Turn a network of velocities into one of clean latents, to be trained on.
+
+    Where noise is all there is, a velocity is -x_0; for the rest it has to learn.
+    Raises WeightsError for any other change.
+    """
+    if model.prediction_type == prediction_type:
+        return
+    if (model.prediction_type, prediction_type) != ("v_prediction", "sample"):
+        raise WeightsError(
+            f"A network of {model.prediction_type} cannot go on as one of {prediction_type}; leave --prediction out."
+        )
+    with torch.no_grad():
+        for parameter in model.unet.conv_out.parameters():
+            parameter.neg_()
+    model.prediction_type = prediction_type
 
 
 def _from_base(config: Config) -> Trained:

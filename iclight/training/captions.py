@@ -78,7 +78,7 @@ def caption(subject: str, mood: str, side: str, workflow: str, random: torch.Gen
         parts.append(choose(list(SUBJECT_WORDS[subject]), random))
     if uniform(0, 1, random) < (0.2 if told else 0.85):
         parts.append(choose(list(MOOD_WORDS[mood]), random))
-    if uniform(0, 1, random) < (0.1 if told else 0.4):
+    if uniform(0, 1, random) < (0.1 if told else 0.6):
         parts.append(choose(list(SIDE_WORDS[side]), random))
     if uniform(0, 1, random) < 0.75:
         parts.append(QUALITY)

@@ -36,6 +36,7 @@ class Config:
     vae: str = "build/autoencoder/final"  # a new model's autoencoder, for contact sheets
     begin: str = ""  # a folder of trained weights to begin from
     new_tokens: bool = False  # start the environment's tokens anew, although `begin` has some
+    prediction: str = ""  # what a new model says, or one that said velocities is to say: "sample"
     lora: int = 0  # rank; 0 trains the UNet's own weights
     channels: tuple[int, ...] = (24, 48, 80, 112, 144)
     width: int = 96
@@ -56,6 +57,7 @@ class Config:
     shares_until: int = 100_000
     stages: tuple[Stage, ...] = field(default_factory=tuple)  # none: everything learns throughout
     hints: float = 0.0  # share of fc's rows that start from a light map, as sampling does; half as many of fbc's
+    doubts: float = 0.0  # share of rows with something else than themselves under the noise (`Sources`)
     late: float = 0.0  # share of rows at timesteps where only the conditions tell the light
     seed: int = 0
     log_every: int = 50

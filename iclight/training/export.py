@@ -33,7 +33,6 @@ SCHEDULER = {
     "algorithm_type": "sde-dpmsolver++",
     "use_karras_sigmas": True,
     "steps_offset": 1,
-    "prediction_type": "v_prediction",
 }
 
 
@@ -84,7 +83,8 @@ def export_new(parts: Trained, vae: AutoencoderKL, folder: Path, name: str, fact
 
     whole = {key: value.half().float() for key, value in parts.model.unet.state_dict().items()}
     base = {**whole, CONV_IN: whole[CONV_IN][:, :LATENT_CHANNELS].clone()}
-    unet = UNet2DConditionModel.from_config({**parts.model.unet.config, "in_channels": LATENT_CHANNELS})
+    said = {k: v for k, v in parts.model.unet.config.items() if k != "_name_or_path"}  # a folder of this machine
+    unet = UNet2DConditionModel.from_config({**said, "in_channels": LATENT_CHANNELS})
     unet.load_state_dict(base)
     unet.half().save_pretrained(folder / "unet")
     vae.half().save_pretrained(folder / "vae")
@@ -93,7 +93,8 @@ def export_new(parts: Trained, vae: AutoencoderKL, folder: Path, name: str, fact
     parts.model.unet.load_state_dict(whole)
     files = export_offsets(parts, base, folder, name)
     (folder / "scheduler").mkdir(exist_ok=True)
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(SCHEDULER, indent=1) + "\n")
+    scheduler = {**SCHEDULER, "prediction_type": parts.model.prediction_type}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler, indent=1) + "\n")
     index = {
         "_class_name": "StableDiffusionPipeline",
         "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],

@@ -1,7 +1,7 @@
 """The loss: prediction of noise or velocity, weighted over the timesteps, plus consistent light transport.
 
 vanilla      |e - e^|^2, weighted; a network that predicts v = sqrt(a) e - sqrt(1 - a) x_0 errs in e by sqrt(a) times
-             its error in v
+             its error in v, one that predicts x_0 by sqrt(SNR) times its error in x_0
 consistency  M |merge(x1, x2) - x12|^2, where x1, x2, x12 are the clean latents implied by the predictions under the
              environments L1, L2 and L1 + L2, and M is the matte (paper, "Imposing consistent light transport")
 
@@ -22,7 +22,8 @@ SUBJECT = 2.5
 GUESSED = 0.3
 TOLD = 920  # above this timestep nothing but the conditions tells the light
 LATE = 820
-HINTED = (780, 940)  # timesteps about that of lowres_denoise, where fc's sampling starts from a light map
+HINTED = (800, 960)  # timesteps about that of lowres_denoise, where fc's sampling starts from a light map
+FADING = 300  # timesteps after that, in which the map fades
 HIDING = 0.1
 BLOTCHES = 2.0
 
@@ -39,9 +40,11 @@ def noised(clean: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor) -> T
 
 
 def target(clean: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor, prediction_type: str) -> Tensor:
-    """What the network is to say: e, or the velocity v = sqrt(a) e - sqrt(1 - a) x_0 (Salimans and Ho 2022)."""
+    """What the network is to say: e, x_0, or the velocity v = sqrt(a) e - sqrt(1 - a) x_0 (Salimans and Ho 2022)."""
     if prediction_type == "epsilon":
         return noise
+    if prediction_type == "sample":
+        return clean
     a = alphas[timesteps][:, None, None, None]
     return a.sqrt() * noise - (1 - a).sqrt() * clean
 
@@ -49,7 +52,9 @@ def target(clean: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor, pred
 def implied_clean(
     noisy: Tensor, predicted: Tensor, timesteps: Tensor, alphas: Tensor, prediction_type: str = "epsilon"
 ) -> Tensor:
-    """x_0 = (x_t - sqrt(1 - a) e) / sqrt(a), or sqrt(a) x_t - sqrt(1 - a) v."""
+    """x_0 itself, (x_t - sqrt(1 - a) e) / sqrt(a), or sqrt(a) x_t - sqrt(1 - a) v."""
+    if prediction_type == "sample":
+        return predicted
     a = alphas[timesteps][:, None, None, None]
     if prediction_type == "epsilon":
         return (noisy - (1 - a).sqrt() * predicted) / a.sqrt()
@@ -84,12 +89,18 @@ def velocity(snr: Tensor) -> Tensor:
     return 1 + 1 / snr
 
 
+def clean(snr: Tensor) -> Tensor:
+    """1 / SNR on the noise, which weighs the clean latents alike at all timesteps (Salimans and Ho 2022)."""
+    return 1 / snr
+
+
 WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "plain": plain,
     "min-snr": min_snr,
     "truncated-snr": truncated_snr,
     "balanced": balanced,
     "velocity": velocity,
+    "clean": clean,
 }
 
 
@@ -144,6 +155,16 @@ def random_timesteps(count: int, random: torch.Generator, late: float = 0.0, ste
     chosen = torch.randint(steps, (count,), generator=random)
     high = torch.randint(LATE, steps, (count,), generator=random)
     return torch.where(torch.rand(count, generator=random) < late, high, chosen)
+
+
+def remaining(timesteps: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:
+    """What share of the picture that sampling started from is left under the noise: SNR(start) / SNR(t), at most 1.
+
+    So the engine's solver (SDE-DPM-Solver++, Lu et al. 2022, whose steps multiply x_t by e^-h sigma_s / sigma_t)
+    replaces it by the network's own estimates.
+    """
+    snr = alphas / (1 - alphas)
+    return (snr[starts] / snr[timesteps]).clamp(max=1)
 
 
 def hinted(noise: Tensor, clean: Tensor, hints: Tensor, timesteps: Tensor, alphas: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import WeightsError
@@ -25,6 +26,7 @@ from .run import choose, uniform
 RELATED = {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2), 3: (3,), 4: (4,)}
 TARGETS = (0, 3, 4)
 CALM = 3
+SPOTS = 6
 WORKFLOWS = ("fc", "fbc", "env")
 
 
@@ -45,8 +47,9 @@ class Schedule:
 @dataclass
 class Batch:
     """`clean` Bx4xhxw targets, `condition` Bx8xhxw (foreground, background), `matte`, `environments` Bx3x32x32,
-    `has_environment` B, `captions`. Rows that are `hinted` (B) start from the light map `hints` (Bx4xhxw) instead of
-    themselves. The last 3 * `triplets` rows are light-stage samples: all L1 + L2, all L1, all L2.
+    `has_environment` B, `captions`. `beneath` Bx4xhxw is what noise is laid over: `clean`, or what `Sources.doubts`
+    puts there. Rows that are `hinted` (B) start from the light map `hints` (Bx4xhxw) instead. The last 3 * `triplets`
+    rows are light-stage samples: all L1 + L2, all L1, all L2.
     """
 
     clean: Tensor
@@ -56,6 +59,7 @@ class Batch:
     has_environment: Tensor
     hints: Tensor
     hinted: Tensor
+    beneath: Tensor
     captions: list[str]
     triplets: int
 
@@ -74,18 +78,24 @@ class Row(NamedTuple):
     has_environment: bool
     hints: Tensor
     hinted: bool
+    beneath: Tensor
     captions: str
 
 
 class Sources:
     """Encoded shards in memory."""
 
-    def __init__(self, folders: Sequence[Path], limit: int | None = None, hints: float = 0.0) -> None:
+    def __init__(
+        self, folders: Sequence[Path], limit: int | None = None, hints: float = 0.0, doubts: float = 0.0
+    ) -> None:
         """`hints`: the share of fc rows that start from a light map; half as many of fbc's have one as background,
 
-        once `maps` (`hints.light_maps`) are there.
+        once `maps` (`hints.light_maps`) are there. `doubts`: the share of rows that have something
+        else than themselves under the noise. Where a condition tells the light, that is another picture: what sampling
+        makes of its first steps is never quite right, and a network that believes it makes it worse. In fc it is the
+        row's own picture without its forms: light is read there, forms are not.
         """
-        self.hints = hints
+        self.hints, self.doubts = hints, doubts
         self.maps: Hints = {}
         paths = [path for folder in folders for path in sorted(folder.glob("shard-*.pt"))][:limit]
         if not paths:
@@ -121,7 +131,7 @@ class Sources:
         threes = [self._triplet(random) for _ in range(triplets)]
         for place in range(3):
             rows += [three[place] for three in threes]
-        clean, condition, matte, environments, has, hints, hinted, captions = zip(*rows, strict=True)
+        clean, condition, matte, environments, has, hints, hinted, beneath, captions = zip(*rows, strict=True)
         return Batch(
             torch.stack(clean).float(),
             torch.stack(condition).float(),
@@ -130,6 +140,7 @@ class Sources:
             torch.tensor(has),
             torch.stack(hints).float(),
             torch.tensor(hinted),
+            torch.stack(beneath).float(),
             list(captions),
             triplets,
         )
@@ -150,6 +161,8 @@ class Sources:
         source = choose([3, 4], random)
         rows = [self._row(item, target, source, "env", random) for target in (0, 1, 2)]
         # Same words for all three: only the light differs.
+        if rows[0].beneath is not rows[0].clean:
+            rows = [row._replace(beneath=rows[0].beneath) for row in rows]
         return [row._replace(captions=rows[0].captions) for row in rows]
 
     def _row(self, item: int, target: int, source: int, workflow: str, random: torch.Generator) -> Row:
@@ -163,13 +176,27 @@ class Sources:
         chance = uniform(0, 1, random)
         hinted = workflow == "fc" and chance < self.hints and bool(self.maps)
         if hinted:
-            # Part of the way, as sampling sees it in the steps after the first.
-            share = uniform(0.4, 1, random)
-            hints = share * self.maps["fc"][side] + (1 - share) * clean.float()
+            hints = self.maps["fc"][side]
         elif workflow == "fbc" and 2 * chance < self.hints and mood in WHITE and self.maps:
             background = self.maps["fbc"][side].to(background.dtype)
             clean = clean * matte + background * (1 - matte)
+        beneath = clean
+        if uniform(0, 1, random) < self.doubts:
+            beneath = formless(clean) if workflow == "fc" else self._other(item, random)
         environment = tensors["environments"][item, target]
         condition = torch.cat([foreground, background])
         words = caption(subject, mood, side, workflow, random)
-        return Row(clean, condition, matte, environment, workflow == "env", hints, hinted, words)
+        return Row(clean, condition, matte, environment, workflow == "env", hints, hinted, beneath, words)
+
+    def _other(self, item: int, random: torch.Generator) -> Tensor:
+        """Any object's picture in any light; one time in four the same object's, as sampling shows it."""
+        pictures = self.tensors["images"]
+        if uniform(0, 1, random) >= 0.25:
+            item = int(torch.randint(len(pictures), (1,), generator=random))
+        return pictures[item, int(torch.randint(pictures.shape[1], (1,), generator=random))]
+
+
+def formless(latents: Tensor) -> Tensor:
+    """4xhxw -> the same, blurred until a few spots of light are left (`SPOTS` across)."""
+    few = F.interpolate(latents.float()[None], (SPOTS, SPOTS), mode="area")
+    return F.interpolate(few, latents.shape[-2:], mode="bicubic")[0]

@@ -39,7 +39,7 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
     torch.manual_seed(config.seed)
     parts = build(config, out)
     model, words = parts.model, Words(parts.tokenizer)
-    sources = Sources([Path(folder) for folder in config.data], config.shards or None, config.hints)
+    sources = Sources([Path(folder) for folder in config.data], config.shards or None, config.hints, config.doubts)
     if config.new_tokens or not config.begin:
         start_tokens(model.tokens, sources.environments(), generator(config.seed, 0))
     learning = [p for p in model.parameters() if p.requires_grad]
@@ -117,7 +117,8 @@ def objective(
     device = batch.clean.device
     timesteps = losses.random_timesteps(len(batch.clean), random, config.late)
     starts = torch.randint(*losses.HINTED, timesteps.shape, generator=random)
-    timesteps = torch.where(batch.hinted.cpu(), starts, timesteps).to(device)
+    later = starts - (losses.FADING * torch.rand(timesteps.shape, generator=random).square()).long()
+    timesteps = torch.where(batch.hinted.cpu(), later, timesteps).to(device)
     if batch.triplets:
         shared = slice(len(timesteps) - 3 * batch.triplets, len(timesteps) - 2 * batch.triplets)
         timesteps[shared.start :] = timesteps[shared].repeat(3)
@@ -125,16 +126,20 @@ def objective(
     noise = losses.hide_the_coarse(noise, timesteps.cpu(), alphas, random).to(device)
     if batch.triplets:
         noise[shared.start :] = noise[shared].repeat(3, 1, 1, 1)
-    astray = losses.hinted(noise, batch.clean, batch.hints, timesteps, alphas)
-    noise = torch.where(batch.hinted[:, None, None, None], astray, noise)
+    share = losses.remaining(timesteps, starts.to(device), alphas) * batch.hinted
+    instead = torch.lerp(batch.beneath, batch.hints, share[:, None, None, None])
+    noise = losses.hinted(noise, batch.clean, instead, timesteps, alphas)
     noisy = losses.noised(batch.clean, noise, timesteps, alphas)
     latents = torch.cat([noisy, batch.condition], 1).contiguous(memory_format=torch.channels_last)
     ids = words(batch.captions).to(device)
     predicted = wrapped(latents, timesteps, ids, batch.environments, batch.has_environment).float()
     snr = alphas[timesteps] / (1 - alphas[timesteps])
     weight = losses.WEIGHTINGS[config.weighting](snr)
+    # Weightings are of errors in the noise.
     if model.prediction_type == "v_prediction":
-        weight = weight * alphas[timesteps]  # weightings are of errors in the noise
+        weight = weight * alphas[timesteps]
+    elif model.prediction_type == "sample":
+        weight = weight * snr
     wanted = losses.target(batch.clean, noise, timesteps, alphas, model.prediction_type)
     known = batch.condition[:, LATENTS:].flatten(1).any(1)
     each = losses.vanilla(predicted, wanted, batch.matte, weight, known)
