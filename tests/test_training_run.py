@@ -405,7 +405,7 @@ def test_doubted_rows_have_nothing_of_their_light_beneath_the_noise_but_in_fc(sh
     fc = sources.draw(60, (0.3, 0.7, 0.0), generator(2, 1), (1.0, 0.0, 0.0))
     assert torch.allclose(fc.beneath.mean((2, 3)), fc.clean.mean((2, 3)), atol=0.3), "the light is there"
     detail = [(x - F.avg_pool2d(x, 3, 1, 1)).square().mean() for x in (fc.beneath, fc.clean)]
-    assert detail[0] < 0.3 * detail[1], "the forms are not"
+    assert detail[0] < 0.6 * detail[1], "the forms are fainter"
     drawn = sources.draw(12, (0.0, 0.0, 1.0), generator(2, 2))
     whole, first, second = drawn.beneath.chunk(3)
     assert drawn.triplets == 4

@@ -93,7 +93,7 @@ class Sources:
         once `maps` (`hints.light_maps`) are there. `doubts`: the share of rows that have something
         else than themselves under the noise. Where a condition tells the light, that is another picture: what sampling
         makes of its first steps is never quite right, and a network that believes it makes it worse. In fc it is the
-        row's own picture without its forms: light is read there, forms are not.
+        row's own picture, its forms faded more or less: light is read there, forms are better read elsewhere.
         """
         self.hints, self.doubts = hints, doubts
         self.maps: Hints = {}
@@ -182,7 +182,10 @@ class Sources:
             clean = clean * matte + background * (1 - matte)
         beneath = clean
         if uniform(0, 1, random) < self.doubts:
-            beneath = formless(clean) if workflow == "fc" else self._other(item, random)
+            if workflow == "fc":
+                beneath = torch.lerp(clean.float(), formless(clean), uniform(0, 1, random))
+            else:
+                beneath = self._other(item, random)
         environment = tensors["environments"][item, target]
         condition = torch.cat([foreground, background])
         words = caption(subject, mood, side, workflow, random)
