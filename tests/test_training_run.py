@@ -21,7 +21,7 @@ from iclight.errors import SettingsError, WeightsError
 from iclight.lights import light_map
 from iclight.training import loss as losses
 from iclight.training.autoencoder import build_autoencoder
-from iclight.training.bases import Trained, build, load
+from iclight.training.bases import Trained, build, load, say
 from iclight.training.captions import SIDE_WORDS
 from iclight.training.config import PARTS, Config, make_config, read_config
 from iclight.training.hints import LIGHTS, light_maps
@@ -410,3 +410,35 @@ def test_doubted_rows_have_nothing_of_their_light_beneath_the_noise_but_in_fc(sh
     whole, first, second = drawn.beneath.chunk(3)
     assert drawn.triplets == 4
     assert torch.equal(whole, first) and torch.equal(whole, second), "lights that are compared see one noise"
+    half = Sources([shards], doubts=0.5)
+    for step in range(8):
+        drawn = half.draw(3, (0.0, 0.0, 1.0), generator(3, step))
+        shared = all(torch.equal(drawn.beneath[0], other) for other in drawn.beneath[1:])
+        assert shared or torch.equal(drawn.beneath, drawn.clean), "all three, or none"
+
+
+def test_a_network_of_velocities_is_turned_into_one_of_clean_latents_and_no_other_is(trained):
+    model = load(trained, None).model
+    assert model.prediction_type == "v_prediction"
+    before = model.unet.conv_out.weight.clone()
+    say(model, "sample")
+    assert model.prediction_type == "sample" and torch.equal(model.unet.conv_out.weight, -before)
+    with pytest.raises(WeightsError, match="--prediction"):
+        say(model, "epsilon")
+    with pytest.raises(SettingsError, match="prediction is 'noise'"):
+        make_config({"prediction": "noise"})
+
+
+def test_fc_may_have_a_unet_of_its_own(trained, tmp_path):
+    """Its offset, added to the shared base, is that UNet; the others keep theirs."""
+    from iclight.training.export import export_new
+
+    parts, apart = load(trained, None), load(trained, None)
+    torch.nn.init.constant_(apart.model.unet.conv_out.bias, 0.25)
+    export_new(parts, build_autoencoder(), tmp_path, "mine", {"native_size": [64, 64]}, apart)
+    base = load_file(str(tmp_path / "unet" / "diffusion_pytorch_model.safetensors"))["conv_out.bias"].float()
+    added = {
+        w: load_file(str(tmp_path / f"iclight_mine_{w}.safetensors"))["conv_out.bias"].float() for w in ("fc", "fbc")
+    }
+    assert torch.allclose(base + added["fc"], torch.tensor(0.25), atol=1e-3)
+    assert not added["fbc"].any()

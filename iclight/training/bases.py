@@ -102,7 +102,6 @@ def build(config: Config, out: Path) -> Trained:
     """The parts a run trains. Parameters that do not learn at all have their gradients switched off."""
     if config.begin:
         parts = load(Path(config.begin), Path(config.vae))
-        say(parts.model, config.prediction or parts.model.prediction_type)
     elif config.base == "mini":
         tokenizer = build_tokenizer(out / "tokenizer")
         unet = build_unet(config.channels, config.width)
@@ -113,6 +112,7 @@ def build(config: Config, out: Path) -> Trained:
         parts = Trained(model, tokenizer, _vae(Path(config.vae)))
     else:
         parts = _from_base(config)
+    say(parts.model, config.prediction or parts.model.prediction_type)
     # bfloat16 convolutions run on channels-last memory without copies.
     parts.model.unet.to(memory_format=torch.channels_last)
     if not torch.cuda.is_available():

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError
+from ..parts import PREDICTION_TYPES
 from .loss import WEIGHTINGS
 from .sources import Schedule
 
@@ -36,7 +37,7 @@ class Config:
     vae: str = "build/autoencoder/final"  # a new model's autoencoder, for contact sheets
     begin: str = ""  # a folder of trained weights to begin from
     new_tokens: bool = False  # start the environment's tokens anew, although `begin` has some
-    prediction: str = ""  # what a new model says, or one that said velocities is to say: "sample"
+    prediction: str = ""  # what a new model says; "sample" also turns one that said velocities
     lora: int = 0  # rank; 0 trains the UNet's own weights
     channels: tuple[int, ...] = (24, 48, 80, 112, 144)
     width: int = 96
@@ -69,6 +70,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.weighting not in WEIGHTINGS:
             raise SettingsError(f"weighting is {self.weighting!r}, but it takes one of {', '.join(WEIGHTINGS)}.")
+        if self.prediction and self.prediction not in PREDICTION_TYPES:
+            raise SettingsError(
+                f"prediction is {self.prediction!r}, but it takes one of {', '.join(PREDICTION_TYPES)}."
+            )
         for stage in self.stages:
             if unknown := set(stage.learns) - set(PARTS):
                 raise SettingsError(f"stages name {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}.")

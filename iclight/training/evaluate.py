@@ -119,14 +119,14 @@ def direction(bench: Bench, workflow: str, objects: HeldOut) -> tuple[Table, dic
     """Is the asked side the brighter one, and does the light follow the shape?"""
     found: Table = {}
     pictures = {}
-    right, shape, control, wholly = [], [], [], []
+    right, truly, shape, control = [], [], [], []
     for side in metrics.SIGNS:
         relit = bench.relight(workflow, objects.foreground, light=side)
         pictures[side] = relit
         correct = (metrics.towards(side, relit, objects.matte) > 0).float()
         found[f"direction, {side}"] = 100 * float(correct.mean())
         right.append(correct)
-        wholly.append((metrics.towards(side, objects.sides[side], objects.matte) > 0).float())
+        truly.append((metrics.towards(side, objects.sides[side], objects.matte) > 0).float())
         light = torch.nn.functional.normalize(torch.tensor(SIDES[side]) + torch.tensor([0, 0, 0.35]), dim=0)
         shape.append(metrics.geometry_correlation(relit, objects.source, objects.matte, objects.normal, light))
         ramp = lights.light_map(side, "fbc", *objects.source.shape[3:1:-1])
@@ -137,7 +137,7 @@ def direction(bench: Bench, workflow: str, objects: HeldOut) -> tuple[Table, dic
         )
     found["direction, all"] = 100 * float(torch.cat(right).mean())
     # Dark hair stays dark under a lamp above it: not even the truth is always brighter on the lit side.
-    found["direction of the truth, all"] = 100 * float(torch.cat(wholly).mean())
+    found["direction of the truth, all"] = 100 * float(torch.cat(truly).mean())
     found["geometry"] = float(torch.cat(shape).nanmean())
     found["geometry of a pasted ramp"] = float(torch.cat(control).nanmean())
     truth = [

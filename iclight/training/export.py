@@ -77,8 +77,13 @@ def _compact(value: Tensor, workflow: str) -> Tensor:
     return value.half().contiguous()
 
 
-def export_new(parts: Trained, vae: AutoencoderKL, folder: Path, name: str, facts: Mapping[str, Any]) -> None:
-    """A whole model folder of a new model: base, scheduler, offsets, iclight.json."""
+def export_new(
+    parts: Trained, vae: AutoencoderKL, folder: Path, name: str, facts: Mapping[str, Any], fc: Trained | None = None
+) -> None:
+    """A whole model folder of a new model: base, scheduler, offsets, iclight.json.
+
+    `fc`: a run that trained the same UNet on for words alone, its text encoder frozen; fc's offsets are then its.
+    """
     from diffusers import UNet2DConditionModel
 
     whole = {key: value.half().float() for key, value in parts.model.unet.state_dict().items()}
@@ -92,6 +97,9 @@ def export_new(parts: Trained, vae: AutoencoderKL, folder: Path, name: str, fact
     _save_tokenizer(parts, folder / "tokenizer")
     parts.model.unet.load_state_dict(whole)
     files = export_offsets(parts, base, folder, name)
+    if fc is not None:
+        apart = offsets(fc.model.unet.state_dict(), base, {})["fc"]
+        save_file({key: _compact(value, "fc") for key, value in apart.items()}, str(folder / files["fc"]))
     (folder / "scheduler").mkdir(exist_ok=True)
     scheduler = {**SCHEDULER, "prediction_type": parts.model.prediction_type}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler, indent=1) + "\n")
@@ -115,6 +123,7 @@ def main() -> None:
     parser.add_argument("--name", default="mini")
     parser.add_argument("--vae", type=Path, default=Path("build/autoencoder/final"))
     parser.add_argument("--base", type=Path, help="the base model's folder, for offsets of a trained base")
+    parser.add_argument("--fc", type=Path, help="a run's trained/ folder whose UNet is fc's (configs/mini-fc.json)")
     parser.add_argument("--native-size", type=int, nargs=2, default=(256, 320), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--about", default="A small model, trained from scratch on procedural scenes and photographs.")
     parser.add_argument("--license", default="Apache-2.0")
@@ -129,7 +138,8 @@ def main() -> None:
     if not (options.vae / "config.json").is_file():
         raise WeightsError(f"{options.vae} holds no autoencoder; give its folder with --vae.")
     facts = {"about": options.about, "native_size": list(options.native_size), "license": options.license}
-    export_new(parts, AutoencoderKL.from_pretrained(options.vae), options.out, options.name, facts)
+    fc = load(options.fc, None) if options.fc else None
+    export_new(parts, AutoencoderKL.from_pretrained(options.vae), options.out, options.name, facts, fc)
 
 
 if __name__ == "__main__":

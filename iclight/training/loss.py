@@ -1,4 +1,4 @@
-"""The loss: prediction of noise or velocity, weighted over the timesteps, plus consistent light transport.
+"""The loss: prediction of noise, velocity or clean latents, weighted over timesteps; consistent light transport.
 
 vanilla      |e - e^|^2, weighted; a network that predicts v = sqrt(a) e - sqrt(1 - a) x_0 errs in e by sqrt(a) times
              its error in v, one that predicts x_0 by sqrt(SNR) times its error in x_0
@@ -89,7 +89,7 @@ def velocity(snr: Tensor) -> Tensor:
     return 1 + 1 / snr
 
 
-def clean(snr: Tensor) -> Tensor:
+def even(snr: Tensor) -> Tensor:
     """1 / SNR on the noise, which weighs the clean latents alike at all timesteps (Salimans and Ho 2022)."""
     return 1 / snr
 
@@ -100,7 +100,7 @@ WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "truncated-snr": truncated_snr,
     "balanced": balanced,
     "velocity": velocity,
-    "clean": clean,
+    "clean": even,
 }
 
 

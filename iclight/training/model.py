@@ -51,7 +51,7 @@ class RelightingModel(nn.Module):
     def forward(
         self, latents: Tensor, timesteps: Tensor, words: Tensor, environments: Tensor, has_environment: Tensor
     ) -> Tensor:
-        """Bx12xhxw, B timesteps, Bx77 token ids, Bx3x32x32 radiance, B booleans -> Bx4xhxw noise or velocity.
+        """Bx12xhxw, B timesteps, Bx77 token ids, Bx3x32x32, B booleans -> Bx4xhxw, what `prediction_type` names.
 
         Rows without an environment have the end of their words three times more in its place: words end in padding,
         dozens of times the same, so they see what they see without. (A mask would do, too, but not for what is pooled.)

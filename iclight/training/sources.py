@@ -26,7 +26,7 @@ from .run import choose, uniform
 RELATED = {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2), 3: (3,), 4: (4,)}
 TARGETS = (0, 3, 4)
 CALM = 3
-SPOTS = 6
+SPOTS = 6  # what is left of a picture without forms, across: enough to tell the side of the light
 WORKFLOWS = ("fc", "fbc", "env")
 
 
@@ -160,10 +160,10 @@ class Sources:
         item = int(self.objects[torch.randint(len(self.objects), (1,), generator=random)])
         source = choose([3, 4], random)
         rows = [self._row(item, target, source, "env", random) for target in (0, 1, 2)]
-        # Same words for all three: only the light differs.
-        if rows[0].beneath is not rows[0].clean:
-            rows = [row._replace(beneath=rows[0].beneath) for row in rows]
-        return [row._replace(captions=rows[0].captions) for row in rows]
+        # Same words for all three, and the same beneath the noise if it is not their own: only the light differs.
+        first = rows[0]
+        own = first.beneath is first.clean
+        return [row._replace(captions=first.captions, beneath=row.clean if own else first.beneath) for row in rows]
 
     def _row(self, item: int, target: int, source: int, workflow: str, random: torch.Generator) -> Row:
         tensors = self.tensors
