@@ -8,7 +8,8 @@ import torch
 from iclight.colour import to_linear, to_srgb
 from iclight.training import metrics
 from iclight.training.ablation import as_markdown as ablation_table
-from iclight.training.evaluate import as_markdown
+from iclight.training.drift import drift, judged, shown
+from iclight.training.evaluate import Bench, as_markdown
 from iclight.training.heldout import SEED, stage_objects
 
 SIDE = 48
@@ -100,3 +101,13 @@ def test_tables_can_be_read():
     assert "| fc: direction | 97.2 | 0.500 |" in table
     runs = {"with": [{"x": 1.0}, {"x": 2.0}], "without": [{"x": 2.0}, {"x": 4.0}]}
     assert "-1, -2" in ablation_table(runs)
+
+
+def test_drift_ends_at_the_picture_that_sampling_makes(objects):
+    few = objects.first(2)
+    bench = Bench("mini", "cpu", "float32")
+    found = drift(bench, "env", few, ("left",))
+    assert list(found) == ["step 1", "step 4", "step 8", "step 11", "step 15", "step 18", "step 22", "step 25", "truth"]
+    assert found["step 25"] == pytest.approx(judged(bench.relight("env", few.foreground, light="left"), "left", few))
+    assert found["truth"] == pytest.approx(judged(few.sides["left"], "left", few)) and found["truth"][2] > 60
+    assert shown(3) == [0, 1, 2] and shown(1) == [0]

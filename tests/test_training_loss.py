@@ -162,7 +162,7 @@ def test_a_hinted_picture_looks_like_its_hint_and_is_still_what_is_asked_for():
     alphas = losses.alphas_cumulative()
     clean, hints, white = torch.randn(3, 2, 4, 8, 8)
     steps = torch.tensor([800, 913])
-    noise = losses.hinted(white, clean, hints, steps, alphas)
+    noise = losses.in_place_of(white, clean, hints, steps, alphas)
     noisy = losses.noised(clean, noise, steps, alphas)
     assert torch.allclose(noisy, losses.noised(hints, white, steps, alphas), atol=1e-4)
     for says in ("v_prediction", "sample"):

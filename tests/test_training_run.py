@@ -1,4 +1,4 @@
-"""The loop: it learns, resumes to the same result, reaches every part, and exports what the engine loads."""
+"""The loop: it learns, resumes to the same result, and reaches every part."""
 
 from __future__ import annotations
 
@@ -10,71 +10,21 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
-from safetensors.torch import load_file
+from training_fixtures import SIDE, TINY, tiny, weights
 
 from iclight.errors import SettingsError, WeightsError
-from iclight.lights import light_map
 from iclight.training import loss as losses
-from iclight.training.autoencoder import build_autoencoder
-from iclight.training.bases import Trained, build, load, say
-from iclight.training.captions import SIDE_WORDS
-from iclight.training.config import PARTS, Config, make_config, read_config
-from iclight.training.hints import LIGHTS, light_maps
-from iclight.training.latents import encode
+from iclight.training.bases import build, load
+from iclight.training.config import PARTS, make_config, read_config
 from iclight.training.model import Words, build_tokenizer
 from iclight.training.run import Average, Run, generator, plateau
-from iclight.training.sources import RELATED, SOURCES, Sources
+from iclight.training.sources import Sources
 from iclight.training.train import Meter, freeze, objective, train
 
-SIDE = 8
-TINY = {
-    "channels": (32, 32, 32),
-    "width": 32,
-    "batch": 8,
-    "shares": (0.2, 0.2, 0.6),
-    "shares_end": (0.2, 0.2, 0.6),
-    "log_every": 2,
-    "save_every": 2,
-    "sheet_every": 10_000,
-    "mixed_precision": "no",
-    "warmup": 2,
-}
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory) -> Path:
-    """A shard of random latents whose targets can be told from their conditions."""
-    folder = tmp_path_factory.mktemp("latents")
-    random = torch.Generator().manual_seed(0)
-    count = 16
-    content = torch.randn(count, 1, 4, SIDE, SIDE, generator=random)
-    light = torch.randn(count, 5, 4, 1, 1, generator=random)
-    images = content + light
-    facts = [[("woman", "warm", "left")] * 3 + [("woman", "neon", "right"), ("woman", "cool", "top")]] * 12
-    facts += [[("photograph", "natural", "left")] * 5] * 4
-    shard = {
-        "images": images,
-        "backgrounds": light[:, [0, 3, 4]].expand(-1, -1, -1, SIDE, SIDE),
-        "foregrounds": images[:, list(SOURCES)],
-        "matte": torch.ones(count, 1, SIDE, SIDE),
-        "environments": light.exp()[:, :, :3].expand(-1, -1, -1, 32, 32),
-    }
-    half = {name: value.half().clone() for name, value in shard.items()}
-    torch.save({**half, "facts": facts}, folder / "shard-0000.pt")
-    return folder
-
-
-def tiny(shards: Path, **changes) -> Config:
-    return Config(**{**TINY, "data": (str(shards),), "steps": 8, **changes})
-
-
-def weights(parts: Trained) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in parts.model.parameters()])
+pytest_plugins = ("training_fixtures",)
 
 
 def test_a_killed_run_resumes_to_the_same_result(shards, tmp_path):
@@ -192,60 +142,6 @@ def test_stages_freeze_parts_in_turn(shards, tmp_path):
     assert untrained.vae is None or untrained.vae.config.latent_channels == 4
 
 
-def test_a_batch_is_a_function_of_seed_and_step(shards):
-    sources = Sources([shards])
-    one, two = (sources.draw(12, (0.3, 0.4, 0.3), generator(3, 5)) for _ in range(2))
-    assert torch.equal(one.clean, two.clean) and one.captions == two.captions
-    assert one.captions != sources.draw(12, (0.3, 0.4, 0.3), generator(3, 6)).captions
-
-
-def test_shares_of_the_sources_are_kept(shards):
-    sources = Sources([shards])
-    drawn = [sources.draw(16, (0.35, 0.35, 0.3), generator(0, step)) for step in range(60)]
-    staged = sum(3 * batch.triplets for batch in drawn) / sum(len(batch.clean) for batch in drawn)
-    assert staged == pytest.approx(0.3, abs=0.05)
-    for batch in drawn:
-        whole, first, second = batch.captions[-3 * batch.triplets :][0 :: max(1, batch.triplets)][:3] or [""] * 3
-        assert whole == first == second
-        assert batch.has_environment[len(batch.clean) - 3 * batch.triplets :].all()
-
-
-def test_light_maps_are_the_start_in_fc_and_the_background_in_fbc_at_their_share(shards):
-    sources = Sources([shards], hints=0.6)
-    assert not sources.draw(12, (0.3, 0.7, 0.0), generator(0, 0)).hinted.any(), "without maps there are no hints"
-    side = sources.tensors["images"].shape[-1]
-    mark = {name: torch.full((4, side, side), 7.0 + number) for number, name in enumerate(LIGHTS)}
-    sources.maps = {"fc": mark, "fbc": mark}
-    fc = [sources.draw(16, (0.3, 0.7, 0.0), generator(1, step), (1, 0, 0)) for step in range(20)]
-    hinted = torch.cat([batch.hinted for batch in fc])
-    assert float(hinted.float().mean()) == pytest.approx(0.6, abs=0.1)
-    for batch in fc:
-        assert (batch.hints[batch.hinted].flatten(1).amax(1) > 2).all() and not batch.hints[~batch.hinted].any()
-    fbc = [sources.draw(16, (0.3, 0.7, 0.0), generator(1, step), (0, 1, 0)) for step in range(20)]
-    assert all(torch.equal(batch.beneath, batch.clean) for batch in fbc)
-    told = torch.cat([batch.condition[:, 4:, 0, 0].mean(1) for batch in fbc]) >= 7
-    assert 0 < float(told.float().mean()) <= 0.4 and not torch.cat([batch.hinted for batch in fbc]).any()
-    for batch in fbc:
-        for clean, condition, matte in zip(batch.clean, batch.condition, batch.matte, strict=True):
-            if condition[4:, 0, 0].mean() >= 7:
-                off = (matte == 0).expand(4, -1, -1)
-                assert torch.equal(clean[off], condition[4:][off]), "the target stands before the map"
-
-
-def test_light_maps_are_the_engines_and_one_for_every_side():
-    vae = build_autoencoder().eval()
-    maps = light_maps(vae, 32, 32)
-    assert set(maps["fc"]) == set(maps["fbc"]) == set(SIDE_WORDS)
-    engines = torch.from_numpy(light_map("top", "fbc", 32, 32).copy()).permute(2, 0, 1)[None]
-    assert torch.allclose(maps["fbc"]["top"], encode(vae, engines)[0].float(), atol=5e-3)
-
-
-def test_no_source_shows_the_targets_own_light():
-    for target, related in RELATED.items():
-        assert target in related
-        assert set(SOURCES) - set(related), "there is always another light to start from"
-
-
 def test_the_average_is_swapped_in_and_out():
     parameter = torch.nn.Parameter(torch.zeros(3))
     average = Average([parameter], 0.5)
@@ -293,152 +189,6 @@ def test_missing_data_and_models_say_what_to_do(tmp_path):
         load(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def trained(shards, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    train(tiny(shards, steps=4, rate=0.02), folder)
-    return folder / "trained"
-
-
-def test_a_new_model_is_exported_as_the_engine_loads_it(trained, tmp_path):
-    """Base plus offset gives back the trained network, to half precision, for every workflow."""
-    from iclight.tensors import open_tensors
-    from iclight.training.export import export_new
-    from iclight.unet import load_unet
-
-    parts = load(trained, None)
-    facts = {"about": "A test.", "native_size": [64, 64], "license": "Apache-2.0"}
-    export_new(parts, build_autoencoder(), tmp_path, "tiny", facts)
-    config = json.loads((tmp_path / "unet" / "config.json").read_text())
-    base = open_tensors(next((tmp_path / "unet").glob("*.safetensors")))
-    whole = parts.model.unet.state_dict()
-    for workflow, channels in (("fc", 8), ("fbc", 12), ("env", 8)):
-        offset = tmp_path / f"iclight_tiny_{workflow}.safetensors"
-        unet = load_unet(base, config, open_tensors(offset), workflow, torch.float32)
-        for name, value in unet.state_dict().items():
-            want = whole[name][:, :channels] if name == "conv_in.weight" else whole[name]
-            assert torch.allclose(value, want.float(), atol=2e-3, rtol=2e-3), name
-    assert any(name.startswith("environment.") for name in load_file(tmp_path / "iclight_tiny_env.safetensors"))
-    from iclight import Relighter, Settings
-
-    for workflow, light in (("fc", "left"), ("fbc", "top"), ("env", "right")):
-        relighter = Relighter.load(str(tmp_path), workflow, matting="none", device="cpu", dtype="float32")
-        settings = Settings.for_workflow(workflow, light=light, width=64, height=64, steps=1, highres_scale=1.0)
-        picture = torch.full((64, 64, 3), 90, dtype=torch.uint8).numpy()
-        assert relighter.relight(picture, settings).images[0].shape == (64, 64, 3)
-
-
-def test_an_exported_model_is_trained_on_from(trained, tmp_path):
-    """`begin` takes what was exported: the same network, but for the merging MLP, which no model ships."""
-    from iclight.training.export import export_new
-
-    facts = {"about": "A test.", "native_size": [64, 64], "license": "Apache-2.0"}
-    export_new(load(trained, None), build_autoencoder(), tmp_path, "tiny", facts)
-    before, after = (load(folder, None).model for folder in (trained, tmp_path))
-    for part in ("unet", "text_encoder", "tokens"):
-        wanted = getattr(before, part).state_dict()
-        for name, value in getattr(after, part).state_dict().items():
-            assert torch.allclose(value, wanted[name], atol=2e-3, rtol=2e-3), name
-
-
-@pytest.mark.parametrize("lora", [0, 4])
-def test_a_base_is_trained_and_its_offsets_are_the_difference(shards, tmp_path, lora):
-    """`--base FOLDER`, whole or with LoRA: offsets in the published layout, and the base itself untouched."""
-    from iclight.tensors import open_tensors
-    from iclight.training.bases import widen
-    from iclight.training.export import export_offsets
-    from iclight.training.model import build_text_encoder, build_tokenizer, build_unet
-    from iclight.unet import load_unet
-
-    base = tmp_path / "base"
-    tokenizer = build_tokenizer(base / "tokenizer")
-    build_text_encoder(tokenizer, 32).save_pretrained(base / "text_encoder")
-    unet = build_unet((48, 32, 32), 32)
-    narrow = torch.nn.Conv2d(4, 48, 3, padding=1)
-    unet.conv_in = narrow
-    unet.register_to_config(in_channels=4)
-    unet.save_pretrained(base / "unet")
-    original = {name: value.clone() for name, value in unet.state_dict().items()}
-    widen(unet)
-    assert torch.equal(unet.conv_in.weight[:, :4], narrow.weight) and not unet.conv_in.weight[:, 4:].any()
-
-    config = tiny(shards, base=str(base), lora=lora, steps=3, rate=0.01, average=0.0)
-    parts = train(config, tmp_path / "run")
-    assert not any(p.requires_grad for p in parts.model.text_encoder.parameters())
-    again = load(tmp_path / "run" / "trained", None)
-    files = export_offsets(again, original, tmp_path / "out", "tiny")
-    assert set(files) == {"fc", "fbc", "env"}
-    source = open_tensors(next((base / "unet").glob("*.safetensors")))
-    widened = json.loads((base / "unet" / "config.json").read_text())
-    merged = load_unet(source, widened, open_tensors(tmp_path / "out" / files["fbc"]), "fbc", torch.float32)
-    told = again.model.unet.state_dict()
-    assert all(torch.allclose(value, told[name], atol=2e-3, rtol=2e-3) for name, value in merged.state_dict().items())
-    moved = [name for name in original if name != "conv_in.weight" and not torch.equal(original[name], told[name])]
-    assert moved and (not lora or all("attn" in name or "proj" in name for name in moved if name != "conv_in.bias"))
-
-
 def test_a_config_survives_its_json():
     config = dataclasses.replace(read_config("mini-64"), seed=3)
     assert make_config(json.loads(config.to_json())) == config
-
-
-def test_heed_tells_a_model_that_listens_from_one_that_does_not(shards, trained):
-    """The same errors where the environment is cut off, others where it is not."""
-    from iclight.training.heed import errors
-
-    parts = load(trained, None)
-    batch = Sources([shards]).draw(8, (0.0, 1.0, 0.0), generator(0, 0), (0, 0, 1))
-    torch.nn.init.normal_(parts.model.unet.conv_out.weight, std=0.1)
-    torch.nn.init.constant_(parts.model.unet.add_embedding.norm2.weight, 3.0)
-    own, other = errors(parts, batch, 999)
-    assert own != other
-    torch.nn.init.zeros_(parts.model.tokens.norm.weight)
-    own, other = errors(parts, batch, 999)
-    assert own == pytest.approx(other, rel=1e-6)
-
-
-def test_doubted_rows_have_nothing_of_their_light_beneath_the_noise_but_in_fc(shards):
-    sources = Sources([shards], doubts=1.0)
-    told = sources.draw(60, (0.3, 0.7, 0.0), generator(2, 0), (0.0, 0.5, 0.5))
-    own = (told.beneath - told.clean).abs().flatten(1).amax(1) < 1e-6
-    assert float(own.float().mean()) < 0.25, "now and then chance picks the same picture"
-    fc = sources.draw(60, (0.3, 0.7, 0.0), generator(2, 1), (1.0, 0.0, 0.0))
-    assert torch.allclose(fc.beneath.mean((2, 3)), fc.clean.mean((2, 3)), atol=0.3), "the light is there"
-    detail = [(x - F.avg_pool2d(x, 3, 1, 1)).square().mean() for x in (fc.beneath, fc.clean)]
-    assert detail[0] < 0.6 * detail[1], "the forms are fainter"
-    drawn = sources.draw(12, (0.0, 0.0, 1.0), generator(2, 2))
-    whole, first, second = drawn.beneath.chunk(3)
-    assert drawn.triplets == 4
-    assert torch.equal(whole, first) and torch.equal(whole, second), "lights that are compared see one noise"
-    half = Sources([shards], doubts=0.5)
-    for step in range(8):
-        drawn = half.draw(3, (0.0, 0.0, 1.0), generator(3, step))
-        shared = all(torch.equal(drawn.beneath[0], other) for other in drawn.beneath[1:])
-        assert shared or torch.equal(drawn.beneath, drawn.clean), "all three, or none"
-
-
-def test_a_network_of_velocities_is_turned_into_one_of_clean_latents_and_no_other_is(trained):
-    model = load(trained, None).model
-    assert model.prediction_type == "v_prediction"
-    before = model.unet.conv_out.weight.clone()
-    say(model, "sample")
-    assert model.prediction_type == "sample" and torch.equal(model.unet.conv_out.weight, -before)
-    with pytest.raises(WeightsError, match="--prediction"):
-        say(model, "epsilon")
-    with pytest.raises(SettingsError, match="prediction is 'noise'"):
-        make_config({"prediction": "noise"})
-
-
-def test_fc_may_have_a_unet_of_its_own(trained, tmp_path):
-    """Its offset, added to the shared base, is that UNet; the others keep theirs."""
-    from iclight.training.export import export_new
-
-    parts, apart = load(trained, None), load(trained, None)
-    torch.nn.init.constant_(apart.model.unet.conv_out.bias, 0.25)
-    export_new(parts, build_autoencoder(), tmp_path, "mine", {"native_size": [64, 64]}, apart)
-    base = load_file(str(tmp_path / "unet" / "diffusion_pytorch_model.safetensors"))["conv_out.bias"].float()
-    added = {
-        w: load_file(str(tmp_path / f"iclight_mine_{w}.safetensors"))["conv_out.bias"].float() for w in ("fc", "fbc")
-    }
-    assert torch.allclose(base + added["fc"], torch.tensor(0.25), atol=1e-3)
-    assert not added["fbc"].any()

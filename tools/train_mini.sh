@@ -34,8 +34,11 @@ spread iclight.training.train --config mini-64 --vae "$VAE" --data "$WORK/latent
 together iclight.training.latents "$WORK/stage128" "$WORK/latents128" --most 6 --vae "$VAE"
 spread iclight.training.train --config mini-128 --vae "$VAE" --data "$WORK/latents128" \
   --begin "$WORK/mini-64/trained" --out "$WORK/mini-128" $SECOND
-spread iclight.training.train --config mini-fc --vae "$VAE" --data "$WORK/latents128" \
-  --begin "$WORK/mini-128/trained" --out "$WORK/mini-fc" $SECOND
-"$BIN/python" -m iclight.training.export "$WORK/mini-128/trained" "$WORK/mini" --fc "$WORK/mini-fc/trained" \
-  --vae "$VAE" --native-size 192 256
+# Then every workflow on its own, from there; words stay, for they are shared.
+for workflow in fc fbc env; do
+  spread iclight.training.train --config "mini-$workflow" --vae "$VAE" --data "$WORK/latents128" \
+    --begin "$WORK/mini-128/trained" --out "$WORK/mini-$workflow" $SECOND
+done
+"$BIN/python" -m iclight.training.export "$WORK/mini-env/trained" "$WORK/mini" --fc "$WORK/mini-fc/trained" \
+  --fbc "$WORK/mini-fbc/trained" --vae "$VAE" --native-size 192 256
 echo "The model is in $WORK/mini; measure it with: make evaluate ARGS=\"--model $WORK/mini\""

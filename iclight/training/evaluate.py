@@ -59,6 +59,7 @@ class Bench:
         seed: int = 1,
         steps: int | None = None,
         prompt: str = PROMPT,
+        on_step: sampler.StepCallback | None = None,
     ) -> Tensor:
         """Bx3xHxW foregrounds on grey -> Bx3xHxW relit, by a background Bx3xHxW, a named light, or maps Bx3x32x32."""
         relighter = self.relighter(workflow)
@@ -97,7 +98,7 @@ class Bench:
             shape = (len(condition), 4, *condition.shape[2:])
             strength = None if start is None else settings.lowres_denoise
             random = torch.Generator(relighter.placement.noise_device).manual_seed(seed + first)
-            latents = sampler.denoise(predict, steps or settings.steps, strength, start, shape, random)
+            latents = sampler.denoise(predict, steps or settings.steps, strength, start, shape, random, on_step)
             made.append((relighter.codec.decode(latents).float().cpu() / 2 + 0.5).clamp(0, 1))
         return torch.cat(made)
 

@@ -36,6 +36,9 @@ SCHEDULER = {
 }
 
 
+OWN = ("fc", "fbc")  # workflows that may have a UNet of their own; env's is the base
+
+
 def offsets(trained: Mapping[str, Tensor], base: Mapping[str, Tensor], tokens: Mapping[str, Tensor]) -> dict[str, Any]:
     """Workflow -> tensors: trained minus base, the first convolution as wide as the workflow's."""
     made: dict[str, dict[str, Tensor]] = {}
@@ -78,11 +81,17 @@ def _compact(value: Tensor, workflow: str) -> Tensor:
 
 
 def export_new(
-    parts: Trained, vae: AutoencoderKL, folder: Path, name: str, facts: Mapping[str, Any], fc: Trained | None = None
+    parts: Trained,
+    vae: AutoencoderKL,
+    folder: Path,
+    name: str,
+    facts: Mapping[str, Any],
+    own: Mapping[str, Trained] | None = None,
 ) -> None:
     """A whole model folder of a new model: base, scheduler, offsets, iclight.json.
 
-    `fc`: a run that trained the same UNet on for words alone, its text encoder frozen; fc's offsets are then its.
+    `own`: workflows (fc, fbc) -> runs that trained a UNet for them alone, beginning from the same words, which were
+    frozen; the workflow's offset leads from the base to that UNet.
     """
     from diffusers import UNet2DConditionModel
 
@@ -97,9 +106,10 @@ def export_new(
     _save_tokenizer(parts, folder / "tokenizer")
     parts.model.unet.load_state_dict(whole)
     files = export_offsets(parts, base, folder, name)
-    if fc is not None:
-        apart = offsets(fc.model.unet.state_dict(), base, {})["fc"]
-        save_file({key: _compact(value, "fc") for key, value in apart.items()}, str(folder / files["fc"]))
+    for workflow, run in (own or {}).items():
+        _same_words(parts, run, workflow)
+        apart = offsets(run.model.unet.state_dict(), base, {})[workflow]
+        save_file({key: _compact(value, workflow) for key, value in apart.items()}, str(folder / files[workflow]))
     (folder / "scheduler").mkdir(exist_ok=True)
     scheduler = {**SCHEDULER, "prediction_type": parts.model.prediction_type}
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler, indent=1) + "\n")
@@ -116,6 +126,16 @@ def export_new(
     (folder / "iclight.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
+def _same_words(parts: Trained, run: Trained, workflow: str) -> None:
+    """A model has one text encoder. Raises WeightsError for a run that changed it."""
+    ours, theirs = (one.model.text_encoder.state_dict() for one in (parts, run))
+    if any(not torch.allclose(value.float(), theirs[name].float(), atol=2e-3) for name, value in ours.items()):
+        raise WeightsError(
+            f"The run for {workflow} trained its text encoder, which all workflows share; freeze it "
+            f"(as iclight/training/configs/mini-{workflow}.json does) and train again."
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("trained", type=Path, help="a run's trained/ folder")
@@ -123,7 +143,8 @@ def main() -> None:
     parser.add_argument("--name", default="mini")
     parser.add_argument("--vae", type=Path, default=Path("build/autoencoder/final"))
     parser.add_argument("--base", type=Path, help="the base model's folder, for offsets of a trained base")
-    parser.add_argument("--fc", type=Path, help="a run's trained/ folder whose UNet is fc's (configs/mini-fc.json)")
+    for workflow in OWN:
+        parser.add_argument(f"--{workflow}", type=Path, help=f"a run's trained/ folder whose UNet is {workflow}'s")
     parser.add_argument("--native-size", type=int, nargs=2, default=(256, 320), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--about", default="A small model, trained from scratch on procedural scenes and photographs.")
     parser.add_argument("--license", default="Apache-2.0")
@@ -138,8 +159,8 @@ def main() -> None:
     if not (options.vae / "config.json").is_file():
         raise WeightsError(f"{options.vae} holds no autoencoder; give its folder with --vae.")
     facts = {"about": options.about, "native_size": list(options.native_size), "license": options.license}
-    fc = load(options.fc, None) if options.fc else None
-    export_new(parts, AutoencoderKL.from_pretrained(options.vae), options.out, options.name, facts, fc)
+    own = {workflow: load(run, None) for workflow in OWN if (run := getattr(options, workflow))}
+    export_new(parts, AutoencoderKL.from_pretrained(options.vae), options.out, options.name, facts, own)
 
 
 if __name__ == "__main__":

@@ -167,12 +167,12 @@ def remaining(timesteps: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:
     return (snr[starts] / snr[timesteps]).clamp(max=1)
 
 
-def hinted(noise: Tensor, clean: Tensor, hints: Tensor, timesteps: Tensor, alphas: Tensor) -> Tensor:
-    """Noise that turns `clean` into `hints` (Bx4xhxw): noised with it, a picture looks as if it had been the hint.
+def in_place_of(noise: Tensor, clean: Tensor, shown: Tensor, timesteps: Tensor, alphas: Tensor) -> Tensor:
+    """Noise that turns `clean` into `shown` (Bx4xhxw): noised with it, a picture looks as if it were another.
 
     So fc's sampling starts, from a noised light map, at a timestep where a network reads light off what is under the
     noise. One that has only seen pictures there takes the ramp for the picture's own brightness and lays it over the
     subject; this one learns that a ramp says where the light stands, and that it falls on a shape.
     """
     a = alphas[timesteps][:, None, None, None]
-    return noise + (a / (1 - a)).sqrt() * (hints - clean)
+    return noise + (a / (1 - a)).sqrt() * (shown - clean)

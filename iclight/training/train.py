@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from . import loss as losses
+from . import rollouts
 from .bases import Trained, build
 from .config import PARTS, Config, add_options, read_config, with_options
 from .hints import light_maps
@@ -115,23 +116,13 @@ def objective(
 ) -> tuple[Tensor, Tensor]:
     """The two terms of the loss on one batch (`loss.py`). The three lights of a triplet share timestep and noise."""
     device = batch.clean.device
-    timesteps = losses.random_timesteps(len(batch.clean), random, config.late)
-    starts = torch.randint(*losses.HINTED, timesteps.shape, generator=random)
-    later = starts - (losses.FADING * torch.rand(timesteps.shape, generator=random).square()).long()
-    timesteps = torch.where(batch.hinted.cpu(), later, timesteps).to(device)
-    if batch.triplets:
-        shared = slice(len(timesteps) - 3 * batch.triplets, len(timesteps) - 2 * batch.triplets)
-        timesteps[shared.start :] = timesteps[shared].repeat(3)
-    noise = torch.randn(batch.clean.shape, generator=random)
-    noise = losses.hide_the_coarse(noise, timesteps.cpu(), alphas, random).to(device)
-    if batch.triplets:
-        noise[shared.start :] = noise[shared].repeat(3, 1, 1, 1)
-    share = losses.remaining(timesteps, starts.to(device), alphas) * batch.hinted
-    instead = torch.lerp(batch.beneath, batch.hints, share[:, None, None, None])
-    noise = losses.hinted(noise, batch.clean, instead, timesteps, alphas)
+    times = rollouts.draw_times(batch, config.rollouts, config.late, random)
+    timesteps, ids = times.timesteps.to(device), words(batch.captions).to(device)
+    under = rollouts.beneath(model, batch, ids, times, alphas, random)
+    noise = rollouts.draw_noise(batch, times.timesteps, alphas, random).to(device)
+    noise = losses.in_place_of(noise, batch.clean, under, timesteps, alphas)
     noisy = losses.noised(batch.clean, noise, timesteps, alphas)
     latents = torch.cat([noisy, batch.condition], 1).contiguous(memory_format=torch.channels_last)
-    ids = words(batch.captions).to(device)
     predicted = wrapped(latents, timesteps, ids, batch.environments, batch.has_environment).float()
     snr = alphas[timesteps] / (1 - alphas[timesteps])
     weight = losses.WEIGHTINGS[config.weighting](snr)

@@ -1,0 +1,105 @@
+"""What is under the noise in sampling: not the picture that is to come out, but what the network has made so far.
+
+A network that has seen true pictures there believes what it sees, its own errors too, and they grow with every step
+(exposure bias; Ning et al., "Elucidating the exposure bias in diffusion models", 2024). So a share of the rows is
+rolled out: the network answers an earlier timestep, without gradients, and what it said lies under the noise of the
+step that is learnt from (as in scheduled sampling, Bengio et al. 2015). Its answer is the mean of what it was told;
+asked again with that answer, it has no reason to say anything else, and light that came from a light map stays.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import loss as losses
+from .model import LATENTS, RelightingModel
+from .sources import Batch
+
+LAST = 999
+OPEN = 850  # up to this timestep a picture's own light can be read under the noise
+TURNS = 2  # earlier timesteps answered, at most
+
+
+class Times(NamedTuple):
+    """By row (B, on the CPU): the timestep learnt from, the one that sampling `starts` at, is the row `rolled` out."""
+
+    timesteps: Tensor
+    starts: Tensor
+    rolled: Tensor
+
+
+def draw_times(batch: Batch, share: float, late: float, random: torch.Generator) -> Times:
+    """Timesteps as sampling would meet them; `share` of the rows is rolled out. A triplet's lights have the same.
+
+    fc's rows start where their light can be read: from a light map, or from their own picture up to `OPEN`.
+    """
+    count, hinted = len(batch.clean), batch.hinted.cpu()
+    timesteps = losses.random_timesteps(count, random, late)
+    maps = torch.randint(*losses.HINTED, (count,), generator=random)
+    along, rolled = torch.rand(count, generator=random), torch.rand(count, generator=random) < share
+    soon = maps - (losses.FADING * torch.rand(count, generator=random).square()).long()
+    anywhere = (maps * along).long()
+    timesteps = torch.where(hinted, torch.where(rolled, anywhere, soon), timesteps)
+    told = batch.has_environment.cpu() | batch.condition[:, LATENTS:].flatten(1).any(1).cpu()
+    highest = torch.where(told, LAST, OPEN)
+    starts = torch.where(hinted, maps, timesteps + ((highest - timesteps).clamp(min=0) * along).long())
+    rolled &= starts > timesteps
+    if batch.triplets:
+        for times in (timesteps, starts, rolled):
+            _alike(times, batch.triplets)
+    return Times(timesteps, starts, rolled)
+
+
+def draw_noise(batch: Batch, timesteps: Tensor, alphas: Tensor, random: torch.Generator) -> Tensor:
+    """Bx4xhxw on the CPU (`loss.hide_the_coarse`); one for the three lights of a triplet."""
+    noise = torch.randn(batch.clean.shape, generator=random)
+    noise = losses.hide_the_coarse(noise, timesteps, alphas, random)
+    if batch.triplets:
+        _alike(noise, batch.triplets)
+    return noise
+
+
+def _alike(rows: Tensor, triplets: int) -> None:
+    """Give the last 3 * triplets rows, ordered L1 + L2, L1, L2, the values of their L1 + L2, in place."""
+    first = rows[len(rows) - 3 * triplets : len(rows) - 2 * triplets].clone()
+    rows[len(rows) - 3 * triplets :] = first.repeat(3, *[1] * (rows.dim() - 1))
+
+
+@torch.no_grad()
+def beneath(
+    model: RelightingModel, batch: Batch, ids: Tensor, times: Times, alphas: Tensor, random: torch.Generator
+) -> Tensor:
+    """Bx4xhxw latents that noise is laid over at `times.timesteps`, as sampling would have them there.
+
+    `ids` are the captions' Bx77 tokens. Rows that are not rolled out have `batch.beneath`, or their light map as far as
+    it is left (`loss.remaining`).
+    """
+    device = batch.clean.device
+    first = torch.where(batch.hinted[:, None, None, None], batch.hints, batch.beneath)
+    made = batch.beneath.clone()
+    rows = times.rolled.nonzero()[:, 0].to(device)
+    now, turns = times.starts, int(torch.randint(TURNS, (1,), generator=random)) + 1
+    for turn in range(turns if len(rows) else 0):
+        noise = draw_noise(batch, now, alphas, random).to(device)
+        under = first if turn == 0 else _mixed(made, first, now, times.starts, alphas)
+        noisy = losses.noised(under, noise, now.to(device), alphas)[rows]
+        latents = torch.cat([noisy, batch.condition[rows]], 1).contiguous(memory_format=torch.channels_last)
+        at = now.to(device)[rows]
+        said = model(latents, at, ids[rows], batch.environments[rows], batch.has_environment[rows]).float()
+        made[rows] = losses.implied_clean(noisy, said, at, alphas, model.prediction_type)
+        between = torch.rand(len(now), generator=random)
+        if batch.triplets:
+            _alike(between, batch.triplets)
+        now = times.timesteps + ((now - times.timesteps) * between).long()
+    mixed = _mixed(made, first, times.timesteps, times.starts, alphas)
+    begun = batch.hinted | times.rolled.to(device)
+    return torch.where(begun[:, None, None, None], mixed, batch.beneath)
+
+
+def _mixed(made: Tensor, first: Tensor, now: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:
+    """`first`, replaced by `made` as far as the solver would have replaced it between `starts` and `now`."""
+    left = losses.remaining(now.to(made.device), starts.to(made.device), alphas)
+    return torch.lerp(made, first, left[:, None, None, None])
