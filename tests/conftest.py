@@ -24,6 +24,20 @@ torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Load = Callable[[str], Relighter]
+# Files that take longest: begun last, one of them would run on while the other workers have nothing left.
+LONGEST = (
+    "test_studio_flows",
+    "test_browser",
+    "test_golden",
+    "test_pages",
+    "test_from_the_hub",
+    "test_studio_endpoints",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")
