@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 
@@ -12,7 +13,9 @@ pytest.importorskip("gradio")
 from browsing import LONG, PICTURE, QUICK, go_to, knob, outcome, relight, result_file, turn, typed, upload
 from PIL import Image, PngImagePlugin
 
+from iclight.mixing import Channel, Stack, parse_colour
 from iclight.recipes import KEY, read_recipe
+from iclight.studio.desk_view import START
 
 pytestmark = pytest.mark.browser
 pytest_plugins = ("browser_fixtures",)
@@ -145,6 +148,55 @@ def test_lights_are_mixed_live_from_the_mix_tab(open_page, photo):
     first = tab.get_attribute("#mix img", "src")
     tab.fill("#fader-right input[type=number]", "2")
     tab.wait_for_function("old => document.querySelector('#mix img')?.src !== old", arg=first)
+
+
+# The sRGB levels, row by row, of a picture or of the canvas over it.
+LEVELS = """what => {
+  const canvas = document.createElement("canvas"), one = document.querySelector(what);
+  [canvas.width, canvas.height] = [one.naturalWidth ?? one.width, one.naturalHeight ?? one.height];
+  const context = canvas.getContext("2d");
+  context.drawImage(one, 0, 0);
+  return [...context.getImageData(0, 0, canvas.width, canvas.height).data];
+}"""
+
+
+def pixels_of(tab, what: str) -> np.ndarray:
+    return np.array(tab.evaluate(LEVELS, what), np.uint8).reshape(64, 64, 4)[..., :3]
+
+
+def test_the_browser_mixes_while_a_fader_moves_and_agrees_with_the_server(open_page, photo):
+    tab = open_page("fc", {**QUICK, "steps": 1})
+    upload(tab, "image", photo)
+    go_to(tab, "mix")
+    tab.click("#lights")
+    tab.wait_for_selector("#mix img")
+    tab.wait_for_function("document.querySelectorAll('#desk-lights img').length === 4")
+    tab.wait_for_function("[...document.querySelectorAll('#desk-lights img')].every(one => one.complete)")
+    tab.click("#mute-top label")
+    tab.wait_for_selector("#mix-live", state="detached")  # the server's mix has taken its place
+    tab.click("#colour-left .dialog-button")
+    tab.fill("#colour-left input[type=text]", "#ff8040")
+    tab.press("#colour-left input[type=text]", "Tab")
+    tab.wait_for_timeout(1500)
+    tab.fill("#exposure input[type=number]", "0.7")
+    tab.evaluate("window.first = document.querySelector('#mix img').src")
+    # Seen in the same turn as the fader moves, before any server can answer.
+    tab.evaluate(
+        """() => { const box = document.querySelector('#fader-right input[type=number]');
+        Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(box, '1.5');
+        box.dispatchEvent(new Event('input', { bubbles: true })); }"""
+    )
+    live = pixels_of(tab, "#mix-live").astype(int)
+    sent = tab.eval_on_selector_all("#desk-lights img", "all => all.map(one => [one.dataset.light, one.src])")
+    lights = {name: Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for name, url in sent}
+    stack = Stack({name: np.array(light) for name, light in lights.items()})
+    channels = {"left": Channel(START["left"], parse_colour("#ff8040")), "right": Channel(1.5)}
+    assert live.std() > 5, "a picture"
+    assert np.abs(live - stack.mix(channels, 0.7)).max() <= 2, "what the engine mixes of the same lights"
+    tab.wait_for_function("document.querySelector('#mix img').src !== window.first")
+    tab.wait_for_selector("#mix-live", state="detached")
+    server = pixels_of(tab, "#mix img").astype(int)
+    assert np.abs((live - server).mean((0, 1))).max() < 3, "but for JPEG the server's, which takes its place"
 
 
 def test_normals_are_estimated_lit_from_anywhere_and_saved(open_page, photo, tmp_path):

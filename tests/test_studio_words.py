@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import string
 from pathlib import Path
 
@@ -124,3 +125,43 @@ def test_errors_that_a_visitor_can_cause_are_chinese_and_keep_what_was_found():
     assert say_error("Something that only whoever started the page can mend.", say).startswith("Something")
     assert say_error("Cancelled.", Say()) == "Cancelled."
     assert len(ERRORS) > 25
+
+
+# Modules whose errors a visitor of a page can meet, and what of them only programs and whoever starts the page meet.
+MET = (
+    "environment", "finish", "gains", "images", "lighting", "mixing", "retouch", "sampler", "codec", "settings",
+    "studio/desk", "studio/history", "studio/painting", "studio/relief", "studio/restore", "studio/work",
+)  # fmt: skip
+OF_PROGRAMS = (
+    "has shape", "has values", "does not exist", "is a folder", "give a picture file", "give a HxWx3",
+    "of the picture's", "is measured from", "NAME=STRENGTH", "A stack ", "The matte is 7x7", "load the other workflow",
+    "The picture is 7;",
+)  # fmt: skip
+
+
+def errors_in(module: str) -> set[str]:
+    """The messages of a module's errors, with a 7 for whatever they are filled with."""
+
+    def text(node: ast.expr) -> str:
+        if isinstance(node, ast.JoinedStr):
+            return "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in node.values)
+        return str(node.value) if isinstance(node, ast.Constant) else ""
+
+    tree = ast.parse((STUDIO.parent / f"{module}.py").read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    found = {text(call.args[0]) for call in calls if re.fullmatch("(Image|Settings|Model|Recipe)Error", call.func.id)}
+    return {
+        message.replace("7 is", "The picture is")
+        .replace("7 has", "The picture has")
+        .replace("7 holds", "The picture holds")
+        for message in found
+        if message
+    }
+
+
+@pytest.mark.parametrize("module", MET)
+def test_errors_that_a_visitor_can_meet_are_chinese(module):
+    met = {error for error in errors_in(module) if not any(words in error for words in OF_PROGRAMS)}
+    assert met or module == "settings"
+    english = {error for error in met if say_error(error, Say(True)) == error}
+    assert not english

@@ -13,6 +13,7 @@ import gradio as gr
 
 from ..errors import ImageError
 from ..settings import LIGHT_INPUTS, LIGHTS
+from .inline import data_url, jpeg
 from .live import follow
 from .outcome import output_folder
 from .sessions import PerSession
@@ -74,6 +75,12 @@ class Desk:
         """Mix this session's lights (/lights): exposure in stops; of each light strength, colour, muted, solo."""
         stack = self._of(request).stack
         return stack.mix(*_read(values, stack))
+
+    def shown(self, request: gr.Request) -> str:
+        """This session's lights as pictures in the page itself, for the browser to mix (`faders.js`)."""
+        pictures = self._of(request).stack.pictures
+        urls = {name: data_url(jpeg(picture, 95)) for name, picture in pictures.items()}
+        return "".join(f'<img data-light="{name}" alt="" src="{url}">' for name, url in urls.items())
 
     def export(self, request: gr.Request, **values: Any) -> list[str]:
         """The mix at the photo's own size (PNG), and the lights in linear light (16-bit TIFF, EXR)."""

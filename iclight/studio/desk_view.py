@@ -25,10 +25,12 @@ class DeskView:
     picture: gr.Image
     about: gr.Markdown
     mix: dict[str, Any]
+    lights: gr.HTML
 
     def mix_after(self, lit: Any) -> None:
-        """Show the mix of what has just been lit."""
+        """Show the mix of what has just been lit; the browser gets the lights, to mix them while a fader moves."""
         lit.success(**self.mix, **LIVE, **HIDDEN)
+        lit.success(with_signature(self.desk.shown, {}), None, self.lights, **LIVE, **HIDDEN)
 
 
 def show_desk(desk: Desk, page: Page) -> DeskView:
@@ -42,6 +44,7 @@ def show_desk(desk: Desk, page: Page) -> DeskView:
     picture = gr.Image(
         label="Mix", format="jpeg", height=520, interactive=False, buttons=["download", "fullscreen"], elem_id="mix"
     )
+    lights = gr.HTML(elem_id="desk-lights")
     about = gr.Markdown(elem_id="desk-about")
     dial = gr.Slider(0, 360, value=180, step=5, label="Dial: 0 right, 90 top, 180 left, 270 bottom", elem_id="dial")
     inputs = _faders(workflow)
@@ -74,7 +77,7 @@ def show_desk(desk: Desk, page: Page) -> DeskView:
         api_name=page.endpoint("export"),
         api_description=desk.export.__doc__,
     )
-    return DeskView(desk, button, picture, about, mix)
+    return DeskView(desk, button, picture, about, mix, lights)
 
 
 def _faders(workflow: str) -> dict[str, Any]:

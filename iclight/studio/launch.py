@@ -14,6 +14,7 @@ from ..errors import IclightError, SettingsError
 from ..options import add_engine_options, engine_arguments
 
 HERE = Path(__file__).parent
+SCRIPTS = ("keys.js", "faders.js")
 PAGE_NAMES = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}
 # Panoramas hold four bytes and more for each pixel.
 UPLOAD_LIMIT = "80mb"
@@ -118,7 +119,7 @@ def _serve(workflow: str, options: argparse.Namespace) -> int:
             mcp_server=options.mcp,
             i18n=i18n(),
             css_paths=HERE / "style.css",
-            head=f"<script>{(HERE / 'keys.js').read_text(encoding='utf-8')}</script>",
+            head="".join(f"<script>{(HERE / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
         )
     except OSError as error:
         print(f"iclight: the page could not be started: {error}", file=sys.stderr)

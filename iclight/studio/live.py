@@ -6,7 +6,6 @@ them. Programs that call the endpoints need none of it and get Gradio's own prog
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import gradio as gr
 
 from .engine import Engine
+from .inline import data_url, jpeg
 from .page import HIDDEN
 from .sessions import Runs
 from .words import Say, speaker
@@ -65,7 +65,7 @@ def _preview(pixels: Any) -> bytes:
     scale = PREVIEW / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     large = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
-    return cv2.imencode(".jpg", large[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])[1].tobytes()
+    return jpeg(large, 82)
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -133,5 +133,5 @@ def _strip(words: str, overall: float | None, preview: bytes) -> str:
     kind = "bar" if overall is not None else "bar unknown"
     picture = ""
     if preview:
-        picture = f'<img alt="" id="preview" src="data:image/jpeg;base64,{base64.b64encode(preview).decode()}">'
+        picture = f'<img alt="" id="preview" src="{data_url(preview)}">'
     return f'<div class="live" role="status">{picture}<p>{words}</p><div class="{kind}"><i{bar}></i></div></div>'
