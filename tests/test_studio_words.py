@@ -150,13 +150,10 @@ def errors_in(module: str) -> set[str]:
     tree = ast.parse((STUDIO.parent / f"{module}.py").read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     found = {text(call.args[0]) for call in calls if re.fullmatch("(Image|Settings|Model|Recipe)Error", call.func.id)}
-    return {
-        message.replace("7 is", "The picture is")
-        .replace("7 has", "The picture has")
-        .replace("7 holds", "The picture holds")
-        for message in found
-        if message
-    }
+    # What begins with a hole begins with what was given: a setting, or a picture.
+    given = "steps" if module == "settings" else "The picture"
+    found = {re.sub("^7 (?=is|has|holds)", f"{given} ", message) for message in found if message}
+    return {message.replace("Give 7,", "Give a light map,") for message in found}
 
 
 @pytest.mark.parametrize("module", MET)
