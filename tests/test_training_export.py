@@ -31,6 +31,8 @@ def test_a_new_model_is_exported_as_the_engine_loads_it(trained, tmp_path):
     facts = {"about": "A test.", "native_size": [64, 64], "license": "Apache-2.0"}
     export_new(parts, build_autoencoder(), tmp_path, "tiny", facts)
     config = json.loads((tmp_path / "unet" / "config.json").read_text())
+    for part in ("unet", "vae"):
+        assert "_name_or_path" not in (tmp_path / part / "config.json").read_text(), "a folder of this machine"
     base = open_tensors(next((tmp_path / "unet").glob("*.safetensors")))
     whole = parts.model.unet.state_dict()
     for workflow, channels in (("fc", 8), ("fbc", 12), ("env", 8)):

@@ -97,11 +97,12 @@ def export_new(
 
     whole = {key: value.half().float() for key, value in parts.model.unet.state_dict().items()}
     base = {**whole, CONV_IN: whole[CONV_IN][:, :LATENT_CHANNELS].clone()}
-    said = {k: v for k, v in parts.model.unet.config.items() if k != "_name_or_path"}  # a folder of this machine
-    unet = UNet2DConditionModel.from_config({**said, "in_channels": LATENT_CHANNELS})
+    unet = UNet2DConditionModel.from_config({**parts.model.unet.config, "in_channels": LATENT_CHANNELS})
     unet.load_state_dict(base)
     unet.half().save_pretrained(folder / "unet")
     vae.half().save_pretrained(folder / "vae")
+    for part in ("unet", "vae"):
+        _forget_where_from(folder / part / "config.json")
     parts.model.text_encoder.half().save_pretrained(folder / "text_encoder")
     _save_tokenizer(parts, folder / "tokenizer")
     parts.model.unet.load_state_dict(whole)
@@ -124,6 +125,13 @@ def export_new(
     (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
     about = {"name": name, **facts, "offsets": files}
     (folder / "iclight.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _forget_where_from(path: Path) -> None:
+    """Take the folder of this machine that diffusers notes out of a config.json."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _same_words(parts: Trained, run: Trained, workflow: str) -> None:
