@@ -8,7 +8,7 @@ import torch
 from iclight.sampler import make_scheduler, plan
 from iclight.tokens import EnvironmentTokens, compressed
 from iclight.training import loss as losses
-from iclight.training.captions import MOOD_WORDS, SIDE_WORDS, SUBJECT_WORDS, caption, corpus
+from iclight.training.captions import MOOD_WORDS, NEGATIVE, SIDE_WORDS, SUBJECT_WORDS, caption, corpus
 from iclight.training.lighting import MOODS, SIDES, random_light
 from iclight.training.model import Merge, build_unet, start_tokens
 from iclight.training.run import generator
@@ -221,3 +221,13 @@ def test_captions_say_what_is_known():
     assert sum(any(word in text for word in ("neon", "city")) for text in said) > 120
     told = [caption("cat", "neon", "left", "fbc", generator(0, number)) for number in range(200)]
     assert sum("left" in text for text in told) < 40
+
+
+def test_words_that_say_nothing_go_with_any_picture():
+    """Guidance at 7 must not find a difference between its two sides where neither says anything of the picture."""
+    shares = []
+    for subject in ("cat", "photograph"):
+        said = [caption(subject, "natural", "left", "fbc", generator(1, number)) for number in range(600)]
+        praised = sum(text in ("best quality", "best quality, best quality") for text in said)
+        shares.append(praised / sum(text == NEGATIVE for text in said))
+    assert shares == pytest.approx([1.13, 1.33], abs=0.3)

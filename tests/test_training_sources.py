@@ -134,3 +134,18 @@ def test_a_rollout_starts_where_the_light_is_told_and_its_triplets_are_alike(sha
         whole, first, second = rows[-3 * batch.triplets :].chunk(3)
         assert torch.equal(whole, first) and torch.equal(whole, second)
     assert not rollouts.draw_times(batch, 0.0, 0.3, generator(6, 1)).rolled.any()
+
+
+def test_below_a_timestep_rows_are_kept_as_they_are(shards):
+    """Rolled out: what was made is the target; else the wanted picture lies under its own noise. Above: neither."""
+    batch = Sources([shards], doubts=1.0).draw(12, (0.3, 0.7, 0.0), generator(7, 0))
+    under = torch.full_like(batch.clean, 3.0)
+    steps = torch.tensor([100, 249, 250, 900] * 3)
+    times = rollouts.Times(steps, steps, torch.arange(12) % 3 == 0)
+    wanted, beneath = rollouts.settle(batch, under, times, 250)
+    for row in range(12):
+        low, rolled = steps[row] < 250, row % 3 == 0
+        assert torch.equal(wanted[row], under[row] if low and rolled else batch.clean[row])
+        assert torch.equal(beneath[row], batch.clean[row] if low and not rolled else under[row])
+    wanted, beneath = rollouts.settle(batch, under, times, 0)
+    assert torch.equal(wanted, batch.clean) and torch.equal(beneath, under)

@@ -56,6 +56,8 @@ SUBJECT_WORDS: dict[str, tuple[str, ...]] = {
 }
 QUALITY = "best quality"
 NEGATIVE = "lowres, bad anatomy, bad hands, cropped, worst quality"
+# Prompts without a word of the picture, as guidance has them on its two sides (the engine adds QUALITY to any prompt).
+SILENT = (NEGATIVE, NEGATIVE, "", QUALITY, f"{QUALITY}, {QUALITY}")
 # Words that people type and no mood has; the tokenizer should know them whole.
 MORE_WORDS = (
     "red green blue yellow orange purple pink cyan white black lamp fire sun moon sky sea beach mountain snow rain room"
@@ -68,11 +70,12 @@ MORE_WORDS = (
 def caption(subject: str, mood: str, side: str, workflow: str, random: torch.Generator) -> str:
     """Words for a picture. Where a condition tells the light already (fbc, env) words of light are often left out,
 
-    so that a high guidance on words, as fbc's default is, does not overdo the light.
+    so that a high guidance on words, as fbc's default is, does not overdo the light. Words that say nothing go with any
+    picture: were praise left over for photographs, whose subjects have no names, guidance would ask for a photograph.
     """
     told = workflow != "fc"
-    if uniform(0, 1, random) < (0.25 if told else 0.1):
-        return NEGATIVE if uniform(0, 1, random) < 0.75 else ""
+    if uniform(0, 1, random) < (0.6 if told else 0.2):
+        return choose(SILENT, random)
     parts: list[str] = []
     if uniform(0, 1, random) < 0.85:
         parts.append(choose(list(SUBJECT_WORDS[subject]), random))

@@ -5,6 +5,10 @@ A network that has seen true pictures there believes what it sees, its own error
 rolled out: the network answers an earlier timestep, without gradients, and what it said lies under the noise of the
 step that is learnt from (as in scheduled sampling, Bengio et al. 2015). Its answer is the mean of what it was told;
 asked again with that answer, it has no reason to say anything else, and light that came from a light map stays.
+
+Not quite: half of the sampler's steps are below timestep 250, and a little light lost in each is most of it lost. So
+below `Config.settled` a row is to be kept, not mended: what lies under its noise is the target, be it the network's own
+picture or the true one (as in consistency models, Song et al. 2023, whose answers agree along a path).
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ def draw_times(batch: Batch, share: float, late: float, random: torch.Generator)
     maps = torch.randint(*losses.HINTED, (count,), generator=random)
     along, rolled = torch.rand(count, generator=random), torch.rand(count, generator=random) < share
     soon = maps - (losses.FADING * torch.rand(count, generator=random).square()).long()
-    anywhere = (maps * along).long()
+    anywhere = (maps * along.square()).long()  # as the sampler's steps: dense where little noise is left
     timesteps = torch.where(hinted, torch.where(rolled, anywhere, soon), timesteps)
     told = batch.has_environment.cpu() | batch.condition[:, LATENTS:].flatten(1).any(1).cpu()
     highest = torch.where(told, LAST, OPEN)
@@ -97,6 +101,17 @@ def beneath(
     mixed = _mixed(made, first, times.timesteps, times.starts, alphas)
     begun = batch.hinted | times.rolled.to(device)
     return torch.where(begun[:, None, None, None], mixed, batch.beneath)
+
+
+def settle(batch: Batch, under: Tensor, times: Times, below: int) -> tuple[Tensor, Tensor]:
+    """What rows are to come out as, and what lies under their noise, both Bx4xhxw: below a timestep, the same.
+
+    Rows that were rolled out keep what they made, others begin from the wanted picture there, whatever the sources put.
+    """
+    device = batch.clean.device
+    kept = (times.timesteps < below).to(device)[:, None, None, None]
+    under = torch.where(kept & ~times.rolled.to(device)[:, None, None, None], batch.clean, under)
+    return torch.where(kept, under, batch.clean), under
 
 
 def _mixed(made: Tensor, first: Tensor, now: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:

@@ -120,8 +120,9 @@ def objective(
     timesteps, ids = times.timesteps.to(device), words(batch.captions).to(device)
     under = rollouts.beneath(model, batch, ids, times, alphas, random)
     noise = rollouts.draw_noise(batch, times.timesteps, alphas, random).to(device)
-    noise = losses.in_place_of(noise, batch.clean, under, timesteps, alphas)
-    noisy = losses.noised(batch.clean, noise, timesteps, alphas)
+    clean, under = rollouts.settle(batch, under, times, config.settled)
+    noise = losses.in_place_of(noise, clean, under, timesteps, alphas)
+    noisy = losses.noised(clean, noise, timesteps, alphas)
     latents = torch.cat([noisy, batch.condition], 1).contiguous(memory_format=torch.channels_last)
     predicted = wrapped(latents, timesteps, ids, batch.environments, batch.has_environment).float()
     snr = alphas[timesteps] / (1 - alphas[timesteps])
@@ -131,7 +132,7 @@ def objective(
         weight = weight * alphas[timesteps]
     elif model.prediction_type == "sample":
         weight = weight * snr
-    wanted = losses.target(batch.clean, noise, timesteps, alphas, model.prediction_type)
+    wanted = losses.target(clean, noise, timesteps, alphas, model.prediction_type)
     known = batch.condition[:, LATENTS:].flatten(1).any(1)
     each = losses.vanilla(predicted, wanted, batch.matte, weight, known)
     meter.note(each.detach(), timesteps)
@@ -139,8 +140,8 @@ def objective(
     idle = sum((p.sum() for p in model.merge.parameters()), torch.zeros((), device=device)) * 0.0
     if not batch.triplets:
         return each.mean(), idle
-    clean = losses.implied_clean(noisy, predicted, timesteps, alphas, model.prediction_type)[-3 * batch.triplets :]
-    apart = losses.consistency(clean, model.merge, batch.matte[-3 * batch.triplets :][: batch.triplets])
+    implied = losses.implied_clean(noisy, predicted, timesteps, alphas, model.prediction_type)[-3 * batch.triplets :]
+    apart = losses.consistency(implied, model.merge, batch.matte[-3 * batch.triplets :][: batch.triplets])
     meter.note_consistency(apart.detach())
     return each.mean(), apart.sum() / len(each) + idle
 
