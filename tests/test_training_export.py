@@ -12,9 +12,10 @@ from training_fixtures import tiny
 from iclight.errors import SettingsError, WeightsError
 from iclight.training.autoencoder import build_autoencoder
 from iclight.training.bases import load, say
+from iclight.training.captions import NEGATIVE, QUALITY
 from iclight.training.config import make_config
-from iclight.training.export import export_new, export_offsets
-from iclight.training.model import build_tokenizer
+from iclight.training.export import export_new, export_offsets, hushed
+from iclight.training.model import Words, build_tokenizer
 from iclight.training.run import generator
 from iclight.training.sources import Sources
 from iclight.training.train import train
@@ -56,6 +57,7 @@ def test_an_exported_model_is_trained_on_from(trained, tmp_path):
     facts = {"about": "A test.", "native_size": [64, 64], "license": "Apache-2.0"}
     export_new(load(trained, None), build_autoencoder(), tmp_path, "tiny", facts)
     before, after = (load(folder, None).model for folder in (trained, tmp_path))
+    before.text_encoder = hushed(load(trained, None))
     for part in ("unet", "text_encoder", "tokens"):
         wanted = getattr(before, part).state_dict()
         for name, value in getattr(after, part).state_dict().items():
@@ -95,6 +97,17 @@ def test_a_base_is_trained_and_its_offsets_are_the_difference(shards, tmp_path, 
     assert all(torch.allclose(value, told[name], atol=2e-3, rtol=2e-3) for name, value in merged.state_dict().items())
     moved = [name for name in original if name != "conv_in.weight" and not torch.equal(original[name], told[name])]
     assert moved and (not lora or all("attn" in name or "proj" in name for name in moved if name != "conv_in.bias"))
+
+
+def test_words_of_praise_and_blame_are_as_good_as_none_in_an_exported_model(trained, tmp_path):
+    """So guidance, whose two sides they stand on, has nothing to multiply but what a prompt says of the picture."""
+    export_new(load(trained, None), build_autoencoder(), tmp_path, "mine", {"native_size": [64, 64]})
+    parts = load(tmp_path, None)
+    words = Words(parts.tokenizer)
+    says = [f"{QUALITY}, {QUALITY}", NEGATIVE, "", f"neon light, {QUALITY}", "neon light"]
+    praise, blame, nothing, light, bare = parts.model.text_encoder(words(says)).last_hidden_state
+    assert torch.equal(praise, blame) and torch.equal(praise, nothing)
+    assert not torch.allclose(light, nothing, atol=1e-3) and torch.equal(light, bare)
 
 
 def test_workflows_may_have_a_unet_of_their_own_but_not_words(trained, tmp_path):

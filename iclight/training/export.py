@@ -9,6 +9,7 @@ convolution's extra channels. For a trained base the offsets are what was learnt
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +19,12 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import CLIPTextModel
 
 from ..errors import WeightsError
 from ..unet import CONV_IN, INPUT_CHANNELS, LATENT_CHANNELS
 from .bases import Trained, load
+from .captions import NEGATIVE, QUALITY
 from .model import write_vocabulary
 
 SCHEDULER = {
@@ -95,6 +98,8 @@ def export_new(
     """
     from diffusers import UNet2DConditionModel
 
+    for workflow, run in (own or {}).items():
+        _same_words(parts, run, workflow)
     whole = {key: value.half().float() for key, value in parts.model.unet.state_dict().items()}
     base = {**whole, CONV_IN: whole[CONV_IN][:, :LATENT_CHANNELS].clone()}
     unet = UNet2DConditionModel.from_config({**parts.model.unet.config, "in_channels": LATENT_CHANNELS})
@@ -103,12 +108,11 @@ def export_new(
     vae.half().save_pretrained(folder / "vae")
     for part in ("unet", "vae"):
         _forget_where_from(folder / part / "config.json")
-    parts.model.text_encoder.half().save_pretrained(folder / "text_encoder")
+    hushed(parts).half().save_pretrained(folder / "text_encoder")
     _save_tokenizer(parts, folder / "tokenizer")
     parts.model.unet.load_state_dict(whole)
     files = export_offsets(parts, base, folder, name)
     for workflow, run in (own or {}).items():
-        _same_words(parts, run, workflow)
         apart = offsets(run.model.unet.state_dict(), base, {})[workflow]
         save_file({key: _compact(value, workflow) for key, value in apart.items()}, str(folder / files[workflow]))
     (folder / "scheduler").mkdir(exist_ok=True)
@@ -125,6 +129,21 @@ def export_new(
     (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
     about = {"name": name, **facts, "offsets": files}
     (folder / "iclight.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+@torch.no_grad()
+def hushed(parts: Trained) -> CLIPTextModel:
+    """A text encoder whose words of praise and blame (captions.QUALITY, NEGATIVE) have the embedding of the text's end.
+
+    They stand on guidance's two sides, so that every difference that a small network sees between them is multiplied,
+    by 7 in fbc's default, and none of it is about the picture. Now prompts of such words alone are one and the same,
+    the empty one, and guidance is about what else a prompt says.
+    """
+    encoder = copy.deepcopy(parts.model.text_encoder)
+    table = encoder.get_input_embeddings().weight
+    for number in parts.tokenizer(f"{QUALITY}, {NEGATIVE}")["input_ids"][1:-1]:
+        table[number] = table[parts.tokenizer.eos_token_id]
+    return encoder
 
 
 def _forget_where_from(path: Path) -> None:
