@@ -277,13 +277,15 @@ def main() -> None:
         traced = traced_objects(options.traced, options.side)
         if traced is not None:
             sets["path traced"] = traced
+    vae = bench.relighter("fbc").codec.vae.float()
+    there_and_back = {f"PSNR, {name}": value for name, value in autoencoder_figures(vae).items()}
     for name, objects in sets.items():
         groups[name], rows = evaluate(bench, objects)
+        groups["light stage"]["autoencoder, 512 px"] = there_and_back
         save_sheet(rows, options.out / f"sheet-{name.replace(' ', '-')}.jpg")
-    vae = bench.relighter("fbc").codec.vae.float()
-    groups["light stage"]["autoencoder, 512 px"] = {f"PSNR, {k}": v for k, v in autoencoder_figures(vae).items()}
-    (options.out / "figures.json").write_text(json.dumps(groups, indent=1))
-    (options.out / "table.md").write_text(as_markdown(groups))
+        # Written as it grows: a set takes many minutes, and what is known is not lost with the next.
+        (options.out / "figures.json").write_text(json.dumps(groups, indent=1))
+        (options.out / "table.md").write_text(as_markdown(groups))
     print(as_markdown(groups))
 
 
