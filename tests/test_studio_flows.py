@@ -138,13 +138,19 @@ def test_vary_makes_four_pictures_of_four_seeds_at_once(open_page, photo, tmp_pa
     remembered(tab, 4)
 
 
-def test_lights_are_mixed_live_from_the_mix_tab(open_page, photo):
+def lit_desk(open_page, photo):
+    """The Mix tab of a page whose photo has just been lit from every side."""
     tab = open_page("fc", {**QUICK, "steps": 1})
     upload(tab, "image", photo)
     go_to(tab, "mix")
     tab.click("#lights")
-    tab.wait_for_selector("#desk-about >> text=4 lights")
     tab.wait_for_selector("#mix img")
+    return tab
+
+
+def test_lights_are_mixed_live_from_the_mix_tab(open_page, photo):
+    tab = lit_desk(open_page, photo)
+    tab.wait_for_selector("#desk-about >> text=4 lights")
     first = tab.get_attribute("#mix img", "src")
     tab.fill("#fader-right input[type=number]", "2")
     tab.wait_for_function("old => document.querySelector('#mix img')?.src !== old", arg=first)
@@ -165,11 +171,7 @@ def pixels_of(tab, what: str) -> np.ndarray:
 
 
 def test_the_browser_mixes_while_a_fader_moves_and_agrees_with_the_server(open_page, photo):
-    tab = open_page("fc", {**QUICK, "steps": 1})
-    upload(tab, "image", photo)
-    go_to(tab, "mix")
-    tab.click("#lights")
-    tab.wait_for_selector("#mix img")
+    tab = lit_desk(open_page, photo)
     tab.wait_for_function("document.querySelectorAll('#desk-lights img').length === 4")
     tab.wait_for_function("[...document.querySelectorAll('#desk-lights img')].every(one => one.complete)")
     tab.click("#mute-top label")

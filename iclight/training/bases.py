@@ -77,7 +77,8 @@ def load(folder: Path, vae: Path | None = VAE) -> Trained:
 
 
 def _exported(folder: Path, vae: Path | None) -> Trained:
-    """What `export_new` wrote, to train on from: its merging MLP, which no model ships, is new.
+    """What `export_new` wrote, to train on from: its merging MLP, which no model ships, is new. Where workflows have
+    UNets of their own, fbc's is taken, which has all input channels.
 
     A UNet without pooled conditions gets them (`build_unet`); they say little until they have learnt something.
     """

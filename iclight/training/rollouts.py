@@ -6,9 +6,9 @@ rolled out: the network answers an earlier timestep, without gradients, and what
 step that is learnt from (as in scheduled sampling, Bengio et al. 2015). Its answer is the mean of what it was told;
 asked again with that answer, it has no reason to say anything else, and light that came from a light map stays.
 
-Not quite: half of the sampler's steps are below timestep 250, and a little light lost in each is most of it lost. So
-below `Config.settled` a row is to be kept, not mended: what lies under its noise is the target, be it the network's own
-picture or the true one (as in consistency models, Song et al. 2023, whose answers agree along a path).
+Not quite: nearly half of the sampler's steps are below timestep 250, and a little light lost in each is most of it
+lost. So below `Config.settled` a row is to be kept, not mended: what lies under its noise is the target, be it the
+network's own picture or the true one (as in consistency models, Song et al. 2023, whose answers agree along a path).
 """
 
 from __future__ import annotations
