@@ -11,6 +11,13 @@ from PIL import Image
 
 from iclight.studio.launch import PAGE_NAMES
 
+# Spinners and fades, drawn without a graphics card, would take half of what the tests take.
+STILL = """addEventListener('DOMContentLoaded', () => {
+  const style = document.createElement('style');
+  style.textContent = '*, *::before, *::after { animation: none !important; transition: none !important }';
+  document.head.append(style);
+})"""
+
 
 @pytest.fixture(scope="module")
 def browser():
@@ -27,13 +34,13 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def pages(request, tmp_path_factory):
+def pages(request, tmp_path_factory, env_model):
     """workflow -> its page's address. A file may name the script that starts the site: SCRIPT = "app_bg.py"."""
     from iclight.studio.layout import PATHS
 
     script = getattr(request.module, "SCRIPT", "app.py")
     home = next(workflow for workflow, name in PAGE_NAMES.items() if name == script)
-    with running(script, tmp_path_factory.mktemp("pages"), *MODEL) as site:
+    with running(script, tmp_path_factory.mktemp("pages"), *MODEL, "--model", str(env_model)) as site:
         yield {workflow: site.url + (path if workflow != home else "") for workflow, path in PATHS.items()}
 
 
@@ -48,6 +55,7 @@ def open_page(browser, pages):
     def go(workflow: str, knobs=QUICK, **context):
         context = {"viewport": {"width": 1440, "height": 1000}, "accept_downloads": True, **context}
         contexts.append(browser.new_context(**context))
+        contexts[-1].add_init_script(STILL)
         tab = contexts[-1].new_page()
         tab.set_default_timeout(PATIENCE)
         tab.on("pageerror", lambda error: errors.append(str(error)))

@@ -22,7 +22,7 @@ BACKGROUND = str(GOLDEN / "cases" / "background.png")
 PATIENCE = 180_000
 # Sizes and steps: of a request that is over at once, and of one that takes minutes and waits to be cancelled.
 QUICK = {"width": 64, "height": 64, "steps": 2, "highres_scale": 1}
-LONG = {"width": 384, "height": 384, "steps": 100}
+LONG = {"width": 256, "height": 256, "steps": 100}
 
 
 def turn(tab, knobs) -> None:

@@ -1,54 +1,50 @@
-"""Fixtures that several test files share; what is dear to build is built once."""
+"""Fixtures that several test files share; what is dear to build is built once.
+
+Nothing heavy is imported at the top: the process that only hands tests out reads this file too.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from golden_data import GOLDEN, golden_matting_state_dict, write_env_offset
 
-from briarmbg import BriaRMBG
-from iclight import Relighter
 from iclight.studio.launch import keep_localhost_off_proxies
+
+if TYPE_CHECKING:
+    from briarmbg import BriaRMBG
+    from iclight import Relighter
 
 # Nothing in the suite may reach for the network; tests of the network path point HF_ENDPOINT at loopback themselves.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 keep_localhost_off_proxies()
 # The models here are tiny: more threads gain nothing, and on a busy machine they wait for each other.
-torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-Load = Callable[[str], Relighter]
-# Files that take longest: begun last, one of them would run on while the other workers have nothing left.
-LONGEST = (
-    "test_studio_flows",
-    "test_browser",
-    "test_golden",
-    "test_pages",
-    "test_from_the_hub",
-    "test_studio_endpoints",
-)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+Load = Callable[[str], "Relighter"]
 
 
 @pytest.fixture(scope="session")
 def golden_matting_network() -> BriaRMBG:
     """The full-size matting network with the golden recipe's weights, in eval mode. Not to be changed."""
+    from golden_data import golden_matting_state_dict
+
+    from briarmbg import BriaRMBG
+
     network = BriaRMBG()
     network.load_state_dict(golden_matting_state_dict())
     return network.eval()
 
 
 def _loader(model: str) -> Load:
+    from iclight import Relighter
+
     loaded: dict[str, Relighter] = {}
 
     def load(workflow: str) -> Relighter:
@@ -62,6 +58,8 @@ def _loader(model: str) -> Load:
 @pytest.fixture(scope="session")
 def golden_relighter() -> Load:
     """workflow -> the golden model, loaded once, in float32 on the CPU, without matting. Not to be changed."""
+    from golden_data import GOLDEN
+
     return _loader(str(GOLDEN / "model"))
 
 
@@ -73,9 +71,12 @@ def mini() -> Load:
 
 @pytest.fixture(scope="session")
 def env_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The golden model with an env offset of random tokens beside its others. Not to be changed."""
+    """The golden model with an env offset of random tokens beside its others, at home at 192 px. Not to be changed."""
+    from golden_data import GOLDEN, write_env_offset
+
     folder = tmp_path_factory.mktemp("env") / "model"
     shutil.copytree(GOLDEN / "model", folder)
+    (folder / "iclight.json").write_text(json.dumps({"native_size": [192, 192]}))
     write_env_offset(folder / "iclight_sd15_env.safetensors")
     return folder
 

@@ -37,8 +37,8 @@ def run(tmp_path, capsys):
 @pytest.mark.parametrize(
     "options",
     [
-        ("--workflow", "fc", "--light", "left"),
-        ("--workflow", "fc", "--light", "none", "--cfg", "1"),
+        pytest.param(("--workflow", "fc", "--light", "left"), marks=pytest.mark.slow),
+        pytest.param(("--workflow", "fc", "--light", "none", "--cfg", "1"), marks=pytest.mark.slow),
         ("--workflow", "fbc", "--light", "upload", "--images", "2"),
     ],
     ids=["fc with a light", "fc without light or guidance", "fbc, two images"],

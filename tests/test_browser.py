@@ -104,6 +104,10 @@ def test_opening_the_knobs_and_leaving_them_empty_changes_nothing(open_page):
     assert "seed" in relight(tab)
 
 
+# The editor paints without a graphics card here: the smaller, the quicker.
+SMALL = {"width": 700, "height": 600}
+
+
 def stroke(tab, editor: str) -> None:
     """A brush stroke across the middle of an image editor."""
     canvas = tab.locator(f"#{editor} canvas").first
@@ -120,7 +124,7 @@ def stroke(tab, editor: str) -> None:
 
 
 def test_a_matte_is_shown_corrected_with_a_brush_and_used(open_page, tmp_path):
-    tab = open_page("fc")
+    tab = open_page("fc", viewport=SMALL)
     upload(tab, "image", PICTURE)
     tab.click("#matte-tools button >> nth=0")
     tab.click("#matting label:has-text('None')")
@@ -132,7 +136,7 @@ def test_a_matte_is_shown_corrected_with_a_brush_and_used(open_page, tmp_path):
 
 
 def test_a_light_is_painted_and_used(open_page):
-    tab = open_page("fc")
+    tab = open_page("fc", viewport=SMALL)
     upload(tab, "image", PICTURE)
     tab.click("#paint button >> nth=0")
     stroke(tab, "light-editor")

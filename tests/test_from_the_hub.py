@@ -71,6 +71,7 @@ def test_one_command_fetches_sd15_and_relights_with_it(iclight, tmp_path, golden
     assert np.array_equal(np.array(Image.open(tmp_path / "again.png")), np.array(Image.open(tmp_path / "out.png")))
 
 
+@pytest.mark.slow
 def test_rmbg_is_used_by_itself_once_it_is_here_and_not_before(iclight, tmp_path):
     options = ["--model", "sd15", *QUICK, "--steps", "1"]
     iclight("relight", PICTURE, "-o", "before.png", *options)
@@ -83,6 +84,7 @@ def test_rmbg_is_used_by_itself_once_it_is_here_and_not_before(iclight, tmp_path
     assert read_recipe(tmp_path / "after.png").matting == "rmbg"
 
 
+@pytest.mark.slow
 def test_a_single_file_checkpoint_takes_its_tokenizer_from_sd15(iclight, tmp_path):
     folder, single = ldm_checkpoint.make(tmp_path)
     files = {f"{part}/{file.name}": file for part in PARTS for file in (folder / part).iterdir()}

@@ -46,6 +46,7 @@ def client(site, tmp_path_factory):
     return Client(site.url, verbose=False, download_files=tmp_path_factory.mktemp("got"))
 
 
+@pytest.mark.slow
 def test_the_page_answers_within_five_seconds_of_its_start(site, tmp_path):
     """Or, on a machine that is busy with other tests, within twice of what importing Gradio alone takes there."""
     best = site.seconds

@@ -193,6 +193,7 @@ print(json.dumps({"peak": (after - before) * 1024, "size": size}))
 """
 
 
+@pytest.mark.slow
 def test_loading_peaks_at_most_at_1_3_times_the_final_model(tmp_path):
     """A UNet of SD's shape at half its width: 430 MB in float16, from a float32 base and a float16 offset."""
     config = {
