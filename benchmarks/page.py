@@ -20,19 +20,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 MOVES = 15
-# Resolves with the milliseconds from setting the fader to the next frame with the browser's mix, to the decoded
-# picture of the server's.
+# Resolves with the milliseconds from setting the fader until the frame with the browser's mix is over and the next one
+# begins, and until the server's picture is decoded.
 FADER = """value => new Promise(done => {
   const box = document.querySelector('#fader-right input[type=number]');
   const old = document.querySelector('#mix img').src;
   const started = performance.now();
-  const drawn = new Promise(seen => {
-    const look = () => {
-      if (document.querySelector('#mix-live')) requestAnimationFrame(() => seen(performance.now() - started));
-      else setTimeout(look, 2);
-    };
-    setTimeout(look, 0);
-  });
   const look = async () => {
     const now = document.querySelector('#mix img');
     if (now && now.src !== old) { await now.decode(); done([await drawn, performance.now() - started]); }
@@ -40,6 +33,9 @@ FADER = """value => new Promise(done => {
   };
   Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(box, value);
   box.dispatchEvent(new Event('input', { bubbles: true }));
+  const drawn = new Promise(seen => requestAnimationFrame(() => requestAnimationFrame(() => {
+    if (document.querySelector('#mix-live')) seen(performance.now() - started);
+  })));
   look();
 })"""
 

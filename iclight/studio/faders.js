@@ -12,7 +12,7 @@
     return 255 * (light <= 0.0031308 ? 12.92 * light : 1.055 * light ** (1 / 2.4) - 0.055);
   });
   const decoded = new WeakMap();
-  let drawn = "", until = 0, changed = 0, looking = false, total = new Float32Array(0), picture = null;
+  let drawn = "", until = 0, changed = 0, looking = false, total = new Float32Array(0), picture = null, held = null;
 
   // Levels of a light at the size the mix is shown at: more pixels would only take longer.
   const pixels = (image, width, height) => {
@@ -101,17 +101,33 @@
   };
 
   // Draws what the faders say now, unless that is drawn already; the first look only takes note of where they stand.
+  // True if it drew.
   const look = () => {
     const images = [...document.querySelectorAll("#desk-lights img")];
     const shown = document.querySelector("#mix img");
-    if (!shown || !images.length || !images.every((image) => image.complete && image.naturalWidth)) return;
+    if (!shown || !images.length || !images.every((image) => image.complete && image.naturalWidth)) return false;
     const state = JSON.stringify(faders(images).map(({ image, weight }) => [image.dataset.light, weight]));
-    if (state === drawn) return;
-    if (drawn) {
+    if (state === drawn) return false;
+    const known = drawn !== "";
+    if (known) {
       draw(shown, images);
       changed = performance.now();
     }
     drawn = state;
+    return known;
+  };
+
+  // The page's own handlers take several frames: they hear of a moved fader once the mix of it is on the screen, and
+  // before anything else that happens to the page.
+  const release = () => {
+    const target = held;
+    held = null;
+    target?.dispatchEvent(Object.assign(new Event("input", { bubbles: true }), { released: true }));
+  };
+  const hold = (event) => {
+    event.stopImmediatePropagation();
+    if (!held) requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(release)));
+    held = event.target;
   };
 
   const keepLooking = () => {
@@ -121,14 +137,17 @@
   };
 
   const watch = (event) => {
+    if (event.released) return;
+    if (held && event.type !== "pointermove" && (event.type !== "input" || event.target !== held)) release();
     if (!event.target.closest?.("#mix-tab")) return;
     until = performance.now() + LINGER;
-    if (event.type === "input") look();
+    if (event.type === "input" && look()) hold(event);
     if (!looking) keepLooking();
   };
-  for (const type of ["pointerdown", "pointermove", "input", "change", "click"]) {
+  for (const type of ["pointerdown", "pointermove", "pointerup", "keydown", "input", "change", "click", "focusout"]) {
     document.addEventListener(type, watch, true);
   }
+  addEventListener("resize", () => document.getElementById("mix-live")?.remove());
 
   // Decoded before the first touch; and the server's own mix, once nothing has moved for a while, takes its place back.
   document.addEventListener("load", (event) => {
