@@ -292,6 +292,11 @@ def test_in_chinese_the_page_its_strip_its_outcome_and_its_errors_are_chinese(op
     tab.click("#relight")
     tab.wait_for_selector("[data-testid=toast-body] >> text=请先放入一张照片")
     tab.click("[data-testid=toast-close]")
+    tab.click("#examples tbody tr >> nth=0")
+    tab.wait_for_selector("#image img")
+    for where, words in (("#image", "照片"), ("#prompt", "提示词"), ("#light", "光源")):
+        tab.wait_for_selector(f"{where} >> text={words} >> visible=true")
+    assert "Prompt" not in tab.inner_text("#prompt")
     upload(tab, "image", photo)
     assert "种子 12345" in relight(tab, word="种子")
 

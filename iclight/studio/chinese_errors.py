@@ -8,6 +8,15 @@ from __future__ import annotations
 WHAT = r"The (?:picture|background|light map|environment map|mask|picture to put behind the subject)"
 
 ERRORS: dict[str, str] = {
+    # What the page says of its model, in the engine's words.
+    r"CPU, (\d+) threads \((.*)\)": r"CPU,\1 线程(\2)",
+    r"mini runs on this CPU; for sd15 use --model sd15 \(it is on this disk, .*\)\.": (
+        "在 CPU 上运行 mini;要用 sd15 请加 --model sd15(已在本机,但每张要几分钟而不是几秒)。"
+    ),
+    r"mini runs on this CPU; for sd15 use --model sd15 \((.*) to download once, .*\)\.": (
+        r"在 CPU 上运行 mini;要用 sd15 请加 --model sd15(首次下载 \1,且每张要几分钟而不是几秒)。"
+    ),
+    r"WARNING: the small model mini runs instead of sd15, .*": "注意:正在用小模型 mini 代替 sd15,画面较简单。",
     r"Cancelled\.": "已取消。",
     r"Give a picture first: .*": "请先放入一张照片。",
     r"Give a light map, or choose another light: (.*)\.": r"请放入光照图,或选择别的光源:\1。",

@@ -74,6 +74,7 @@ def show_desk(desk: Desk, page: Page) -> DeskView:
         with_signature(desk.export, defaults),
         values,
         files,
+        show_progress_on=picture,
         api_name=page.endpoint("export"),
         api_description=desk.export.__doc__,
     )

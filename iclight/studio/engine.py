@@ -101,7 +101,7 @@ class Engine:
                 say(
                     "Model **{name}** on {place}, licence {licence}.",
                     name=model.name,
-                    place=own.placement,
+                    place=say_error(str(own.placement), say),
                     licence=model.license,
                 )
                 + notice

@@ -169,6 +169,8 @@ class _Bound:
 
 def _examples(page: Page) -> None:
     names = [name for name in ("image", "background", "environment", "prompt", "light") if name in page.inputs]
+    for name in names:
+        mark(page.inputs[name])  # a click on an example sets labels again, as they are now
     gr.Examples(
         [[filled(cell) for cell in row] for row in EXAMPLES[page.workflow]],
         [page.inputs[name] for name in names],

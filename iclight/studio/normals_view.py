@@ -79,6 +79,7 @@ def show_relief(page: Page, relief: Relief) -> gr.Button:
         with_signature(relief.normal_map, {"green": green.value, "exponent": exponent.value}),
         [green, exponent],
         file,
+        show_progress_on=surface,
         api_name=page.endpoint("normal_map"),
         api_description=relief.normal_map.__doc__,
     )
