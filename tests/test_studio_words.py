@@ -130,12 +130,12 @@ def test_errors_that_a_visitor_can_cause_are_chinese_and_keep_what_was_found():
 # Modules whose errors a visitor of a page can meet, and what of them only programs and whoever starts the page meet.
 MET = (
     "environment", "finish", "gains", "images", "lighting", "mixing", "retouch", "sampler", "codec", "settings",
-    "studio/desk", "studio/history", "studio/painting", "studio/relief", "studio/restore", "studio/work",
+    "recipes", "studio/desk", "studio/history", "studio/painting", "studio/relief", "studio/restore", "studio/work",
 )  # fmt: skip
 OF_PROGRAMS = (
     "has shape", "has values", "does not exist", "is a folder", "give a picture file", "give a HxWx3",
     "of the picture's", "is measured from", "NAME=STRENGTH", "A stack ", "The matte is 7x7", "load the other workflow",
-    "The picture is 7;",
+    "The picture is 7;", "this was made from", "cannot be written",
 )  # fmt: skip
 
 

@@ -37,12 +37,15 @@ ERRORS: dict[str, str] = {
     r"Click a picture first\.": "请先点一张画面。",
     r"That picture is gone; .*": "那张画面已不在;请重新打开“历史”。",
     r"Give a PNG that was made here\.": "请放入在这里生成的 PNG。",
-    r"'(.*)' carries no recipe.*": r"“\1”里没有配方:它不是 iclight 生成的,或途中被别的程序去掉了。",
-    r"'(.*)' is not a picture that can be read\.": r"“\1”不是能读取的图片。",
+    r"The recipe was made with these LoRA files: (.*)\. Give the same .*": (
+        r"这张画面用了这些 LoRA:\1;请启动页面的人用 --lora 给出同样的文件。"
+    ),
+    r"'?(.*?)'? carries no recipe.*": r"“\1”里没有配方:它不是 iclight 生成的,或途中被别的程序去掉了。",
+    r"'?(.*?)'? is not a picture that can be read\.": r"“\1”不是能读取的图片。",
     r"The recipe is broken.*": "配方已损坏。",
     r"The recipe asks for something that does not exist: (.*)": r"配方要求了不存在的东西:\1",
     r"The recipe was written by a newer iclight.*": "配方由更新版本的 iclight 写成;请先升级。",
-    r"The recipe's .* is not the loaded one: it was made by '(.*?)' .*, loaded is '(.*?)' .*": (
+    r"The recipe's .* is not the loaded one: it was made by '?(.*?)'? \(.*, loaded is '?(.*?)'? \(.*": (
         r"这张画面由模型“\1”生成,现在加载的是“\2”,无法照原样重做。"
     ),
     r"This is not a relit picture; .*": "这不是重新打光的画面;请放入“重新打光”生成的 PNG。",
