@@ -127,6 +127,15 @@ def test_errors_that_a_visitor_can_cause_are_chinese_and_keep_what_was_found():
     assert len(ERRORS) > 25
 
 
+@pytest.mark.parametrize("workflow", ["fc", "env"])
+def test_what_the_page_says_of_its_model_is_chinese(workflow):
+    from iclight.devices import choose
+    from iclight.weights import resolve_model
+
+    for said in (resolve_model("auto", workflow, device_type="cpu").notice, str(choose("cpu", "float32"))):
+        assert said and say_error(said, Say(True)) != said
+
+
 # Modules whose errors a visitor of a page can meet, and what of them only programs and whoever starts the page meet.
 MET = (
     "environment", "finish", "gains", "images", "lighting", "mixing", "retouch", "sampler", "codec", "settings",

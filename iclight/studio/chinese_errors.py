@@ -1,6 +1,7 @@
 """The engine's errors in Chinese, by what they look like in English; groups stand for what was found.
 
-Those that a visitor of a page can meet and mend. What concerns whoever started the page stays English.
+Those that a visitor of a page can meet and mend, and what the page says of its model. What else concerns whoever
+started the page stays English.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ ERRORS: dict[str, str] = {
     r"mini runs on this CPU; for sd15 use --model sd15 \((.*) to download once, .*\)\.": (
         r"在 CPU 上运行 mini;要用 sd15 请加 --model sd15(首次下载 \1,且每张要几分钟而不是几秒)。"
     ),
+    r"mini runs: no env offset was ever published for sd15\.": "正在运行 mini:sd15 从未发布过 env 权重。",
     r"WARNING: the small model mini runs instead of sd15, .*": "注意:正在用小模型 mini 代替 sd15,画面较简单。",
     r"Cancelled\.": "已取消。",
     r"Give a picture first: .*": "请先放入一张照片。",
