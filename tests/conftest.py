@@ -30,6 +30,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 Load = Callable[[str], "Relighter"]
 
 
+# The files that take longest begin first, so that none of them runs alone at the end; those that drive a browser, which
+# keeps both cores busy, with others between them.
+LONGEST = ("studio_flows", "golden", "pages", "studio_endpoints", "browser", "from_the_hub", "training_run", "cli")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    names = [f"test_{name}" for name in LONGEST]
+    items.sort(key=lambda item: names.index(item.path.stem) if item.path.stem in names else len(names))
+
+
 @pytest.fixture(scope="session")
 def golden_matting_network() -> BriaRMBG:
     """The full-size matting network with the golden recipe's weights, in eval mode. Not to be changed."""

@@ -57,6 +57,7 @@ def test_a_photo_is_relit_by_a_background_picked_from_the_gallery(open_page, pho
     assert np.array_equal(np.array(Image.open(again)), np.array(Image.open(made)))
 
 
+@pytest.mark.slow  # the same by Escape, and by the button among two visitors, is quick: test_studio_flows
 def test_cancel_takes_effect_within_a_step(open_page, photo):
     tab = open_page("fc", LONG)
     upload(tab, "image", photo)
@@ -135,6 +136,7 @@ def test_a_matte_is_shown_corrected_with_a_brush_and_used(open_page, tmp_path):
     assert "matting mask" in relight(tab)
 
 
+@pytest.mark.slow  # the editor, which needs most of the time, is the one of the test above
 def test_a_light_is_painted_and_used(open_page):
     tab = open_page("fc", viewport=SMALL)
     upload(tab, "image", PICTURE)

@@ -62,6 +62,16 @@ def test_off_the_subject_a_picture_is_its_background(shelf):
     assert ((batch["foregrounds"].float() - 127)[off].abs() < 90).all()
 
 
+def test_subjects_are_as_dark_as_coal_and_as_bright_as_chalk(shelf):
+    levels = []
+    for number in range(16):
+        batch = light_objects(32, shelf, generator(30, number))
+        light, matte = to_linear(batch["images"][:, 3].float() / 255), batch["matte"].float() / 255
+        levels += ((light * matte).sum((1, 2, 3)) / (3 * matte.sum((1, 2, 3)))).tolist()
+    levels.sort()
+    assert levels[3] < 0.06 and levels[-4] > 0.3, levels
+
+
 def test_shards_depend_on_seed_and_number_alone(shelf):
     one, two, other = (make_shard(number, 8, SIDE, 0.5, 3, shelf) for number in (5, 5, 6))
     assert torch.equal(one["images"], two["images"]) and one["facts"] == two["facts"]

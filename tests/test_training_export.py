@@ -11,7 +11,7 @@ from training_fixtures import tiny
 
 from iclight.errors import SettingsError, WeightsError
 from iclight.training.autoencoder import build_autoencoder
-from iclight.training.bases import load, say
+from iclight.training.bases import build, load, say
 from iclight.training.captions import NEGATIVE, QUALITY
 from iclight.training.config import make_config
 from iclight.training.export import export_new, export_offsets, hushed
@@ -124,6 +124,12 @@ def test_workflows_may_have_a_unet_of_their_own_but_not_words(trained, tmp_path)
     assert torch.allclose(base + added["fbc"]["conv_out.bias"].float(), torch.tensor(-0.5), atol=1e-3)
     assert torch.allclose(added["fbc"]["conv_in.weight"][:, -1].float(), torch.tensor(-0.5), atol=1e-3)
     assert added["fc"]["conv_in.weight"].shape[1] == 8 and not added["env"]["conv_out.bias"].any()
+    # A run for one workflow goes on from that one's.
+    for number, (workflow, value) in enumerate({"fc": 0.25, "fbc": -0.5}.items()):
+        shares = tuple(float(place == number) for place in range(3))
+        on = build(tiny(tmp_path, begin=str(tmp_path), workflows=shares), tmp_path / "on").model.unet
+        assert torch.allclose(on.conv_out.bias, torch.tensor(value), atol=1e-3)
+        assert bool(on.conv_in.weight[:, 8:].any()) == (workflow == "fbc")
 
     torch.nn.init.normal_(own["fbc"].model.text_encoder.get_input_embeddings().weight)
     with pytest.raises(WeightsError, match="fbc trained its text encoder"):

@@ -61,6 +61,17 @@ def test_light_maps_are_the_start_in_fc_and_the_background_in_fbc_at_their_share
                 assert torch.equal(clean[off], condition[4:][off]), "the target stands before the map"
 
 
+def test_a_light_map_never_stands_for_light_that_hardly_comes_from_its_side(shards):
+    sources = Sources([shards], hints=1.0)
+    side = sources.tensors["images"].shape[-1]
+    sources.maps = {name: {light: torch.full((4, side, side), 7.0) for light in LIGHTS} for name in ("fc", "fbc")}
+    sources.sided[:, 3:] = False
+    drawn = sources.draw(60, (0.0, 1.0, 0.0), generator(3, 0), (1, 0, 0))
+    first = {tuple(picture.flatten()[:8].tolist()) for picture in sources.tensors["images"][:, 0].float()}
+    for row, hinted in zip(drawn.clean, drawn.hinted, strict=True):
+        assert bool(hinted) == (tuple(row.flatten()[:8].tolist()) in first)
+
+
 def test_light_maps_are_the_engines_and_one_for_every_side():
     vae = build_autoencoder().eval()
     maps = light_maps(vae, 32, 32)

@@ -8,7 +8,18 @@ import pytest
 import torch
 
 from iclight.training import backdrops, shapes, surfaces
-from iclight.training.lighting import SIDES, exposed, lobe, random_light, received, split
+from iclight.training.lighting import (
+    SIDES,
+    dominant_side,
+    exposed,
+    key_light,
+    lobe,
+    mean_direction,
+    random_light,
+    received,
+    several_lights,
+    split,
+)
 from iclight.training.metrics import SIGNS, asymmetry, geometry_correlation
 from iclight.training.run import generator
 from iclight.training.stage import Scene, Stage, mixer, sphere
@@ -137,6 +148,19 @@ def test_exposure_is_what_was_asked_for():
     assert float(received(radiance)) == pytest.approx(0.5, rel=1e-4)
     assert float(lobe(torch.tensor([0.0, 0.0, 1.0]), 50.0).max()) > float(lobe(torch.tensor([0.0, 0, 1]), 2.0).max())
     assert math.isfinite(float(lobe(torch.tensor([0.0, 1.0, 0.0]), 300.0).max()))
+
+
+def test_a_key_light_comes_from_its_side_and_several_from_no_side_alone():
+    keys = [key_light(generator(3, number)) for number in range(40)]
+    for light in keys:
+        mean = mean_direction(light.radiance)
+        assert light.side == dominant_side(light.radiance) or mean[2] > 0.4, "a little frontal, at most"
+        assert float(mean @ torch.tensor(SIDES[light.side])) > 0.25
+    several = [several_lights(generator(4, number)).radiance for number in range(40)]
+    length = torch.stack([mean_direction(radiance).norm() for radiance in several])
+    assert float(length.median()) < 0.45, "most leave their light spread"
+    for radiance in (*several, *(light.radiance for light in keys)):
+        assert 0.34 < float(received(radiance)) < 0.71
 
 
 def test_the_same_seed_gives_the_same_scene():

@@ -9,6 +9,7 @@ import torch
 
 from iclight.training.bases import Trained
 from iclight.training.config import Config
+from iclight.training.lighting import SIDES, lobe
 from iclight.training.sources import SOURCES
 from iclight.training.train import train
 
@@ -38,12 +39,13 @@ def shards(tmp_path_factory) -> Path:
     images = content + light
     facts = [[("woman", "warm", "left")] * 3 + [("woman", "neon", "right"), ("woman", "cool", "top")]] * 12
     facts += [[("photograph", "natural", "left")] * 5] * 4
+    beams = torch.stack([lobe(torch.tensor(SIDES[side]), 8.0) for side in ("left", "left", "left", "right", "top")])
     shard = {
         "images": images,
         "backgrounds": light[:, [0, 3, 4]].expand(-1, -1, -1, SIDE, SIDE),
         "foregrounds": images[:, list(SOURCES)],
         "matte": torch.ones(count, 1, SIDE, SIDE),
-        "environments": light.exp()[:, :, :3].expand(-1, -1, -1, 32, 32),
+        "environments": light.exp()[:, :, :3] * beams[:, None],
     }
     half = {name: value.half().clone() for name, value in shard.items()}
     torch.save({**half, "facts": facts}, folder / "shard-0000.pt")

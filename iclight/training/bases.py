@@ -24,6 +24,7 @@ from ..tokens import PREFIX, EnvironmentTokens
 from ..unet import CONV_IN
 from .config import Config
 from .model import INPUT_CHANNELS, LATENTS, Merge, RelightingModel, build_text_encoder, build_tokenizer, build_unet
+from .sources import WORKFLOWS
 
 # A new small model's autoencoder, where `autoencoder.py` leaves it.
 VAE = Path("build/autoencoder/final")
@@ -56,13 +57,14 @@ class Trained:
         (folder / "trained.json").write_text(json.dumps(facts))
 
 
-def load(folder: Path, vae: Path | None = VAE) -> Trained:
-    """A trained model from its folder: a run's trained/, or a model of ours that was exported whole.
+def load(folder: Path, vae: Path | None = VAE, workflow: str = "fbc") -> Trained:
+    """A trained model from its folder: a run's trained/, or a model of ours that was exported whole, of which the
+    `workflow`'s UNet is taken.
 
     Raises WeightsError if it is neither.
     """
     if (folder / "iclight.json").is_file() and (folder / "unet").is_dir():
-        return _exported(folder, vae)
+        return _exported(folder, vae, workflow)
     if not (folder / "trained.json").is_file():
         raise WeightsError(f"{folder} holds no trained model; give a run's trained/ folder, or one like models/mini.")
     facts = json.loads((folder / "trained.json").read_text())
@@ -76,9 +78,9 @@ def load(folder: Path, vae: Path | None = VAE) -> Trained:
     return Trained(model, tokenizer, _vae(vae))
 
 
-def _exported(folder: Path, vae: Path | None) -> Trained:
-    """What `export_new` wrote, to train on from: its merging MLP, which no model ships, is new. Where workflows have
-    UNets of their own, fbc's is taken, which has all input channels.
+def _exported(folder: Path, vae: Path | None, workflow: str) -> Trained:
+    """What `export_new` wrote, to train on from: its merging MLP, which no model ships, is new. The first convolution's
+    channels that the workflow does not have begin at zero.
 
     A UNet without pooled conditions gets them (`build_unet`); they say little until they have learnt something.
     """
@@ -87,10 +89,11 @@ def _exported(folder: Path, vae: Path | None) -> Trained:
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float()
     width = text_encoder.config.hidden_size
     unet = build_unet(narrow.config.block_out_channels, width)
-    fbc, env = (load_file(str(folder / files[workflow])) for workflow in ("fbc", "env"))
+    own, env = (load_file(str(folder / files[name])) for name in (workflow, "env"))
     base = narrow.state_dict()
-    wide = {name: base[name].float() + fbc[name].float() for name in base if name != CONV_IN}
-    wide[CONV_IN] = fbc[CONV_IN].float()
+    wide = {name: base[name].float() + own[name].float() for name in base if name != CONV_IN}
+    wide[CONV_IN] = torch.zeros_like(unet.conv_in.weight)
+    wide[CONV_IN][:, : own[CONV_IN].shape[1]] = own[CONV_IN].float()
     wide[CONV_IN][:, :LATENTS] += base[CONV_IN].float()
     unet.load_state_dict({**unet.state_dict(), **wide})
     tokens = EnvironmentTokens(width)
@@ -102,7 +105,11 @@ def _exported(folder: Path, vae: Path | None) -> Trained:
 def build(config: Config, out: Path) -> Trained:
     """The parts a run trains. Parameters that do not learn at all have their gradients switched off."""
     if config.begin:
-        parts = load(Path(config.begin), Path(config.vae))
+        # A run for one workflow goes on from that one's UNet.
+        alone = [
+            name for name, share in zip(WORKFLOWS, config.workflows, strict=True) if share == sum(config.workflows)
+        ]
+        parts = load(Path(config.begin), Path(config.vae), alone[0] if alone else "fbc")
     elif config.base == "mini":
         tokenizer = build_tokenizer(out / "tokenizer")
         unet = build_unet(config.channels, config.width)

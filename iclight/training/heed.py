@@ -51,10 +51,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("build/latents64"))
     parser.add_argument("--rows", type=int, default=64)
     options = parser.parse_args()
-    parts, sources = load(options.model, None), Sources([options.data], 2)
-    parts.model.eval()
+    sources = Sources([options.data], 2)
     print("| timestep | told by | own light | another's |\n| ---: | --- | ---: | ---: |")
     for workflow, shares in SHARES.items():
+        parts = load(options.model, None, workflow)
+        parts.model.eval()
         batch = sources.draw(options.rows, (0.0, 1.0, 0.0), generator(99, 0), shares)
         for timestep in TIMESTEPS:
             own, other = errors(parts, batch, timestep)

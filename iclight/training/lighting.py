@@ -97,6 +97,28 @@ def side_light(side: str, random: torch.Generator, ambient: float = 0.12) -> Lig
     return Light(exposed(radiance, 0.55), "natural", side)
 
 
+def key_light(random: torch.Generator) -> Light:
+    """A light as people ask for one by a side's name: about white, strong, from near there, over little fill."""
+    side = choose(["left", "right", "top", "bottom"], random)
+    jitter = 0.12 * torch.randn(3, generator=random)
+    towards = F.normalize(
+        torch.tensor(SIDES[side]) + jitter + torch.tensor([0.0, 0.0, uniform(0.1, 0.6, random)]), dim=0
+    )
+    colour = _colour((0.0, 1.0), (0.0, 0.06), random)[:, None, None]
+    radiance = colour * (lobe(towards, 2 ** uniform(2, 4.5, random)) + uniform(0.03, 0.25, random) * _sky(random))
+    return Light(exposed(radiance, uniform(0.35, 0.7, random)), "natural", side)
+
+
+def several_lights(random: torch.Generator) -> Light:
+    """Three to eight large soft lights of unlike strengths all around, as indoors: forms show, no side wins by far."""
+    radiance = torch.zeros(3, SIDE, SIDE) + uniform(0.02, 0.4, random)
+    for _ in range(choose([3, 4, 5, 6, 8], random)):
+        towards = F.normalize(torch.randn(3, generator=random), dim=0)
+        colour = _colour((0.0, 1.0), (0.0, 0.25), random)[:, None, None]
+        radiance = radiance + uniform(0, 1, random) ** 3 * colour * lobe(towards, 2 ** uniform(2, 4, random))
+    return Light(exposed(radiance, uniform(0.35, 0.7, random)), "studio", dominant_side(radiance))
+
+
 def key_direction(random: torch.Generator) -> Tensor:
     """Where the main light stands: half the time near one of the four sides, else anywhere not far behind."""
     if uniform(0, 1, random) < 0.55:
@@ -127,10 +149,17 @@ def received(radiance: Tensor) -> Tensor:
     return torch.einsum("hw,hwn->n", luminance, cosine).mean()
 
 
+def mean_direction(radiance: Tensor) -> Tensor:
+    """...x3x32x32 -> ...x3: the mean direction of the light; of length 0 where it comes from all around, 1 from one."""
+    luminance = torch.einsum("...chw,c->...hw", radiance, torch.tensor(LUMINANCE)) * _angles()
+    return torch.einsum("...hw,hwd->...d", luminance, _directions()) / luminance.sum((-1, -2))[..., None].clamp(
+        min=1e-6
+    )
+
+
 def dominant_side(radiance: Tensor) -> str:
     """The side most of the light comes from, or "ambient" if it comes from all around."""
-    luminance = torch.einsum("chw,c->hw", radiance, torch.tensor(LUMINANCE)) * _angles()
-    mean = (luminance[..., None] * _directions()).sum((0, 1)) / luminance.sum()
+    mean = mean_direction(radiance)
     if float(mean.norm()) < 0.15:
         return "ambient"
     flat = mean * torch.tensor([1.0, 1.0, 0.8])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tqdm.auto import tqdm
 
 from ..colour import to_srgb
 from . import backdrops, photographs, shapes, surfaces
-from .lighting import Light, random_light, split
+from .lighting import Light, key_light, random_light, several_lights, split
 from .run import choose, generator, uniform
 from .stage import Scene, Stage, distance_grid, trace
 from .wild import degraded
@@ -58,7 +59,8 @@ def light_objects(side: int, shelf: Shelf, random: torch.Generator) -> dict[str,
     scene = Stage().film(
         solid, lambda shares: surfaces.wear(solid, shares, shelf.pictures, random), side, random, softness, reach
     )
-    lights = [[random_light(random, shelf.panoramas, calm) for calm in (False, True, False)] for _ in range(BATCH)]
+    scene = _tinted(scene, random)
+    lights = [_three_lights(shelf, random) for _ in range(BATCH)]
     environments, behind = [], []
     for three in lights:
         halves = split(three[0].radiance, random)
@@ -66,7 +68,7 @@ def light_objects(side: int, shelf: Shelf, random: torch.Generator) -> dict[str,
         environments.append(radiances)
         behind.append(_behind(scene, three, radiances, side, shelf, random))
     environment, background = torch.stack(environments), torch.stack(behind)
-    subject = scene.lit(environment) * _exposure(scene, environment)
+    subject = scene.lit(environment) * _exposure(scene, random)
     images = to_srgb(subject + background * (1 - scene.matte[:, None]))
     facts = [[(solid.family, three[k].mood, three[k].side) for k in (0, 0, 0, 1, 2)] for three in lights]
     return _packed(images, to_srgb(background), scene.matte, random) | {
@@ -91,10 +93,35 @@ def _behind(
     return lit
 
 
-def _exposure(scene: Scene, environment: Tensor) -> Tensor:
-    """Bx1x1x1x1 factor: cameras expose very dark and very bright subjects a little towards the middle."""
+def _three_lights(shelf: Shelf, random: torch.Generator) -> list[Light]:
+    """Anything, something calm, and mostly a plain light from a side, which is what is asked for most."""
+    made = []
+    for calm, plain in ((False, 0.25), (True, 0.0), (False, 0.6)):
+        chance = uniform(0, 1, random)
+        if chance < plain:
+            made.append(key_light(random))
+        elif chance > 0.75:
+            made.append(several_lights(random))
+        else:
+            made.append(random_light(random, shelf.panoramas, calm))
+    return made
+
+
+def _tinted(scene: Scene, random: torch.Generator) -> Scene:
+    """Half of the objects, darker or a little brighter in all their parts: coal and chalk are subjects, too.
+
+    A network that only sees middling ones exposes every subject for the middle, and black cups come out grey.
+    """
+    factors = [2 ** uniform(-2, 0.6, random) if uniform(0, 1, random) < 0.5 else 1.0 for _ in range(len(scene.matte))]
+    albedo = (scene.surface.albedo * torch.tensor(factors)[:, None, None, None]).clamp(0.02, 0.95)
+    return replace(scene, surface=replace(scene.surface, albedo=albedo))
+
+
+def _exposure(scene: Scene, random: torch.Generator) -> Tensor:
+    """Bx1x1x1x1 factors: some cameras expose very dark and very bright subjects a little towards the middle."""
     albedo = (scene.surface.albedo * scene.matte).sum((1, 2, 3)) / (3 * scene.matte.sum((1, 2, 3))).clamp(min=1)
-    return ((0.4 / albedo.clamp(0.04, 1)) ** 0.5).clamp(0.7, 2)[:, None, None, None, None]
+    willing = torch.tensor([max(0.0, uniform(-0.5, 0.5, random)) for _ in albedo])
+    return ((0.4 / albedo.clamp(0.04, 1)) ** willing).clamp(0.7, 2)[:, None, None, None, None]
 
 
 def photographs_lit(side: int, shelf: Shelf, random: torch.Generator) -> dict[str, Any]:

@@ -20,12 +20,14 @@ from ..errors import WeightsError
 from .captions import caption
 from .hints import WHITE, Hints
 from .latents import BACKGROUNDS, SOURCES
+from .lighting import mean_direction
 from .run import choose, uniform
 
 # Pictures of one object that show the same light, at least in part: none of them is the other's source.
 RELATED = {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2), 3: (3,), 4: (4,)}
 TARGETS = (0, 3, 4)
 CALM = 3
+SIDED = 0.35  # length of the mean direction of light (`lighting.mean_direction`) along an axis that is worth a light map
 SPOTS = 6  # what is left of a picture without forms, across: enough to tell the side of the light
 WORKFLOWS = ("fc", "fbc", "env")
 
@@ -108,6 +110,8 @@ class Sources:
         self.facts: list[Any] = [facts for shard in shards for facts in shard["facts"]]
         wild = torch.tensor([facts[0][0] == "photograph" for facts in self.facts])
         self.wild, self.objects = wild.nonzero()[:, 0], (~wild).nonzero()[:, 0]
+        leaning = mean_direction(self.tensors["environments"].float()).abs().amax(-1)
+        self.sided = leaning > SIDED
 
     def environments(self, most: int = 1000) -> Tensor:
         """Nx3x32x32 environments of the shards, evenly chosen."""
@@ -174,10 +178,12 @@ class Sources:
             background = tensors["backgrounds"][item, BACKGROUNDS.index(target)]
         subject, mood, side = self.facts[item][target]
         chance = uniform(0, 1, random)
-        hinted = workflow == "fc" and chance < self.hints and bool(self.maps)
+        # A map promises light from its side: where it hardly comes from there, that is not what it should mean.
+        clear = bool(self.maps) and (side == "ambient" or bool(self.sided[item, target]))
+        hinted = workflow == "fc" and chance < self.hints and clear
         if hinted:
             hints = self.maps["fc"][side]
-        elif workflow == "fbc" and 2 * chance < self.hints and mood in WHITE and self.maps:
+        elif workflow == "fbc" and 2 * chance < self.hints and mood in WHITE and clear:
             background = self.maps["fbc"][side].to(background.dtype)
             clean = clean * matte + background * (1 - matte)
         beneath = clean
