@@ -265,7 +265,7 @@ def test_the_switch_leads_from_workflow_to_workflow_on_one_model(open_page, phot
     tab.wait_for_selector("#light label:has-text('Light Map')")
 
 
-@pytest.mark.parametrize("workflow", ["fc", "fbc", "env"])
+@pytest.mark.parametrize("workflow", ["fc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fbc", "env"))])
 def test_every_tab_fits_a_phone(open_page, workflow):
     tab = open_page(workflow, None, viewport={"width": 400, "height": 800})
     for name in ("relight", "mix", "normals", "history"):

@@ -80,7 +80,7 @@ def test_an_unfinished_checkpoint_is_not_gone_on_from(shards, tmp_path):
 
 def test_it_learns(shards, tmp_path):
     """On one repeated task the noise is told better than by an untrained network, in every band."""
-    train(tiny(shards, steps=80, rate=3e-3, save_every=1000, log_every=16), tmp_path)
+    train(tiny(shards, steps=48, rate=3e-3, save_every=1000, log_every=12), tmp_path)
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     for band in ("form", "light"):
         assert float(rows[-1][band]) < 0.75 * float(rows[0][band])

@@ -135,7 +135,7 @@ def photographs_lit(side: int, shelf: Shelf, random: torch.Generator) -> dict[st
     for number in range(BATCH):
         picture = surfaces.photo_crop(shelf.pictures, side, random, (-0.5, 1.7))
         if shelf.cut_outs and uniform(0, 1, random) < 0.5:
-            subject, matte = _placed(choose(shelf.cut_outs, random), side, random)
+            subject, matte = placed(choose(shelf.cut_outs, random), side, random)
             # A background of the subject's own colours: whatever lit the one would have lit the other.
             mean = (subject * matte).sum((1, 2)) / matte.sum().clamp(min=1)
             picture = (picture * (mean / picture.mean((1, 2)).clamp(min=0.05))[:, None, None]).clamp(0, 1)
@@ -161,7 +161,7 @@ def photographs_lit(side: int, shelf: Shelf, random: torch.Generator) -> dict[st
     }
 
 
-def _placed(cut_out: Tensor, side: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def placed(cut_out: Tensor, side: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """A cut-out 4xHxW somewhere in a square, mirrored or not: its pixels 3xSxS and its matte 1xSxS."""
     height, width = cut_out.shape[1:]
     scale = uniform(0.6, 1.05, random) * side / max(height, width)

@@ -27,7 +27,8 @@ from .run import choose, uniform
 RELATED = {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2), 3: (3,), 4: (4,)}
 TARGETS = (0, 3, 4)
 CALM = 3
-SIDED = 0.35  # length of the mean direction of light (`lighting.mean_direction`) along an axis that is worth a light map
+# Length of the mean direction of light (`lighting.mean_direction`) along an axis from which a light map tells it.
+SIDED = 0.35
 SPOTS = 6  # what is left of a picture without forms, across: enough to tell the side of the light
 WORKFLOWS = ("fc", "fbc", "env")
 
