@@ -62,7 +62,7 @@ FLOORS = {
 }
 # The studio's own floors, from the ground up.
 STUDIO = [
-    ["words", "chinese", "chinese_errors", "sessions", "page", "components", "inputs", "inline", "examples"],
+    ["words", "chinese", "chinese_sentences", "sessions", "page", "components", "inputs", "inline", "examples"],
     ["handlers", "engine", "outcome", "moods"],
     ["live", "history"],
     ["work"],

@@ -286,6 +286,17 @@ def test_models_lists_what_is_here_and_how_to_get_the_rest(capsys):
     assert not entries["sd15"]["present"] or entries["sd15"]["where"]
 
 
+def test_without_a_hub_a_model_that_is_not_here_is_an_error_that_says_what_to_do(photo, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("ICLIGHT_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    out = tmp_path / "out.png"
+    assert run("relight", photo, "-o", out, "--model", "sd15", "--device", "cpu", "--json") == 1
+    said = json.loads(capsys.readouterr().out)["error"]
+    assert "sd15" in said and "HF_HUB_OFFLINE" in said
+    assert not out.exists()
+
+
 def test_doctor_says_what_would_run_and_how_fast(capsys):
     assert run("doctor", "--json", "--device", "cpu", "--model", "mini") == 0
     report = json.loads(capsys.readouterr().out)

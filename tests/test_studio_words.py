@@ -13,14 +13,14 @@ pytest.importorskip("gradio")
 from iclight.files import INPUTS
 from iclight.studio import examples
 from iclight.studio.chinese import CHINESE
-from iclight.studio.chinese_errors import ERRORS
+from iclight.studio.chinese_sentences import SENTENCES
 from iclight.studio.engine import Engine
 from iclight.studio.handlers import TITLES
 from iclight.studio.layout import build
 from iclight.studio.live import STAGES
 from iclight.studio.moods import MOODS
 from iclight.studio.outcome import NORMALS_CAPTIONS
-from iclight.studio.words import Say, english, i18n, say_error, speaker
+from iclight.studio.words import Say, english, i18n, speaker, translate
 
 STUDIO = Path(examples.__file__).parent
 SHOWN = ("label", "info", "placeholder", "title")
@@ -119,12 +119,12 @@ def test_errors_that_a_visitor_can_cause_are_chinese_and_keep_what_was_found():
     say = Say(True)
     with pytest.raises(IclightError) as caught:
         Settings.for_workflow("fc", steps=0)
-    assert "steps" in say_error(str(caught.value), say) and "应为" in say_error(str(caught.value), say)
-    found = say_error("The mask is 32x32, the picture 240x240; give one of the same size.", say)
+    assert "steps" in translate(str(caught.value), say) and "应为" in translate(str(caught.value), say)
+    found = translate("The mask is 32x32, the picture 240x240; give one of the same size.", say)
     assert "32x32" in found and "240x240" in found
-    assert say_error("Something that only whoever started the page can mend.", say).startswith("Something")
-    assert say_error("Cancelled.", Say()) == "Cancelled."
-    assert len(ERRORS) > 25
+    assert translate("Something that only whoever started the page can mend.", say).startswith("Something")
+    assert translate("Cancelled.", Say()) == "Cancelled."
+    assert len(SENTENCES) > 25
 
 
 @pytest.mark.parametrize("workflow", ["fc", "env"])
@@ -133,7 +133,7 @@ def test_what_the_page_says_of_its_model_is_chinese(workflow):
     from iclight.weights import resolve_model
 
     for said in (resolve_model("auto", workflow, device_type="cpu").notice, str(choose("cpu", "float32"))):
-        assert said and say_error(said, Say(True)) != said
+        assert said and translate(said, Say(True)) != said
 
 
 # Modules whose errors a visitor of a page can meet, and what of them only programs and whoever starts the page meet.
@@ -169,5 +169,5 @@ def errors_in(module: str) -> set[str]:
 def test_errors_that_a_visitor_can_meet_are_chinese(module):
     met = {error for error in errors_in(module) if not any(words in error for words in OF_PROGRAMS)}
     assert met or module == "settings"
-    english = {error for error in met if say_error(error, Say(True)) == error}
+    english = {error for error in met if translate(error, Say(True)) == error}
     assert not english

@@ -7,7 +7,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IclightError
-from .words import Say, say_error
+from .words import Say, translate
 
 if TYPE_CHECKING:
     from ..relighter import Relighter
@@ -96,18 +96,18 @@ class Engine:
         shelf = self._shelf
         if own := shelf.loaded.get(self.workflow):
             model = own.model
-            notice = f"<br>{say_error(model.notice, say)}" if model.notice else ""
+            notice = f"<br>{translate(model.notice, say)}" if model.notice else ""
             return (
                 say(
                     "Model **{name}** on {place}, licence {licence}.",
                     name=model.name,
-                    place=say_error(str(own.placement), say),
+                    place=translate(str(own.placement), say),
                     licence=model.license,
                 )
                 + notice
             )
         if error := shelf.errors.get(self.workflow) or shelf.errors.get(shelf.home):
-            return "**" + say("The model could not be loaded.") + f"** {say_error(str(error), say)}"
+            return "**" + say("The model could not be loaded.") + f"** {translate(str(error), say)}"
         if home := shelf.loaded.get(shelf.home):
             return say("Model **{name}**; the rest comes with the first request.", name=home.model.name)
         return say("Loading model **{name}** …", name=self._arguments.get("model", "auto"))

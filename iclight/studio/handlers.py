@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ..errors import IclightError
-from .words import say_error, speaker
+from .words import speaker, translate
 
 TITLES = {"Cancelled": "Stopped", "ImageError": "Picture", "SettingsError": "Settings", "RecipeError": "Recipe"}
 
@@ -46,4 +46,4 @@ def with_signature(function: Callable[..., Any], names: dict[str, Any]) -> Calla
 def shown(error: IclightError, request: gr.Request | None) -> gr.Error:
     """An error as the page shows it: it stays until it is closed, in the visitor's language."""
     say = speaker(request)
-    return gr.Error(say_error(str(error), say), duration=None, title=say(title_of(error)), print_exception=False)
+    return gr.Error(translate(str(error), say), duration=None, title=say(title_of(error)), print_exception=False)

@@ -14,7 +14,7 @@ from typing import Any
 import gradio as gr
 
 from .chinese import CHINESE
-from .chinese_errors import ERRORS
+from .chinese_sentences import SENTENCES
 
 I18N = gr.I18n()
 MARK = "__i18n__"
@@ -42,11 +42,11 @@ def speaker(request: gr.Request | None) -> Say:
     return Say(str(headers.get("accept-language") or "").lower().startswith("zh"))
 
 
-def say_error(message: str, say: Say) -> str:
-    """An engine's error in the visitor's language; one that is not known by heart stays English."""
+def translate(message: str, say: Say) -> str:
+    """A sentence of the engine's in the visitor's language; one that is not known by heart stays English."""
     if not say.chinese:
         return message
-    for pattern, chinese in ERRORS.items():
+    for pattern, chinese in SENTENCES.items():
         if found := re.fullmatch(pattern, message, re.DOTALL):
             return found.expand(chinese)
     return message

@@ -19,7 +19,7 @@ from .handlers import title_of
 from .history import History
 from .live import follow
 from .sessions import Runs
-from .words import Say, say_error, speaker
+from .words import Say, speaker, translate
 
 LIGHT_NOUNS = {
     "light_map": "a light map",
@@ -154,6 +154,6 @@ def look_at_map(request: gr.Request, environment: str | None, light: str) -> Any
         made = read_map(settings, environment)
     except IclightError as error:
         say = speaker(request)
-        gr.Warning(say_error(str(error), say), title=say(title_of(error)))
+        gr.Warning(translate(str(error), say), title=say(title_of(error)))
         return None
     return None if made is None else maps.preview(made)

@@ -1,6 +1,6 @@
-"""The engine's errors in Chinese, by what they look like in English; groups stand for what was found.
+"""The engine's sentences in Chinese, by what they look like in English; groups stand for what was found.
 
-Those that a visitor of a page can meet and mend, and what the page says of its model. What else concerns whoever
+Errors that a visitor of a page can meet and mend, and what the page says of its model. What else concerns whoever
 started the page stays English.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 WHAT = r"The (?:picture|background|light map|environment map|mask|picture to put behind the subject)"
 
-ERRORS: dict[str, str] = {
+SENTENCES: dict[str, str] = {
     # What the page says of its model, in the engine's words.
     r"CPU, (\d+) threads \((.*)\)": r"CPU,\1 线程(\2)",
     r"mini runs on this CPU; for sd15 use --model sd15 \(it is on this disk, .*\)\.": (
