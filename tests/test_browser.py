@@ -71,21 +71,17 @@ def test_cancel_takes_effect_within_a_step(open_page, photo):
     assert time.monotonic() - started < 40, "a hundred steps at this size take much longer"
 
 
-def test_a_broken_file_shows_an_error_and_loses_nothing_typed(open_page, tmp_path):
+def test_no_file_and_a_broken_one_are_errors_in_words_and_nothing_typed_is_lost(open_page, tmp_path):
     tab = open_page("fc")
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
     tab.fill("#prompt textarea, #prompt input", "golden time")
+    tab.click("#relight")
+    tab.wait_for_selector("text=/Give a picture first/")
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
     tab.set_input_files("#image input[type=file]", str(tmp_path / "broken.png"))
     tab.wait_for_selector("#image img")
     tab.click("#relight")
     tab.wait_for_selector("text=/not an image this can read/")
     assert (typed(tab), knob(tab, "steps")) == ("golden time", "2")
-
-
-def test_pressing_relight_without_a_picture_says_what_is_missing(open_page):
-    tab = open_page("fc")
-    tab.click("#relight")
-    tab.wait_for_selector("text=/Give a picture first/")
 
 
 def test_a_click_on_an_example_fills_the_page_in(open_page):

@@ -274,14 +274,16 @@ def test_every_tab_fits_a_phone(open_page, workflow):
         assert tab.evaluate("document.documentElement.scrollWidth") <= 400, name
 
 
-def test_dark_is_dark_and_light_is_light(open_page):
-    def grey(scheme):
-        tab = open_page("fc", None, color_scheme=scheme)
-        tab.wait_for_selector("#results")
+def test_dark_is_dark_and_light_is_light_as_the_system_changes(open_page):
+    tab = open_page("fc", None, color_scheme="dark")
+
+    def grey():
         return np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("L"))[:, :20].mean()
 
-    assert grey("dark") < 60
-    assert grey("light") > 200
+    assert grey() < 60
+    tab.emulate_media(color_scheme="light")
+    tab.wait_for_selector("body:not(.dark)")
+    assert grey() > 200
 
 
 def test_in_chinese_the_page_its_strip_its_outcome_and_its_errors_are_chinese(open_page, photo):
