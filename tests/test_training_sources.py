@@ -119,7 +119,7 @@ def test_rolled_out_rows_lie_on_what_the_network_made(shards, trained):
     sources.maps = {"fc": {name: torch.full((4, side, side), -3.0) for name in LIGHTS}, "fbc": {}}
     batch = sources.draw(30, (0.3, 0.4, 0.3), generator(5, 0), (1.0, 0.0, 0.0))
     times = rollouts.draw_times(batch, 0.6, 0.0, generator(5, 1))
-    made = rollouts.beneath(model, batch, words(batch.captions), times, alphas, generator(5, 2))
+    made, _ = rollouts.beneath(model, batch, words(batch.captions), times, alphas, generator(5, 2))
     left = losses.remaining(times.timesteps, times.starts, alphas)
     assert times.rolled.any() and not times.rolled.all() and batch.triplets and batch.hinted.any()
     for row in range(len(made)):
@@ -148,15 +148,39 @@ def test_a_rollout_starts_where_the_light_is_told_and_its_triplets_are_alike(sha
 
 
 def test_below_a_timestep_rows_are_kept_as_they_are(shards):
-    """Rolled out: what was made is the target; else the wanted picture lies under its own noise. Above: neither."""
+    """Rolled out: what was made before is the target; else the wanted picture lies under its noise. Above: neither."""
     batch = Sources([shards], doubts=1.0).draw(12, (0.3, 0.7, 0.0), generator(7, 0))
-    under = torch.full_like(batch.clean, 3.0)
+    under, before = torch.full_like(batch.clean, 3.0), torch.full_like(batch.clean, 5.0)
     steps = torch.tensor([100, 249, 250, 900] * 3)
     times = rollouts.Times(steps, steps, torch.arange(12) % 3 == 0)
-    wanted, beneath = rollouts.settle(batch, under, times, 250)
+    wanted, beneath = rollouts.settle(batch, under, before, times, 250)
     for row in range(12):
         low, rolled = steps[row] < 250, row % 3 == 0
-        assert torch.equal(wanted[row], under[row] if low and rolled else batch.clean[row])
+        assert torch.equal(wanted[row], before[row] if low and rolled else batch.clean[row])
         assert torch.equal(beneath[row], batch.clean[row] if low and not rolled else under[row])
-    wanted, beneath = rollouts.settle(batch, under, times, 0)
+    wanted, beneath = rollouts.settle(batch, under, before, times, 0)
     assert torch.equal(wanted, batch.clean) and torch.equal(beneath, under)
+
+
+def test_what_is_said_below_that_timestep_lies_under_the_noise_and_is_no_target(shards):
+    """A network that answers with the timestep it is asked at: no target is an answer from below 250."""
+
+    class Clock(torch.nn.Module):
+        prediction_type = "sample"
+
+        def forward(self, latents, timesteps, *_):
+            return timesteps[:, None, None, None].float().expand(-1, 4, *latents.shape[2:])
+
+    batch = Sources([shards], doubts=1.0).draw(60, (0.0, 1.0, 0.0), generator(8, 0), (0.0, 1.0, 0.0))
+    alphas = losses.alphas_cumulative()
+    below = []
+    for seed in range(4):
+        times = rollouts.draw_times(batch, 0.0, 0.0, generator(8, seed), early=0.5, settled=250)
+        assert times.rolled.any() and (times.timesteps[times.rolled] < 250).all()
+        ids = torch.zeros(60, 77, dtype=torch.long)
+        under, before = rollouts.beneath(Clock(), batch, ids, times, alphas, generator(9, seed), 250)
+        left = losses.remaining(times.timesteps, times.starts, alphas)
+        clear = times.rolled & (times.starts > 400) & (left < 0.05)
+        assert (before[clear].mean((1, 2, 3)) > 200).all()
+        below += (under[clear].mean((1, 2, 3)) < 250).tolist()
+    assert 0.1 < sum(below) / len(below) < 0.9

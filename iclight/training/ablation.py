@@ -36,7 +36,8 @@ from .sampling import decode, sample
 from .train import train
 
 ARMS: dict[str, dict[str, dict[str, Any]]] = {
-    "consistency": {"with": {"consistency": 0.1}, "without": {"consistency": 0.0}},
+    # 0.1 is the paper's; where clean latents are compared, that is a hundredth of the whole loss.
+    "consistency": {"weight 1": {"consistency": 1.0}, "0.1": {"consistency": 0.1}, "without": {"consistency": 0.0}},
     "weighting": {name: {"weighting": name} for name in WEIGHTINGS},
 }
 

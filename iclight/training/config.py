@@ -60,7 +60,8 @@ class Config:
     hints: float = 0.0  # share of fc's rows that start from a light map, as sampling does; half as many of fbc's
     doubts: float = 0.0  # share of rows with something else than themselves under the noise (`Sources`)
     rollouts: float = 0.0  # share of rows with what the network itself made under the noise (`rollouts.py`)
-    settled: int = 0  # below this timestep what lies under the noise is kept (`rollouts.py`)
+    settled: int = 0  # below this timestep what the network has made is kept (`rollouts.py`)
+    early: float = 0.0  # share of rows, all rolled out, at timesteps below `settled`
     late: float = 0.0  # share of rows at timesteps where only the conditions tell the light
     seed: int = 0
     log_every: int = 50

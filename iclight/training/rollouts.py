@@ -7,8 +7,10 @@ step that is learnt from (as in scheduled sampling, Bengio et al. 2015). Its ans
 asked again with that answer, it has no reason to say anything else, and light that came from a light map stays.
 
 Not quite: nearly half of the sampler's steps are below timestep 250, and a little light lost in each is most of it
-lost. So below `Config.settled` a row is to be kept, not mended: what lies under its noise is the target, be it the
-network's own picture or the true one (as in consistency models, Song et al. 2023, whose answers agree along a path).
+lost. So below `Config.settled` a row is to be kept, not mended: the target is what the network said before it came
+there, or, under other rows, the true picture (as in consistency models, Song et al. 2023, whose answers agree along a
+path). Answers given below `settled` lie under the noise now and then, and are no targets: small errors of eight late
+steps, each kept by the next, would add up.
 """
 
 from __future__ import annotations
@@ -35,8 +37,11 @@ class Times(NamedTuple):
     rolled: Tensor
 
 
-def draw_times(batch: Batch, share: float, late: float, random: torch.Generator) -> Times:
-    """Timesteps as sampling would meet them; `share` of the rows is rolled out. A triplet's lights have the same.
+def draw_times(
+    batch: Batch, share: float, late: float, random: torch.Generator, early: float = 0.0, settled: int = 0
+) -> Times:
+    """Timesteps as sampling would meet them; `share` of the rows is rolled out, and a share `early` of them, all rolled
+    out, is below `settled`. A triplet's lights have the same.
 
     fc's rows start where their light can be read: from a light map, or from their own picture up to `OPEN`.
     """
@@ -47,6 +52,10 @@ def draw_times(batch: Batch, share: float, late: float, random: torch.Generator)
     soon = maps - (losses.FADING * torch.rand(count, generator=random).square()).long()
     anywhere = (maps * along.square()).long()  # as the sampler's steps: dense where little noise is left
     timesteps = torch.where(hinted, torch.where(rolled, anywhere, soon), timesteps)
+    if early:
+        below = torch.rand(count, generator=random) < early
+        timesteps = torch.where(below, torch.randint(settled, (count,), generator=random), timesteps)
+        rolled |= below
     told = batch.has_environment.cpu() | batch.condition[:, LATENTS:].flatten(1).any(1).cpu()
     highest = torch.where(told, LAST, OPEN)
     starts = torch.where(hinted, maps, timesteps + ((highest - timesteps).clamp(min=0) * along).long())
@@ -74,16 +83,23 @@ def _alike(rows: Tensor, triplets: int) -> None:
 
 @torch.no_grad()
 def beneath(
-    model: RelightingModel, batch: Batch, ids: Tensor, times: Times, alphas: Tensor, random: torch.Generator
-) -> Tensor:
-    """Bx4xhxw latents that noise is laid over at `times.timesteps`, as sampling would have them there.
+    model: RelightingModel,
+    batch: Batch,
+    ids: Tensor,
+    times: Times,
+    alphas: Tensor,
+    random: torch.Generator,
+    settled: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Bx4xhxw latents that noise is laid over at `times.timesteps`, as sampling would have them there; and the same had
+    the network said nothing more below `settled`.
 
     `ids` are the captions' Bx77 tokens. Rows that are not rolled out have `batch.beneath`, or their light map as far as
     it is left (`loss.remaining`).
     """
     device = batch.clean.device
     first = torch.where(batch.hinted[:, None, None, None], batch.hints, batch.beneath)
-    made = batch.beneath.clone()
+    made, before = batch.beneath.clone(), batch.beneath.clone()
     rows = times.rolled.nonzero()[:, 0].to(device)
     now, turns = times.starts, int(torch.randint(TURNS, (1,), generator=random)) + 1
     for turn in range(turns if len(rows) else 0):
@@ -94,24 +110,32 @@ def beneath(
         at = now.to(device)[rows]
         said = model(latents, at, ids[rows], batch.environments[rows], batch.has_environment[rows]).float()
         made[rows] = losses.implied_clean(noisy, said, at, alphas, model.prediction_type)
+        counts = (at >= settled)[:, None, None, None]
+        before[rows] = torch.where(counts, made[rows], before[rows])
         between = torch.rand(len(now), generator=random)
         if batch.triplets:
             _alike(between, batch.triplets)
+        # Half of those that end below `settled` have their next answer from there, too.
+        low = (times.timesteps < settled) & (now > settled) & (between < 0.5)
+        now = torch.where(low, now.clamp(max=max(settled, 1)), now)
         now = times.timesteps + ((now - times.timesteps) * between).long()
-    mixed = _mixed(made, first, times.timesteps, times.starts, alphas)
-    begun = batch.hinted | times.rolled.to(device)
-    return torch.where(begun[:, None, None, None], mixed, batch.beneath)
+    begun = (batch.hinted | times.rolled.to(device))[:, None, None, None]
+    mixed = [_mixed(said, first, times.timesteps, times.starts, alphas) for said in (made, before)]
+    under, kept = (torch.where(begun, latents, batch.beneath) for latents in mixed)
+    return under, kept
 
 
-def settle(batch: Batch, under: Tensor, times: Times, below: int) -> tuple[Tensor, Tensor]:
-    """What rows are to come out as, and what lies under their noise, both Bx4xhxw: below a timestep, the same.
+def settle(batch: Batch, under: Tensor, before: Tensor, times: Times, below: int) -> tuple[Tensor, Tensor]:
+    """What rows are to come out as, and what lies under their noise, both Bx4xhxw, from what `beneath` gave.
 
-    Rows that were rolled out keep what they made, others begin from the wanted picture there, whatever the sources put.
+    Below a timestep, rows that were rolled out come out as they were `before` they came there; others begin and end as
+    the wanted picture, whatever the sources put.
     """
     device = batch.clean.device
     kept = (times.timesteps < below).to(device)[:, None, None, None]
-    under = torch.where(kept & ~times.rolled.to(device)[:, None, None, None], batch.clean, under)
-    return torch.where(kept, under, batch.clean), under
+    rolled = times.rolled.to(device)[:, None, None, None]
+    under = torch.where(kept & ~rolled, batch.clean, under)
+    return torch.where(kept & rolled, before, batch.clean), under
 
 
 def _mixed(made: Tensor, first: Tensor, now: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:

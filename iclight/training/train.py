@@ -116,11 +116,11 @@ def objective(
 ) -> tuple[Tensor, Tensor]:
     """The two terms of the loss on one batch (`loss.py`). The three lights of a triplet share timestep and noise."""
     device = batch.clean.device
-    times = rollouts.draw_times(batch, config.rollouts, config.late, random)
+    times = rollouts.draw_times(batch, config.rollouts, config.late, random, config.early, config.settled)
     timesteps, ids = times.timesteps.to(device), words(batch.captions).to(device)
-    under = rollouts.beneath(model, batch, ids, times, alphas, random)
+    under, before = rollouts.beneath(model, batch, ids, times, alphas, random, config.settled)
     noise = rollouts.draw_noise(batch, times.timesteps, alphas, random).to(device)
-    clean, under = rollouts.settle(batch, under, times, config.settled)
+    clean, under = rollouts.settle(batch, under, before, times, config.settled)
     noise = losses.in_place_of(noise, clean, under, timesteps, alphas)
     noisy = losses.noised(clean, noise, timesteps, alphas)
     latents = torch.cat([noisy, batch.condition], 1).contiguous(memory_format=torch.channels_last)
