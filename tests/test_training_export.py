@@ -14,7 +14,7 @@ from iclight.training.autoencoder import build_autoencoder
 from iclight.training.bases import build, load, say
 from iclight.training.captions import NEGATIVE, QUALITY
 from iclight.training.config import make_config
-from iclight.training.export import export_new, export_offsets, hushed
+from iclight.training.export import export_new, export_offsets, hushed, mean_of
 from iclight.training.model import Words, build_tokenizer
 from iclight.training.run import generator
 from iclight.training.sources import Sources
@@ -134,6 +134,16 @@ def test_workflows_may_have_a_unet_of_their_own_but_not_words(trained, tmp_path)
     torch.nn.init.normal_(own["fbc"].model.text_encoder.get_input_embeddings().weight)
     with pytest.raises(WeightsError, match="fbc trained its text encoder"):
         export_new(parts, build_autoencoder(), tmp_path, "mine", facts, own)
+
+
+def test_a_mean_of_runs_has_the_mean_of_their_unets(trained):
+    one, two = load(trained, None), load(trained, None)
+    torch.nn.init.constant_(one.model.unet.conv_out.bias, 1.0)
+    torch.nn.init.constant_(two.model.unet.conv_out.bias, -0.5)
+    before = one.model.unet.conv_in.weight.clone()
+    mean = mean_of([one, two]).model.unet
+    assert torch.allclose(mean.conv_out.bias, torch.tensor(0.25))
+    assert torch.allclose(mean.conv_in.weight, before)
 
 
 def test_heed_tells_a_model_that_listens_from_one_that_does_not(shards, trained):

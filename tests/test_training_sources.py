@@ -177,6 +177,7 @@ def test_what_is_said_below_that_timestep_lies_under_the_noise_and_is_no_target(
     for seed in range(4):
         times = rollouts.draw_times(batch, 0.0, 0.0, generator(8, seed), early=0.5, settled=250)
         assert times.rolled.any() and (times.timesteps[times.rolled] < 250).all()
+        assert (times.starts[times.rolled] >= 250).all()
         ids = torch.zeros(60, 77, dtype=torch.long)
         under, before = rollouts.beneath(Clock(), batch, ids, times, alphas, generator(9, seed), 250)
         left = losses.remaining(times.timesteps, times.starts, alphas)

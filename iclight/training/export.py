@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,20 @@ def hushed(parts: Trained) -> CLIPTextModel:
     return encoder
 
 
+@torch.no_grad()
+def mean_of(runs: Sequence[Trained]) -> Trained:
+    """The first of the runs, its UNet's weights the mean of all runs' (Wortsman et al., "Model soups", 2022).
+
+    For runs that began from one another. A later one may know the light better and keep less well what it has made;
+    their mean had most of the one and lost little of the other (docs/training.md).
+    """
+    states = [run.model.unet.state_dict() for run in runs]
+    runs[0].model.unet.load_state_dict(
+        {key: torch.stack([state[key].float() for state in states]).mean(0) for key in states[0]}
+    )
+    return runs[0]
+
+
 def _forget_where_from(path: Path) -> None:
     """Take the folder of this machine that diffusers notes out of a config.json."""
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -171,7 +185,8 @@ def main() -> None:
     parser.add_argument("--vae", type=Path, default=Path("build/autoencoder/final"))
     parser.add_argument("--base", type=Path, help="the base model's folder, for offsets of a trained base")
     for workflow in OWN:
-        parser.add_argument(f"--{workflow}", type=Path, help=f"a run's trained/ folder whose UNet is {workflow}'s")
+        told = f"a run's trained/ folder whose UNet is {workflow}'s; of several (or models like models/mini) the mean"
+        parser.add_argument(f"--{workflow}", type=Path, nargs="+", help=told)
     parser.add_argument("--native-size", type=int, nargs=2, default=(256, 320), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--about", default="A small model, trained from scratch on procedural scenes and photographs.")
     parser.add_argument("--license", default="Apache-2.0")
@@ -186,7 +201,11 @@ def main() -> None:
     if not (options.vae / "config.json").is_file():
         raise WeightsError(f"{options.vae} holds no autoencoder; give its folder with --vae.")
     facts = {"about": options.about, "native_size": list(options.native_size), "license": options.license}
-    own = {workflow: load(run, None) for workflow in OWN if (run := getattr(options, workflow))}
+    own = {
+        workflow: mean_of([load(run, None, workflow) for run in runs])
+        for workflow in OWN
+        if (runs := getattr(options, workflow))
+    }
     export_new(parts, AutoencoderKL.from_pretrained(options.vae), options.out, options.name, facts, own)
 
 

@@ -41,7 +41,7 @@ def draw_times(
     batch: Batch, share: float, late: float, random: torch.Generator, early: float = 0.0, settled: int = 0
 ) -> Times:
     """Timesteps as sampling would meet them; `share` of the rows is rolled out, and a share `early` of them, all rolled
-    out, is below `settled`. A triplet's lights have the same.
+    out, is below `settled`; none starts below that. A triplet's lights have the same.
 
     fc's rows start where their light can be read: from a light map, or from their own picture up to `OPEN`.
     """
@@ -58,7 +58,9 @@ def draw_times(
         rolled |= below
     told = batch.has_environment.cpu() | batch.condition[:, LATENTS:].flatten(1).any(1).cpu()
     highest = torch.where(told, LAST, OPEN)
-    starts = torch.where(hinted, maps, timesteps + ((highest - timesteps).clamp(min=0) * along).long())
+    # What was made below `settled` alone would be kept as it is, whatever the sources put there.
+    lowest = timesteps.clamp(min=settled)
+    starts = torch.where(hinted, maps, lowest + ((highest - lowest).clamp(min=0) * along).long())
     rolled &= starts > timesteps
     if batch.triplets:
         for times in (timesteps, starts, rolled):
