@@ -166,6 +166,7 @@ def test_the_rate_rises_stays_and_falls():
         ({"weighting": "best"}, "plain"),
         ({"speed": 9}, "batch"),
         ({"stages": [{"until": 1, "learns": ["all"]}]}, "unet"),
+        ({"early": 0.5}, "--settled"),
     ],
 )
 def test_wrong_configs_are_refused(values, word):

@@ -77,6 +77,10 @@ class Config:
             raise SettingsError(
                 f"prediction is {self.prediction!r}, but it takes one of {', '.join(PREDICTION_TYPES)}."
             )
+        if self.early and not self.settled:
+            raise SettingsError(
+                "early draws rows below settled, which is 0; give a timestep with --settled, such as 250."
+            )
         for stage in self.stages:
             if unknown := set(stage.learns) - set(PARTS):
                 raise SettingsError(f"stages name {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}.")
