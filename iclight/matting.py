@@ -33,7 +33,7 @@ def feed_size(width: int, height: int, cells: int = CELLS) -> tuple[int, int]:
     as many `cells` of 64 x 64 pixels.
 
     The reference fails where a side rounds to 0; here a side is at least one cell. Since such strips no longer keep to
-    a megapixel, the longer side is at most 256 cells (the megapixel laid out in one row), which bounds the memory.
+    the area, the longer side is at most all the cells (the area laid out in one row), which bounds the memory.
     """
     scale = math.sqrt(cells / (width * height))
     across, down = (min(max(round(side * scale), 1), cells) for side in (width, height))
@@ -45,9 +45,9 @@ def estimate_matte(network: torch.nn.Module, image: Pixels, *, unit_range: bool 
     """The network's matte of a HxWx3 uint8 picture: HxWx1 float32 in [0, 1].
 
     `network`: a `BriaRMBG` in eval mode; it runs on its own device, in float32. A narrow one sees the picture as small
-    as it was trained, a full-size one at a megapixel. It is fed x / 127 - 1, as the reference
-    feeds RMBG; with `unit_range` x / 255, which is what Open RMBG (ormbg) was trained on. Raises ImageError for
-    anything but such a picture, ModelError when the network's output is not finite.
+    as it was trained, a full-size one at a megapixel. It is fed x / 127 - 1, as the reference feeds RMBG; with
+    `unit_range` x / 255, which is what Open RMBG (ormbg) was trained on. Raises ImageError for anything but such a
+    picture, ModelError when the network's output is not finite.
     """
     height, width = images.check_pixels(image)
     cells = NARROW_CELLS if next(network.parameters()).shape[0] < FULL_WIDTH else CELLS

@@ -93,6 +93,20 @@ def test_feed_is_a_megapixel_of_the_pictures_aspect_and_never_empty(
     assert feed_size(*size) == feed
 
 
+@pytest.mark.parametrize(("width", "side"), [(4, 256), (64, 1024)])
+def test_a_narrow_network_sees_pictures_as_small_as_it_was_trained(width: int, side: int) -> None:
+    class Seen(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv_in = torch.nn.Conv2d(3, width, 3)
+
+        def forward(self, feed: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+            assert feed.shape == (1, 3, side, side)
+            return [feed[:, :1].clamp(0, 1)], []
+
+    assert estimate_matte(Seen(), picture(300, 300)).shape == (300, 300, 1)
+
+
 @pytest.mark.parametrize(("height", "width"), [(10, 400), (400, 10), (1, 1), (1, 3000)])
 def test_any_aspect_gets_a_matte_of_its_size(narrow: BriaRMBG, height: int, width: int) -> None:
     matte = estimate_matte(narrow, picture(height, width))

@@ -119,7 +119,7 @@ def beneath(
             _alike(between, batch.triplets)
         # Half of those that end below `settled` have their next answer from there, too.
         low = (times.timesteps < settled) & (now > settled) & (between < 0.5)
-        now = torch.where(low, now.clamp(max=max(settled, 1)), now)
+        now = torch.where(low, now.clamp(max=settled), now)
         now = times.timesteps + ((now - times.timesteps) * between).long()
     begun = (batch.hinted | times.rolled.to(device))[:, None, None, None]
     mixed = [_mixed(said, first, times.timesteps, times.starts, alphas) for said in (made, before)]
