@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from iclight.colour import to_linear, to_srgb
+from iclight.errors import SettingsError
 from iclight.training import metrics
 from iclight.training.ablation import as_markdown as ablation_table
 from iclight.training.drift import drift, judged, shown
-from iclight.training.evaluate import Bench, as_markdown
+from iclight.training.evaluate import Bench, as_markdown, write
 from iclight.training.heldout import SEED, stage_objects
 
 SIDE = 48
@@ -111,3 +112,22 @@ def test_drift_ends_at_the_picture_that_sampling_makes(objects):
     assert found["step 25"] == pytest.approx(judged(bench.relight("env", few.foreground, light="left"), "left", few))
     assert found["truth"] == pytest.approx(judged(few.sides["left"], "left", few)) and found["truth"][2] > 60
     assert shown(3) == [0, 1, 2] and shown(1) == [0]
+
+
+def test_parts_are_the_whole_shared_out(objects):
+    parts = [stage_objects(8, SIDE, share=(number, 2)) for number in (0, 1)]
+    assert torch.equal(torch.cat([part.truth for part in parts]), objects.truth)
+    with pytest.raises(SettingsError, match="leave none for part 1/2"):
+        stage_objects(4, SIDE, share=(1, 2))
+
+
+def test_the_table_comes_with_the_last_part_each_weighed_by_its_objects(tmp_path):
+    def part(count: int, direction: float, whole: bool, **more):
+        figures = {"stage": {"fc": {"direction": direction}, **more}}
+        return {"objects": {"stage": count}, "figures": figures, "whole": whole}
+
+    assert write(tmp_path, 0, 2, part(12, 60.0, True, vae={"PSNR": 33.0})) is None
+    assert write(tmp_path, 1, 2, part(4, 100.0, False)) is None
+    table = write(tmp_path, 1, 2, part(4, 100.0, True))
+    assert table == (tmp_path / "table.md").read_text()
+    assert "| fc: direction | 70.0 |" in table and "| vae: PSNR | 33.0 |" in table

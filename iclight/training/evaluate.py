@@ -2,8 +2,9 @@
 
     python -m iclight.training.evaluate --model models/mini --out build/evaluation
 
-Light-stage objects of held-out seeds, path-traced objects where there are some (`--traced`), the engine's own parts and
-sampler, first pass only (`--side` pixels). What each line means is in docs/training.md.
+Light-stage objects of held-out seeds, path-traced objects where there are some (`--traced`), the engine's own parts
+and sampler, first pass only (`--side` pixels). What each line means is in docs/training.md. Several processes share
+the work (--part 0/2, --part 1/2, one --out): each measures its objects, and the last to end writes the table of all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -114,6 +117,14 @@ class Bench:
 
 
 Table = dict[str, float]
+
+
+class Part(TypedDict):
+    """What one process measured: how many objects of each set, the sets' figures by group, and is that all of it?"""
+
+    objects: dict[str, int]
+    figures: dict[str, dict[str, Table]]
+    whole: bool
 
 
 def direction(bench: Bench, workflow: str, objects: HeldOut) -> tuple[Table, dict[str, Tensor]]:
@@ -258,6 +269,45 @@ def as_markdown(groups: dict[str, dict[str, Table]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def joined(parts: Sequence[Part]) -> dict[str, dict[str, Table]]:
+    """The figures of all objects from those of the parts: means, each part weighed by its objects.
+
+    Figures that only some parts have (the autoencoder's) are those parts' means.
+    """
+    groups: dict[str, dict[str, Table]] = {}
+    for place in (tuple(keys) for part in parts for keys in _places(part["figures"])):
+        name, group, figure = place
+        found = [
+            (part["objects"][name], part["figures"][name][group][figure])
+            for part in parts
+            if figure in part["figures"].get(name, {}).get(group, {})
+        ]
+        mean = sum(count * value for count, value in found) / sum(count for count, _ in found)
+        groups.setdefault(name, {}).setdefault(group, {})[figure] = mean
+    return groups
+
+
+def _places(groups: dict[str, dict[str, Table]]) -> Iterator[tuple[str, str, str]]:
+    for name, tables in groups.items():
+        for group, table in tables.items():
+            yield from ((name, group, figure) for figure in table)
+
+
+def write(out: Path, number: int, parts: int, found: Part) -> str | None:
+    """Keep one part's figures; once all parts are there and whole, the table, which is written beside them."""
+    path = out / f"part-{number}-of-{parts}.json"
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(found, indent=1))
+    partial.replace(path)
+    paths = [out / f"part-{k}-of-{parts}.json" for k in range(parts)]
+    every: list[Part] = [json.loads(one.read_text()) for one in paths if one.is_file()]
+    groups = joined(every)
+    # Written as it grows: a set takes many minutes, and what is known is not lost with the next.
+    (out / "figures.json").write_text(json.dumps(groups, indent=1))
+    (out / "table.md").write_text(as_markdown(groups))
+    return as_markdown(groups) if len(every) == parts and all(part["whole"] for part in every) else None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="mini", help="a name or a model's folder")
@@ -266,27 +316,34 @@ def main() -> None:
     parser.add_argument("--traced", type=Path, default=Path("build/traced"), help="path-traced shards, if any")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--part", default="0/1", help="this process's share of the objects: number/count")
     parser.add_argument("--out", type=Path, default=Path("build/evaluation"))
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     bench = Bench(options.model, options.device, options.dtype)
     options.out.mkdir(parents=True, exist_ok=True)
-    groups: dict[str, dict[str, Table]] = {}
-    sets = {"light stage": stage_objects(options.objects, options.side)}
+    number, parts = (int(text) for text in options.part.split("/"))
+    sets = {"light stage": stage_objects(options.objects, options.side, share=(number, parts))}
     if any(options.traced.glob("*")):
-        traced = traced_objects(options.traced, options.side)
+        traced = traced_objects(options.traced, options.side, share=(number, parts))
         if traced is not None:
             sets["path traced"] = traced
-    vae = bench.relighter("fbc").codec.vae.float()
-    there_and_back = {f"PSNR, {name}": value for name, value in autoencoder_figures(vae).items()}
+    found: Part = {
+        "objects": {name: len(objects.matte) for name, objects in sets.items()},
+        "figures": {},
+        "whole": False,
+    }
     for name, objects in sets.items():
-        groups[name], rows = evaluate(bench, objects)
-        groups["light stage"]["autoencoder, 512 px"] = there_and_back
-        save_sheet(rows, options.out / f"sheet-{name.replace(' ', '-')}.jpg")
-        # Written as it grows: a set takes many minutes, and what is known is not lost with the next.
-        (options.out / "figures.json").write_text(json.dumps(groups, indent=1))
-        (options.out / "table.md").write_text(as_markdown(groups))
-    print(as_markdown(groups))
+        found["figures"][name], rows = evaluate(bench, objects)
+        if name == "light stage" and number == 0:
+            vae = bench.relighter("fbc").codec.vae.float()
+            figures = {f"PSNR, {photo}": value for photo, value in autoencoder_figures(vae).items()}
+            found["figures"][name]["autoencoder, 512 px"] = figures
+        label = "" if parts == 1 else f"-{number}"
+        save_sheet(rows, options.out / f"sheet-{name.replace(' ', '-')}{label}.jpg")
+        found["whole"] = len(found["figures"]) == len(sets)
+        table = write(options.out, number, parts, found)
+    print(table or f"Part {options.part} is done; the table comes with the last.")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ The light stage's held-out scenes come from seeds of their own and are lit by pa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..colour import to_srgb
+from ..errors import SettingsError
 from . import backdrops, shapes, surfaces
 from .lighting import random_light, received, side_light, split
 from .metrics import SIGNS
@@ -53,12 +55,16 @@ class HeldOut:
         return replace(self, **tensors, halves=halves, sides=sides, kinds=self.kinds[:count])
 
 
-def stage_objects(count: int, side: int, seed: int = SEED) -> HeldOut:
-    """`count` light-stage objects (a multiple of 4), each with a source light, a target light and its backdrop."""
+def stage_objects(count: int, side: int, seed: int = SEED, share: tuple[int, int] = (0, 1)) -> HeldOut:
+    """`count` light-stage objects (a multiple of 4), each with a source light, a target light and its backdrop.
+
+    `share` (k, n): only every n-th four of them, from the k-th on. Raises SettingsError if that leaves none.
+    """
     shelf = Shelf(held_out=True)
-    return _joined(
-        [_stage_batch(side, shelf, generator(seed, number)) for number in range((count + BATCH - 1) // BATCH)]
-    )
+    numbers = range((count + BATCH - 1) // BATCH)[share[0] :: share[1]]
+    if not numbers:
+        raise SettingsError(f"{count} objects, {BATCH} at a time, leave none for part {share[0]}/{share[1]}.")
+    return _joined([_stage_batch(side, shelf, generator(seed, number)) for number in numbers])
 
 
 def _stage_batch(side: int, shelf: Shelf, random: torch.Generator) -> HeldOut:
@@ -90,12 +96,16 @@ def _stage_batch(side: int, shelf: Shelf, random: torch.Generator) -> HeldOut:
     )
 
 
-def traced_objects(folder: Path, side: int, seed: int = SEED) -> HeldOut | None:
-    """Path-traced objects from their shards, lit by random mixtures of their lights; None where there are none."""
+def traced_objects(folder: Path, side: int, seed: int = SEED, share: tuple[int, int] = (0, 1)) -> HeldOut | None:
+    """Path-traced objects from their shards, lit by random mixtures of their lights; None where there are none.
+
+    `share` (k, n): only every n-th of them, from the k-th on.
+    """
     from .pathtraced import load
 
     shelf = Shelf(held_out=True)
-    batches = [_traced(scene, shelf, generator(seed, 10_000 + number)) for number, scene in enumerate(load(folder))]
+    numbered = itertools.islice(enumerate(load(folder)), share[0], None, share[1])
+    batches = [_traced(scene, shelf, generator(seed, 10_000 + number)) for number, scene in numbered]
     return _resized(_joined(batches), side) if batches else None
 
 
