@@ -111,6 +111,15 @@ def test_every_part_gets_gradients_and_frozen_parts_lose_them(shards, tmp_path):
     assert all(p.grad is not None for p in model.unet.parameters())
 
 
+def test_the_merging_mlp_is_fitted_before_a_run_that_needs_it(shards, tmp_path):
+    frozen = ({"until": 9, "learns": ["unet"]},)
+    for name, weight in (("with", 0.1), ("without", 0.0)):
+        config = make_config({**TINY, "data": [str(shards)], "steps": 1, "consistency": weight, "stages": list(frozen)})
+        parts = train(config, tmp_path / name)
+        assert bool(parts.model.merge.layers[-1].weight.any()) == (name == "with")
+        assert not load(tmp_path / name / "trained", None).new_merge
+
+
 def test_environments_change_only_pictures_that_have_one(shards, tmp_path):
     parts = build(tiny(shards), tmp_path)
     model = parts.model.eval()

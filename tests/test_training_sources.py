@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from training_fixtures import SIDE
 
 from iclight.lights import light_map
 from iclight.training import loss as losses
@@ -37,6 +38,18 @@ def test_shares_of_the_sources_are_kept(shards):
         whole, first, second = batch.captions[-3 * batch.triplets :][0 :: max(1, batch.triplets)][:3] or [""] * 3
         assert whole == first == second
         assert batch.has_environment[len(batch.clean) - 3 * batch.triplets :].all()
+
+
+def test_added_light_is_of_objects_and_inside_their_mattes(shards):
+    sources = Sources([shards])
+    sources.tensors["matte"][:, :, :, 2:] = 0
+    sources.tensors["images"][sources.wild] = torch.nan  # photographs have no light that was split
+    whole, first, second = sources.added_light(generator(0, 0))
+    assert whole.shape == first.shape == second.shape == (12 * SIDE * 2, 4)
+    assert all(places.isfinite().all() for places in (whole, first, second))
+    pixels = sources.tensors["images"][sources.objects[0]].float()
+    row = (first == pixels[1, :, 0, 0]).all(1).nonzero()[0, 0]
+    assert torch.equal(whole[row], pixels[0, :, 0, 0]) and torch.equal(second[row], pixels[2, :, 0, 0])
 
 
 def test_light_maps_are_the_start_in_fc_and_the_background_in_fbc_at_their_share(shards):

@@ -33,13 +33,17 @@ LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out")
 
 @dataclass
 class Trained:
-    """The parts of a run. `base`: the base UNet's own tensors where there is a base, None for a new model."""
+    """The parts of a run. `base`: the base UNet's own tensors where there is a base, None for a new model.
+
+    `new_merge`: the merging MLP has learnt nothing yet (`model.start_merge`).
+    """
 
     model: RelightingModel
     tokenizer: CLIPTokenizer
     vae: AutoencoderKL | None
     base: Mapping[str, Tensor] | None = None
     lora: int = 0
+    new_merge: bool = True
 
     def save(self, folder: Path) -> None:
         """Everything `load` takes back: weights by part, tokenizer, and what they are."""
@@ -75,7 +79,7 @@ def load(folder: Path, vae: Path | None = VAE, workflow: str = "fbc") -> Trained
     merge.load_state_dict(torch.load(folder / "merge.pt", weights_only=True))
     tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))
     model = RelightingModel(unet, text_encoder, tokens, merge, facts["prediction_type"])
-    return Trained(model, tokenizer, _vae(vae))
+    return Trained(model, tokenizer, _vae(vae), new_merge=False)
 
 
 def _exported(folder: Path, vae: Path | None, workflow: str) -> Trained:

@@ -148,16 +148,17 @@ def hushed(parts: Trained) -> CLIPTextModel:
 
 @torch.no_grad()
 def mean_of(runs: Sequence[Trained]) -> Trained:
-    """The first of the runs, its UNet's weights the mean of all runs' (Wortsman et al., "Model soups", 2022).
+    """As the first of the runs, its UNet's weights the mean of all runs' (Wortsman et al., "Model soups", 2022).
 
     For runs that began from one another. A later one may know the light better and keep less well what it has made;
     their mean had most of the one and lost little of the other (docs/training.md).
     """
     states = [run.model.unet.state_dict() for run in runs]
-    runs[0].model.unet.load_state_dict(
+    mean = copy.deepcopy(runs[0])
+    mean.model.unet.load_state_dict(
         {key: torch.stack([state[key].float() for state in states]).mean(0) for key in states[0]}
     )
-    return runs[0]
+    return mean
 
 
 def _forget_where_from(path: Path) -> None:

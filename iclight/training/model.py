@@ -28,6 +28,7 @@ GROUPS = 8
 HEAD = 16  # channels of a head of the pooling attention
 QUIET = 0.2  # how loud it begins
 COMPONENTS = 96  # of the environments, that the tokens begin with
+MERGE_STEPS, MERGE_PLACES, MERGE_RATE = 300, 1024, 1e-2
 
 
 class RelightingModel(nn.Module):
@@ -171,6 +172,30 @@ def start_tokens(tokens: EnvironmentTokens, maps: Tensor, random: torch.Generato
         nn.init.zeros_(layer.bias)
     nn.init.ones_(tokens.norm.weight)
     tokens.norm.bias.copy_(_badge(tokens.width))
+
+
+@torch.enable_grad()
+def start_merge(merge: nn.Module, whole: Tensor, first: Tensor, second: Tensor, random: torch.Generator) -> float:
+    """Fit the merging MLP to pictures as they are, before the network learns from it; the mean squared error left.
+
+    Nx4 latents of N places under L1 + L2, L1 and L2. How latents add is the autoencoder's affair, not the network's: an
+    MLP that begins as the mean of both is off by half of the latents' variance, and the consistency term would pull the
+    network after it for the thousands of steps it takes to learn otherwise.
+    """
+    optimiser = torch.optim.Adam(merge.parameters(), lr=MERGE_RATE)
+
+    def off(places: Tensor) -> Tensor:
+        # A 1 x 4 x N x 1 picture: convolutions are slow on N pictures of one place.
+        one, two, both = (latents[places].T[None, :, :, None] for latents in (first, second, whole))
+        return (merge(one, two) - both).square().mean()
+
+    for step in range(MERGE_STEPS):
+        optimiser.param_groups[0]["lr"] = MERGE_RATE * (1 - step / MERGE_STEPS)
+        optimiser.zero_grad()
+        off(torch.randint(len(whole), (MERGE_PLACES,), generator=random)).backward()
+        optimiser.step()
+    optimiser.zero_grad()
+    return float(off(torch.randint(len(whole), (8 * MERGE_PLACES,), generator=random)).detach())
 
 
 def build_tokenizer(folder: Path, words: Sequence[str] | None = None, vocabulary: int = 1500) -> CLIPTokenizer:

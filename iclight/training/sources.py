@@ -119,6 +119,14 @@ class Sources:
         maps = self.tensors["environments"].flatten(0, 1)
         return maps[:: max(1, len(maps) // most)].float()
 
+    def added_light(self, random: torch.Generator, most: int = 256) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents of places inside the mattes of `most` objects, each Nx4: under L1 + L2, L1 and L2."""
+        chosen = self.objects[torch.randperm(len(self.objects), generator=random)[:most]]
+        inside = self.tensors["matte"][chosen, 0] > 0.5
+        pictures = self.tensors["images"][chosen].float()
+        whole, first, second = (pictures[:, place].movedim(1, -1)[inside] for place in range(3))
+        return whole, first, second
+
     def draw(
         self,
         count: int,

@@ -25,7 +25,7 @@ from . import rollouts
 from .bases import Trained, build
 from .config import PARTS, Config, add_options, read_config, with_options
 from .hints import light_maps
-from .model import LATENTS, RelightingModel, Words, start_tokens
+from .model import LATENTS, RelightingModel, Words, start_merge, start_tokens
 from .run import Average, Run, generator, plateau, precision, set_rate
 from .sheets import training_sheet
 from .sources import Batch, Sources
@@ -43,6 +43,9 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
     sources = Sources([Path(folder) for folder in config.data], config.shards or None, config.hints, config.doubts)
     if config.new_tokens or not config.begin:
         start_tokens(model.tokens, sources.environments(), generator(config.seed, 0))
+    if parts.new_merge and config.consistency and len(sources.objects):
+        random = generator(config.seed, 1)
+        start_merge(model.merge, *sources.added_light(random), random)
     learning = [p for p in model.parameters() if p.requires_grad]
     average = Average(learning, config.average)
     optimiser = torch.optim.AdamW(
