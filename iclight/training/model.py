@@ -175,8 +175,11 @@ def start_tokens(tokens: EnvironmentTokens, maps: Tensor, random: torch.Generato
 
 
 @torch.enable_grad()
-def start_merge(merge: nn.Module, whole: Tensor, first: Tensor, second: Tensor, random: torch.Generator) -> float:
-    """Fit the merging MLP to pictures as they are, before the network learns from it; the mean squared error left.
+def start_merge(
+    merge: nn.Module, whole: Tensor, first: Tensor, second: Tensor, random: torch.Generator
+) -> tuple[float, float]:
+    """Fit the merging MLP to pictures as they are, before the network learns from it; its mean squared error before
+    and after.
 
     Nx4 latents of N places under L1 + L2, L1 and L2. How latents add is the autoencoder's affair, not the network's: an
     MLP that begins as the mean of both is off by half of the latents' variance, and the consistency term would pull the
@@ -189,13 +192,14 @@ def start_merge(merge: nn.Module, whole: Tensor, first: Tensor, second: Tensor, 
         one, two, both = (latents[places].T[None, :, :, None] for latents in (first, second, whole))
         return (merge(one, two) - both).square().mean()
 
+    before = float(off(torch.randint(len(whole), (8 * MERGE_PLACES,), generator=random)).detach())
     for step in range(MERGE_STEPS):
         optimiser.param_groups[0]["lr"] = MERGE_RATE * (1 - step / MERGE_STEPS)
         optimiser.zero_grad()
         off(torch.randint(len(whole), (MERGE_PLACES,), generator=random)).backward()
         optimiser.step()
     optimiser.zero_grad()
-    return float(off(torch.randint(len(whole), (8 * MERGE_PLACES,), generator=random)).detach())
+    return before, float(off(torch.randint(len(whole), (8 * MERGE_PLACES,), generator=random)).detach())
 
 
 def build_tokenizer(folder: Path, words: Sequence[str] | None = None, vocabulary: int = 1500) -> CLIPTokenizer:

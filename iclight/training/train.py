@@ -45,7 +45,10 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
         start_tokens(model.tokens, sources.environments(), generator(config.seed, 0))
     if parts.new_merge and config.consistency and len(sources.objects):
         random = generator(config.seed, 1)
-        start_merge(model.merge, *sources.added_light(random), random)
+        before, after = start_merge(model.merge, *sources.added_light(random), random)
+        accelerator.print(
+            f"Merging MLP fitted to true latents: mean squared error {before:.4f} before, {after:.4f} after."
+        )
     learning = [p for p in model.parameters() if p.requires_grad]
     average = Average(learning, config.average)
     optimiser = torch.optim.AdamW(
