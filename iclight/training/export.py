@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--about", default="A small model, trained from scratch on procedural scenes and photographs.")
     parser.add_argument("--license", default="Apache-2.0")
     options = parser.parse_args()
-    parts = load(options.trained, None)
+    parts = load(options.trained, None, "env")
     if options.base:
         from diffusers import UNet2DConditionModel
 
