@@ -11,27 +11,12 @@ from iclight.training import wild
 from iclight.training.autoencoder import build_autoencoder, whiten
 from iclight.training.latents import BACKGROUNDS, SOURCES, encode_shard
 from iclight.training.lighting import random_light
-from iclight.training.render import PICTURES, Shelf, light_objects, make_shard, photographs_lit
+from iclight.training.render import PICTURES, light_objects, make_shard, photographs_lit
 from iclight.training.run import generator
 
 SIDE = 32
 
-
-@pytest.fixture(scope="module")
-def shelf() -> Shelf:
-    """Two smooth pictures and a panorama with a sun, in place of the photographs."""
-    made = Shelf.__new__(Shelf)
-    random = torch.Generator().manual_seed(0)
-    made.pictures = [
-        F.interpolate(torch.rand(1, 3, 9, 12, generator=random), (60, 80), mode="bicubic")[0].clamp(0, 1)
-        for _ in range(2)
-    ]
-    disc = (torch.linspace(-1, 1, 40)[:, None] ** 2 + torch.linspace(-1, 1, 30)[None, :] ** 2 < 0.9).float()
-    made.cut_outs = [torch.cat([torch.rand(3, 40, 30, generator=random), disc[None]])]
-    sky = torch.full((3, 32, 64), 0.3)
-    sky[:, 6:9, 10:14] = 40.0
-    made.panoramas = {"noon": sky}
-    return made
+pytest_plugins = ("training_fixtures",)
 
 
 @pytest.mark.parametrize("make", [light_objects, photographs_lit])

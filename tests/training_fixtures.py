@@ -1,4 +1,4 @@
-"""A shard of made-up latents, a tiny run on it, and what it trained."""
+"""A shelf of made-up pictures; a shard of made-up latents, a tiny run on it, and what it trained."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from iclight.training.bases import Trained
 from iclight.training.config import Config
 from iclight.training.lighting import SIDES, lobe
+from iclight.training.render import Shelf
 from iclight.training.sources import SOURCES
 from iclight.training.train import train
 
@@ -65,3 +67,20 @@ def trained(shards, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     train(tiny(shards, steps=4, rate=0.02), folder)
     return folder / "trained"
+
+
+@pytest.fixture(scope="module")
+def shelf() -> Shelf:
+    """Two smooth pictures and a panorama with a sun, in place of the photographs."""
+    made = Shelf.__new__(Shelf)
+    random = torch.Generator().manual_seed(0)
+    made.pictures = [
+        F.interpolate(torch.rand(1, 3, 9, 12, generator=random), (60, 80), mode="bicubic")[0].clamp(0, 1)
+        for _ in range(2)
+    ]
+    disc = (torch.linspace(-1, 1, 40)[:, None] ** 2 + torch.linspace(-1, 1, 30)[None, :] ** 2 < 0.9).float()
+    made.cut_outs = [torch.cat([torch.rand(3, 40, 30, generator=random), disc[None]])]
+    sky = torch.full((3, 32, 64), 0.3)
+    sky[:, 6:9, 10:14] = 40.0
+    made.panoramas = {"noon": sky}
+    return made

@@ -11,11 +11,11 @@ export OMP_NUM_THREADS=1
 
 if [ "${1:-}" = --quick ]; then
   WORK=${WORK}/quick
-  SCENES="--shards 2 --objects 32" AE="--steps 60"
+  SCENES="--shards 2 --objects 32" THINGS="--objects 2" AE="--steps 60"
   FIRST="--steps 120 --log-every 20 --save-every 40 --sheet-every 120"
   SECOND="--steps 20 --log-every 10 --save-every 20 --sheet-every 20"
 else
-  SCENES="--shards 44" AE="--steps 800" FIRST="" SECOND=""
+  SCENES="--shards 44" THINGS="--objects 120" AE="--steps 800" FIRST="" SECOND=""
 fi
 
 together() { # run a command once per core, each with its share of the work
@@ -32,11 +32,21 @@ together iclight.training.render "$WORK/stage128" --side 128 $SCENES
 together iclight.training.latents "$WORK/stage128" "$WORK/latents64" --shrink 2 --vae "$VAE"
 spread iclight.training.train --config mini-64 --vae "$VAE" --data "$WORK/latents64" --out "$WORK/mini-64" $FIRST
 together iclight.training.latents "$WORK/stage128" "$WORK/latents128" --most 6 --vae "$VAE"
+DATA=("$WORK/latents128")
+if "$BIN/python" -c "import mitsuba" 2>/dev/null; then
+  # shellcheck disable=SC2086 (options, to be split)
+  "$BIN/python" -m iclight.training.pathtraced "$WORK/traced-train" --size 128 --spp 20 --seed 5000 $THINGS
+  together iclight.training.mixtures "$WORK/traced-train" "$WORK/traced128" --rounds 8
+  together iclight.training.latents "$WORK/traced128" "$WORK/latents128-traced" --vae "$VAE"
+  DATA+=("$WORK/latents128-traced")
+else
+  echo "Mitsuba is not installed: going on without path-traced things (pip install -e \".[pathtraced]\")." >&2
+fi
 spread iclight.training.train --config mini-128 --vae "$VAE" --data "$WORK/latents128" \
   --begin "$WORK/mini-64/trained" --out "$WORK/mini-128" $SECOND
 # Then every workflow on its own, from there; words stay, for they are shared.
 for workflow in fc fbc env; do
-  spread iclight.training.train --config "mini-$workflow" --vae "$VAE" --data "$WORK/latents128" \
+  spread iclight.training.train --config "mini-$workflow" --vae "$VAE" --data "${DATA[@]}" \
     --begin "$WORK/mini-128/trained" --out "$WORK/mini-$workflow" $SECOND
 done
 "$BIN/python" -m iclight.training.export "$WORK/mini-env/trained" "$WORK/mini" --fc "$WORK/mini-fc/trained" \

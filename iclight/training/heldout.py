@@ -18,8 +18,9 @@ from torch import Tensor
 from ..colour import to_srgb
 from ..errors import SettingsError
 from . import backdrops, shapes, surfaces
-from .lighting import random_light, received, side_light, split
+from .lighting import random_light, side_light, split
 from .metrics import SIGNS
+from .mixtures import loose_weights, mixed
 from .render import BATCH, GREY, Shelf
 from .run import generator, uniform
 from .stage import Stage, mixer, sphere
@@ -116,10 +117,9 @@ def _traced(scene: TracedScene, shelf: Shelf, random: torch.Generator) -> HeldOu
     count = len(scene.environments)
     mixtures = []
     for _ in range(2):
-        strengths = torch.rand(count, 1, generator=random) ** 4 * (0.6 + 0.4 * torch.rand(count, 3, generator=random))
-        mixtures.append(_mixed(scene, strengths, uniform(0.35, 0.65, random)))
+        mixtures.append(mixed(scene, loose_weights(count, random), uniform(0.35, 0.65, random)))
     sides = {
-        name: to_srgb(_mixed(scene, torch.from_numpy(weighing(**{name: 1.0, "ambient": 0.12})), 0.55)[0])
+        name: to_srgb(mixed(scene, torch.from_numpy(weighing(**{name: 1.0, "ambient": 0.12})), 0.55)[0])
         for name in SIGNS
     }
     lamps = sphere(32, random)
@@ -140,16 +140,6 @@ def _traced(scene: TracedScene, shelf: Shelf, random: torch.Generator) -> HeldOu
         sides={name: picture[None] for name, picture in sides.items()},
         kinds=["traced"],
     )
-
-
-def _mixed(scene: TracedScene, weights: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    """3xSxS linear light and the 3x32x32 environment for Kx3 weights, exposed to `level`."""
-    from .pathtraced import mix, mix_environments
-
-    lit = torch.from_numpy(mix(scene, weights.numpy()))
-    around = torch.from_numpy(mix_environments(weights.numpy(), scene.environments))
-    scale = level / float(received(around))
-    return lit * scale, around * scale
 
 
 def on_grey(pictures: Tensor, matte: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ def key_direction(random: torch.Generator) -> Tensor:
 def lobe(towards: Tensor, sharpness: float) -> Tensor:
     """32x32 radiance of a soft light of unit irradiance towards it: a spherical Gaussian."""
     shape = torch.exp(sharpness * (_directions() @ towards.float() - 1))
-    power = (shape * _angles()).sum() / math.pi
+    power = (shape * solid_angle_weights()).sum() / math.pi
     return shape / power
 
 
@@ -144,14 +144,14 @@ def exposed(radiance: Tensor, level: float) -> Tensor:
 
 def received(radiance: Tensor) -> Tensor:
     """Mean luminance of the irradiance on surfaces that face `KEY_NORMALS`, as the engine exposes maps."""
-    cosine = (_directions() @ torch.tensor(KEY_NORMALS).T).clamp(min=0) * _angles()[..., None] / math.pi
+    cosine = (_directions() @ torch.tensor(KEY_NORMALS).T).clamp(min=0) * solid_angle_weights()[..., None] / math.pi
     luminance = torch.einsum("chw,c->hw", radiance, torch.tensor(LUMINANCE))
     return torch.einsum("hw,hwn->n", luminance, cosine).mean()
 
 
 def mean_direction(radiance: Tensor) -> Tensor:
     """...x3x32x32 -> ...x3: the mean direction of the light; of length 0 where it comes from all around, 1 from one."""
-    luminance = torch.einsum("...chw,c->...hw", radiance, torch.tensor(LUMINANCE)) * _angles()
+    luminance = torch.einsum("...chw,c->...hw", radiance, torch.tensor(LUMINANCE)) * solid_angle_weights()
     return torch.einsum("...hw,hwd->...d", luminance, _directions()) / luminance.sum((-1, -2))[..., None].clamp(
         min=1e-6
     )
@@ -208,5 +208,6 @@ def _directions() -> Tensor:
     return torch.from_numpy(directions(SIDE, SIDE).copy())
 
 
-def _angles() -> Tensor:
+def solid_angle_weights() -> Tensor:
+    """32x32 steradians of a map's pixels."""
     return torch.from_numpy(solid_angles(SIDE, SIDE).copy())

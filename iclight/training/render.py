@@ -60,7 +60,7 @@ def light_objects(side: int, shelf: Shelf, random: torch.Generator) -> dict[str,
         solid, lambda shares: surfaces.wear(solid, shares, shelf.pictures, random), side, random, softness, reach
     )
     scene = _tinted(scene, random)
-    lights = [_three_lights(shelf, random) for _ in range(BATCH)]
+    lights = [three_lights(shelf, random) for _ in range(BATCH)]
     environments, behind = [], []
     for three in lights:
         halves = split(three[0].radiance, random)
@@ -71,7 +71,7 @@ def light_objects(side: int, shelf: Shelf, random: torch.Generator) -> dict[str,
     subject = scene.lit(environment) * _exposure(scene, random)
     images = to_srgb(subject + background * (1 - scene.matte[:, None]))
     facts = [[(solid.family, three[k].mood, three[k].side) for k in (0, 0, 0, 1, 2)] for three in lights]
-    return _packed(images, to_srgb(background), scene.matte, random) | {
+    return packed(images, to_srgb(background), scene.matte, random) | {
         "normal": (scene.normal * 127).round().to(torch.int8),
         "environments": environment.half(),
         "facts": facts,
@@ -93,7 +93,7 @@ def _behind(
     return lit
 
 
-def _three_lights(shelf: Shelf, random: torch.Generator) -> list[Light]:
+def three_lights(shelf: Shelf, random: torch.Generator) -> list[Light]:
     """Anything, something calm, and mostly a plain light from a side, which is what is asked for most."""
     made = []
     for calm, plain in ((False, 0.25), (True, 0.0), (False, 0.6)):
@@ -153,8 +153,8 @@ def photographs_lit(side: int, shelf: Shelf, random: torch.Generator) -> dict[st
         around = F.pad(seen[None], (8, 8, 8, 8), mode="replicate")[0] * 1.5
         environments.append(around.expand(5, -1, -1, -1))
         facts.append([("photograph", "natural", _brighter_side(picture, matte))] * 5)
-    packed = _packed(torch.stack(images), torch.stack(backgrounds), torch.stack(mattes), random)
-    return packed | {
+    shard = packed(torch.stack(images), torch.stack(backgrounds), torch.stack(mattes), random)
+    return shard | {
         "normal": torch.zeros(BATCH, 3, side, side, dtype=torch.int8),
         "environments": torch.stack(environments).half(),
         "facts": facts,
@@ -195,7 +195,7 @@ def _brighter_side(picture: Tensor, matte: Tensor) -> str:
     return "bottom" if y > 0 else "top"
 
 
-def _packed(images: Tensor, backgrounds: Tensor, matte: Tensor, random: torch.Generator) -> dict[str, Tensor]:
+def packed(images: Tensor, backgrounds: Tensor, matte: Tensor, random: torch.Generator) -> dict[str, Tensor]:
     """Bytes; and the foregrounds as a matting network would cut them, not quite along the true edge."""
     cut = matte
     side = matte.shape[-1]
