@@ -136,14 +136,18 @@ def test_workflows_may_have_a_unet_of_their_own_but_not_words(trained, tmp_path)
         export_new(parts, build_autoencoder(), tmp_path, "mine", facts, own)
 
 
-def test_a_mean_of_runs_has_the_mean_of_their_unets(trained):
+def test_a_mean_of_runs_has_the_mean_of_their_unets_and_tokens(trained):
     one, two = load(trained, None), load(trained, None)
     torch.nn.init.constant_(one.model.unet.conv_out.bias, 1.0)
     torch.nn.init.constant_(two.model.unet.conv_out.bias, -0.5)
+    torch.nn.init.constant_(one.model.tokens.norm.weight, 3.0)
+    torch.nn.init.constant_(two.model.tokens.norm.weight, 1.0)
     before = one.model.unet.conv_in.weight.clone()
-    mean = mean_of([one, two]).model.unet
-    assert torch.allclose(mean.conv_out.bias, torch.tensor(0.25))
-    assert torch.allclose(mean.conv_in.weight, before)
+    mean = mean_of([one, two]).model
+    assert torch.allclose(mean.unet.conv_out.bias, torch.tensor(0.25))
+    assert torch.allclose(mean.unet.conv_in.weight, before)
+    assert torch.allclose(mean.tokens.norm.weight, torch.tensor(2.0))
+    assert torch.allclose(one.model.tokens.norm.weight, torch.tensor(3.0)), "the runs stay as they are"
 
 
 def test_heed_tells_a_model_that_listens_from_one_that_does_not(shards, trained):

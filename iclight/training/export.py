@@ -148,16 +148,17 @@ def hushed(parts: Trained) -> CLIPTextModel:
 
 @torch.no_grad()
 def mean_of(runs: Sequence[Trained]) -> Trained:
-    """As the first of the runs, its UNet's weights the mean of all runs' (Wortsman et al., "Model soups", 2022).
+    """As the first run, UNet and environment tokens the mean of all runs' (Wortsman et al., "Model soups", 2022).
 
     For runs that began from one another. A later one may know the light better and keep less well what it has made;
     their mean had most of the one and lost little of the other (docs/training.md).
     """
-    states = [run.model.unet.state_dict() for run in runs]
     mean = copy.deepcopy(runs[0])
-    mean.model.unet.load_state_dict(
-        {key: torch.stack([state[key].float() for state in states]).mean(0) for key in states[0]}
-    )
+    for part in ("unet", "tokens"):
+        states = [getattr(run.model, part).state_dict() for run in runs]
+        getattr(mean.model, part).load_state_dict(
+            {key: torch.stack([state[key].float() for state in states]).mean(0) for key in states[0]}
+        )
     return mean
 
 
@@ -188,11 +189,14 @@ def main() -> None:
     for workflow in OWN:
         told = f"a run's trained/ folder whose UNet is {workflow}'s; of several (or models like models/mini) the mean"
         parser.add_argument(f"--{workflow}", type=Path, nargs="+", help=told)
+    parser.add_argument(
+        "--env", type=Path, nargs="+", help="runs or models; env has the mean of the run given first and these"
+    )
     parser.add_argument("--native-size", type=int, nargs=2, default=(256, 320), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--about", default="A small model, trained from scratch on procedural scenes and photographs.")
     parser.add_argument("--license", default="Apache-2.0")
     options = parser.parse_args()
-    parts = load(options.trained, None, "env")
+    parts = mean_of([load(run, None, "env") for run in (options.trained, *(options.env or ()))])
     if options.base:
         from diffusers import UNet2DConditionModel
 
