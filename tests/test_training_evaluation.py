@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from iclight import lights
 from iclight.colour import to_linear, to_srgb
 from iclight.errors import SettingsError
 from iclight.training import metrics
 from iclight.training.ablation import as_markdown as ablation_table
 from iclight.training.drift import drift, judged, shown
-from iclight.training.evaluate import Bench, as_markdown, write
-from iclight.training.heldout import SEED, stage_objects
+from iclight.training.evaluate import Bench, as_markdown, evaluate_photographs, from_four_sides, write
+from iclight.training.heldout import SEED, photographed, stage_objects
 
 SIDE = 48
 
@@ -112,6 +113,37 @@ def test_drift_ends_at_the_picture_that_sampling_makes(objects):
     assert found["step 25"] == pytest.approx(judged(bench.relight("env", few.foreground, light="left"), "left", few))
     assert found["truth"] == pytest.approx(judged(few.sides["left"], "left", few)) and found["truth"][2] > 60
     assert shown(3) == [0, 1, 2] and shown(1) == [0]
+
+
+class Painted(Bench):
+    """Lays a light's ramp over the foreground, so strong that it is seen on any subject; it needs no model."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def relight(self, workflow, foreground, background=None, light=None, **more):  # type: ignore[override]
+        ramp = torch.from_numpy(lights.light_map(light, "fbc", *foreground.shape[3:1:-1])).permute(2, 0, 1) / 255
+        return to_srgb(to_linear(foreground) * (1 - self.share + self.share * ramp**3))
+
+
+def test_a_light_may_be_told_by_the_change_where_the_subject_hides_it(objects):
+    few = objects.first(4)
+    strong, weak = (from_four_sides(Painted(k), "fc", few.source, few.foreground, few.matte) for k in (1.0, 0.05))
+    more = "brighter there than of the other side, all"
+    assert strong[0]["direction, all"] > 90 and strong[0][more] == 100
+    assert weak[0]["direction, all"] < 80 and weak[0][more] == 100
+    assert list(strong[1]) == list(metrics.SIGNS) and strong[0]["detail correlation"] > 0.8
+
+
+def test_photographs_are_judged_by_what_needs_no_truth():
+    pytest.importorskip("skimage")
+    photos = photographed(64)
+    assert photos.source.shape == photos.foreground.shape == (3, 3, 64, 64)
+    assert ((photos.foreground - 127 / 255)[(photos.matte == 0).expand_as(photos.source)].abs() < 1e-6).all()
+    assert (photos.matte.mean((1, 2, 3)) > 0.1).all() and (photos.matte.mean((1, 2, 3)) < 0.95).all()
+    figures, rows = evaluate_photographs(Painted(1.0), photos)
+    assert set(figures) == {"fc", "fbc", "env"} and figures["env"]["brighter there than of the other side, all"] == 100
+    assert len(rows) == 3 and len(rows[0]) == 13
 
 
 def test_parts_are_the_whole_shared_out(objects):

@@ -2,9 +2,10 @@
 
     python -m iclight.training.evaluate --model models/mini --out build/evaluation
 
-Light-stage objects of held-out seeds, path-traced objects where there are some (`--traced`), the engine's own parts
-and sampler, first pass only (`--side` pixels). What each line means is in docs/training.md. Several processes share
-the work (--part 0/2, --part 1/2, one --out): each measures its objects, and the last to end writes the table of all.
+Light-stage objects of held-out seeds, path-traced objects where there are some (`--traced`), three photographs with
+outlines drawn by hand; the engine's own parts and sampler, first pass only (`--side` pixels). What each line means is
+in docs/training.md. Several processes share the work (--part 0/2, --part 1/2, one --out): each measures its objects,
+and the last to end writes the table of all.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ..relighter import Relighter
 from ..settings import Settings
 from . import metrics
 from .autoencoder import evaluate as autoencoder_figures
-from .heldout import HeldOut, stage_objects, traced_objects
+from .heldout import HeldOut, Photographs, photographed, stage_objects, traced_objects
 from .lighting import SIDES
 from .sheets import save_sheet
 
@@ -117,6 +118,8 @@ class Bench:
 
 
 Table = dict[str, float]
+Relit = tuple[Table, dict[str, Tensor]]  # figures, and the pictures of each side's light
+OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 
 
 class Part(TypedDict):
@@ -127,54 +130,50 @@ class Part(TypedDict):
     whole: bool
 
 
-def direction(bench: Bench, workflow: str, objects: HeldOut) -> tuple[Table, dict[str, Tensor]]:
-    """Is the asked side the brighter one, and does the light follow the shape?"""
+def from_four_sides(bench: Bench, workflow: str, source: Tensor, foreground: Tensor, matte: Tensor) -> Relit:
+    """Bx3xHxW pictures of a plain light from each side, and what can be said of them without the truth.
+
+    "direction": is the asked side the brighter one? "than of the other side": brighter than in the picture of the light
+    from across? A face that is dark on its left stays so under most lights; that it is lighter than before is asked.
+    """
     found: Table = {}
-    pictures = {}
-    right, truly, shape, control = [], [], [], []
-    for side in metrics.SIGNS:
-        relit = bench.relight(workflow, objects.foreground, light=side)
-        pictures[side] = relit
-        correct = (metrics.towards(side, relit, objects.matte) > 0).float()
-        found[f"direction, {side}"] = 100 * float(correct.mean())
-        right.append(correct)
+    pictures = {side: bench.relight(workflow, foreground, light=side) for side in metrics.SIGNS}
+    right, more = [], []
+    for side, relit in pictures.items():
+        leaning = metrics.towards(side, relit, matte)
+        right.append((leaning > 0).float())
+        more.append((leaning > metrics.towards(side, pictures[OPPOSITE[side]], matte)).float())
+        found[f"direction, {side}"] = 100 * float(right[-1].mean())
+    found["direction, all"] = 100 * float(torch.cat(right).mean())
+    found["brighter there than of the other side, all"] = 100 * float(torch.cat(more).mean())
+    outputs, times = torch.cat(list(pictures.values())), len(pictures)
+    for name, correlation in (("detail", metrics.detail_correlation), ("chroma", metrics.chroma_correlation)):
+        found[f"{name} correlation"] = float(
+            correlation(outputs, source.repeat(times, 1, 1, 1), matte.repeat(times, 1, 1, 1)).nanmean()
+        )
+    return found, pictures
+
+
+def direction(bench: Bench, workflow: str, objects: HeldOut) -> Relit:
+    """Is the asked side the brighter one, as it is in the truth, and does the light follow the shape?"""
+    found, pictures = from_four_sides(bench, workflow, objects.source, objects.foreground, objects.matte)
+    truly: list[Tensor] = []
+    shape: list[Tensor] = []
+    control: list[Tensor] = []
+    truth: list[Tensor] = []
+    for side, relit in pictures.items():
         truly.append((metrics.towards(side, objects.sides[side], objects.matte) > 0).float())
         light = torch.nn.functional.normalize(torch.tensor(SIDES[side]) + torch.tensor([0, 0, 0.35]), dim=0)
-        shape.append(metrics.geometry_correlation(relit, objects.source, objects.matte, objects.normal, light))
         ramp = lights.light_map(side, "fbc", *objects.source.shape[3:1:-1])
         assert ramp is not None
         pasted = objects.source * torch.from_numpy(ramp).permute(2, 0, 1) / 128
-        control.append(
-            metrics.geometry_correlation(pasted.clamp(0, 1), objects.source, objects.matte, objects.normal, light)
-        )
-    found["direction, all"] = 100 * float(torch.cat(right).mean())
+        for among, picture in ((shape, relit), (control, pasted.clamp(0, 1)), (truth, objects.sides[side])):
+            among.append(metrics.geometry_correlation(picture, objects.source, objects.matte, objects.normal, light))
     # Dark hair stays dark under a lamp above it: not even the truth is always brighter on the lit side.
     found["direction of the truth, all"] = 100 * float(torch.cat(truly).mean())
     found["geometry"] = float(torch.cat(shape).nanmean())
     found["geometry of a pasted ramp"] = float(torch.cat(control).nanmean())
-    truth = [
-        metrics.geometry_correlation(
-            objects.sides[side],
-            objects.source,
-            objects.matte,
-            objects.normal,
-            torch.nn.functional.normalize(torch.tensor(SIDES[side]) + torch.tensor([0, 0, 0.35]), dim=0),
-        )
-        for side in metrics.SIGNS
-    ]
     found["geometry of the truth"] = float(torch.cat(truth).nanmean())
-    outputs = torch.cat(list(pictures.values()))
-    times = len(pictures)
-    found["detail correlation"] = float(
-        metrics.detail_correlation(
-            outputs, objects.source.repeat(times, 1, 1, 1), objects.matte.repeat(times, 1, 1, 1)
-        ).nanmean()
-    )
-    found["chroma correlation"] = float(
-        metrics.chroma_correlation(
-            outputs, objects.source.repeat(times, 1, 1, 1), objects.matte.repeat(times, 1, 1, 1)
-        ).nanmean()
-    )
     return found, pictures
 
 
@@ -257,8 +256,21 @@ def evaluate(bench: Bench, objects: HeldOut) -> tuple[dict[str, Table], list[lis
     return found, rows
 
 
+def evaluate_photographs(bench: Bench, photos: Photographs) -> tuple[dict[str, Table], list[list[Tensor]]]:
+    """Photographs have no truth: direction, detail and chroma alone; and the sheet's rows, as far as there are any."""
+    found: dict[str, Table] = {}
+    pictures = {}
+    for workflow in ("fc", "fbc", "env"):
+        found[workflow], pictures[workflow] = from_four_sides(bench, workflow, *photos)
+    rows = [
+        [photos.source[k], *(pictures[workflow][side][k] for workflow in pictures for side in metrics.SIGNS)]
+        for k in range(len(photos.matte))
+    ]
+    return found, rows
+
+
 def as_markdown(groups: dict[str, dict[str, Table]]) -> str:
-    """One table: a line per figure, a column per set of objects."""
+    """One table: a line per figure of the first set, a column per set of objects."""
     names = list(groups)
     lines = [f"| figure | {' | '.join(names)} |", f"| --- | {' | '.join('---:' for _ in names)} |"]
     for group in groups[names[0]]:
@@ -313,6 +325,7 @@ def main() -> None:
     parser.add_argument("--model", default="mini", help="a name or a model's folder")
     parser.add_argument("--objects", type=int, default=64)
     parser.add_argument("--side", type=int, default=128, help="pixels")
+    parser.add_argument("--photo-side", type=int, default=192, help="pixels of the photographs")
     parser.add_argument("--traced", type=Path, default=Path("build/traced"), help="path-traced shards, if any")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
@@ -323,23 +336,30 @@ def main() -> None:
     bench = Bench(options.model, options.device, options.dtype)
     options.out.mkdir(parents=True, exist_ok=True)
     number, parts = (int(text) for text in options.part.split("/"))
-    sets = {"light stage": stage_objects(options.objects, options.side, share=(number, parts))}
+    sets: dict[str, HeldOut | Photographs] = {
+        "light stage": stage_objects(options.objects, options.side, share=(number, parts))
+    }
     if any(options.traced.glob("*")):
         traced = traced_objects(options.traced, options.side, share=(number, parts))
         if traced is not None:
             sets["path traced"] = traced
+    if number == 0:
+        sets["photographs"] = photographed(options.photo_side)
     found: Part = {
         "objects": {name: len(objects.matte) for name, objects in sets.items()},
         "figures": {},
         "whole": False,
     }
     for name, objects in sets.items():
-        found["figures"][name], rows = evaluate(bench, objects)
+        if isinstance(objects, Photographs):
+            found["figures"][name], rows = evaluate_photographs(bench, objects)
+        else:
+            found["figures"][name], rows = evaluate(bench, objects)
         if name == "light stage" and number == 0:
             vae = bench.relighter("fbc").codec.vae.float()
             figures = {f"PSNR, {photo}": value for photo, value in autoencoder_figures(vae).items()}
             found["figures"][name]["autoencoder, 512 px"] = figures
-        label = "" if parts == 1 else f"-{number}"
+        label = "" if parts == 1 or isinstance(objects, Photographs) else f"-{number}"
         save_sheet(rows, options.out / f"sheet-{name.replace(' ', '-')}{label}.jpg")
         found["whole"] = len(found["figures"]) == len(sets)
         table = write(options.out, number, parts, found)

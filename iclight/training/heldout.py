@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from torch import Tensor
 
 from ..colour import to_srgb
 from ..errors import SettingsError
+from ..images import resize_and_center_crop
 from . import backdrops, shapes, surfaces
 from .lighting import random_light, side_light, split
+from .matting import real_mattes
 from .metrics import SIGNS
 from .mixtures import loose_weights, mixed
 from .render import BATCH, GREY, Shelf
@@ -140,6 +142,26 @@ def _traced(scene: TracedScene, shelf: Shelf, random: torch.Generator) -> HeldOu
         sides={name: picture[None] for name, picture in sides.items()},
         kinds=["traced"],
     )
+
+
+class Photographs(NamedTuple):
+    """The held-out photographs, squares of S x S pixels: Bx3xSxS in [0, 1], on grey, and Bx1xSxS mattes."""
+
+    source: Tensor
+    foreground: Tensor
+    matte: Tensor
+
+
+def photographed(side: int) -> Photographs:
+    """The photographs that no training sees, cropped at the centre, cut out by outlines drawn by hand."""
+    pictures: list[Tensor] = []
+    mattes: list[Tensor] = []
+    for pixels, inside in real_mattes().values():
+        for among, picture in ((pictures, pixels), (mattes, inside.astype(np.uint8) * 255)):
+            square = np.array(resize_and_center_crop(picture, side, side)).reshape(side, side, -1)
+            among.append(torch.from_numpy(square).permute(2, 0, 1).float() / 255)
+    source, matte = torch.stack(pictures), torch.stack(mattes)
+    return Photographs(source, on_grey(source, matte), matte)
 
 
 def on_grey(pictures: Tensor, matte: Tensor) -> Tensor:

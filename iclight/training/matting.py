@@ -32,9 +32,9 @@ from briarmbg import BriaRMBG
 from ..grabcut import grabcut_matte
 from ..matting import estimate_matte, load_matting_network
 from . import photographs
-from .render import placed
 from .run import PRECISIONS, Average, Run, choose, generator, plateau, precision, set_rate, uniform
 from .surfaces import photo_crop
+from .wild import placed
 
 OUTLINES = Path(__file__).parent / "outlines.json"
 

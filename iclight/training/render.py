@@ -24,7 +24,7 @@ from . import backdrops, photographs, shapes, surfaces
 from .lighting import Light, key_light, random_light, several_lights, split
 from .run import choose, generator, uniform
 from .stage import Scene, Stage, distance_grid, trace
-from .wild import degraded
+from .wild import degraded, placed
 
 # The pictures of one object: three unrelated lights, the second a calm one; and the first one split in two.
 PICTURES = ("first", "first-a", "first-b", "second", "third")
@@ -159,21 +159,6 @@ def photographs_lit(side: int, shelf: Shelf, random: torch.Generator) -> dict[st
         "environments": torch.stack(environments).half(),
         "facts": facts,
     }
-
-
-def placed(cut_out: Tensor, side: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A cut-out 4xHxW somewhere in a square, mirrored or not: its pixels 3xSxS and its matte 1xSxS."""
-    height, width = cut_out.shape[1:]
-    scale = uniform(0.6, 1.05, random) * side / max(height, width)
-    size = max(2, round(height * scale)), max(2, round(width * scale))
-    # Weighed by alpha, so that what is hidden under a transparent edge does not bleed in.
-    weighed = torch.cat([cut_out[:3] * cut_out[3:], cut_out[3:]])
-    small = F.interpolate(weighed[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
-    if uniform(0, 1, random) < 0.5:
-        small = small.flip(-1)
-    y, x = (round(uniform(0.3, 0.7, random) * (side - length)) for length in size)
-    whole = F.pad(small, (x, side - size[1] - x, y, side - size[0] - y))[:, :side, :side]
-    return (whole[:3] / whole[3:].clamp(min=1e-3)).clamp(0, 1), whole[3:]
 
 
 def _silhouettes(solid: shapes.Solid, side: int) -> tuple[Tensor, Tensor]:

@@ -83,6 +83,21 @@ EXTRACTIONS = {
 }
 
 
+def placed(cut_out: Tensor, side: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A cut-out 4xHxW somewhere in a square, mirrored or not: its pixels 3xSxS and its matte 1xSxS."""
+    height, width = cut_out.shape[1:]
+    scale = uniform(0.6, 1.05, random) * side / max(height, width)
+    size = max(2, round(height * scale)), max(2, round(width * scale))
+    # Weighed by alpha, so that what is hidden under a transparent edge does not bleed in.
+    weighed = torch.cat([cut_out[:3] * cut_out[3:], cut_out[3:]])
+    small = F.interpolate(weighed[None], size, mode="bilinear", antialias=True)[0].clamp(0, 1)
+    if uniform(0, 1, random) < 0.5:
+        small = small.flip(-1)
+    y, x = (round(uniform(0.3, 0.7, random) * (side - length)) for length in size)
+    whole = F.pad(small, (x, side - size[1] - x, y, side - size[0] - y))[:, :side, :side]
+    return (whole[:3] / whole[3:].clamp(min=1e-3)).clamp(0, 1), whole[3:]
+
+
 def _normals(picture: Tensor, matte: Tensor, solid: Tensor, random: torch.Generator) -> Tensor:
     """3xSxS guesses: the outline's own solid, the matte blown up like a balloon, luminance as relief."""
     kind = choose(["solid", "balloon", "relief"], random)
