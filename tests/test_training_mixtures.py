@@ -10,7 +10,7 @@ from iclight.colour import to_linear
 from iclight.environment import directions
 from iclight.errors import IclightError
 from iclight.training import mixtures, pathtraced
-from iclight.training.captions import MOOD_WORDS, SIDE_WORDS, SUBJECT_WORDS
+from iclight.training.captions import MOOD_WORDS, SIDE_WORDS, SUBJECT_WORDS, caption
 from iclight.training.latents import BACKGROUNDS, SOURCES
 from iclight.training.lighting import dominant_side, received, side_light, solid_angle_weights
 from iclight.training.pathtraced import LIGHTS, TracedScene, environments, mix_environments
@@ -45,7 +45,17 @@ def test_an_object_holds_what_the_sources_need(shelf):
     assert one["environments"].shape == (1, len(PICTURES), 3, 32, 32)
     assert max((*SOURCES, *BACKGROUNDS)) < len(PICTURES) == len(one["facts"][0])
     for subject, mood, side in one["facts"][0]:
-        assert subject in SUBJECT_WORDS and mood in MOOD_WORDS and side in SIDE_WORDS
+        assert subject in SUBJECT_WORDS and mood in ("", *MOOD_WORDS) and side in SIDE_WORDS
+
+
+def test_no_word_of_a_mood_is_said_of_a_loose_mixture(shelf, monkeypatch):
+    monkeypatch.setattr(mixtures, "LOOSE", 1.0)
+    facts = mixtures.light_thing(ball(), SIZE, shelf, generator(1, 2))["facts"][0]
+    said = " ".join(caption(*facts[0], "fc", generator(7, number)) for number in range(60))
+    assert not any(words in said for moods in MOOD_WORDS.values() for words in moods if words != "light")
+    monkeypatch.setattr(mixtures, "LOOSE", 0.0)
+    facts = mixtures.light_thing(ball(), SIZE, shelf, generator(1, 2))["facts"][0]
+    assert all(mood in MOOD_WORDS for _, mood, _ in facts)
 
 
 def test_the_first_light_is_the_sum_of_its_halves(shelf):

@@ -68,9 +68,10 @@ MORE_WORDS = (
 
 
 def caption(subject: str, mood: str, side: str, workflow: str, random: torch.Generator) -> str:
-    """Words for a picture. Where a condition tells the light already (fbc, env) words of light are often left out,
+    """Words for a picture; a `mood` of "" has none.
 
-    so that a high guidance on words, as fbc's default is, does not overdo the light. Words that say nothing go with any
+    Where a condition tells the light already (fbc, env) words of light are often left out, so that a high guidance on
+    words, as fbc's default is, does not overdo the light. Words that say nothing go with any
     picture: were praise left over for photographs, whose subjects have no names, guidance would ask for a photograph.
     """
     told = workflow != "fc"
@@ -79,7 +80,7 @@ def caption(subject: str, mood: str, side: str, workflow: str, random: torch.Gen
     parts: list[str] = []
     if uniform(0, 1, random) < 0.85:
         parts.append(choose(list(SUBJECT_WORDS[subject]), random))
-    if uniform(0, 1, random) < (0.2 if told else 0.85):
+    if uniform(0, 1, random) < (0.2 if told else 0.85) and mood:
         parts.append(choose(list(MOOD_WORDS[mood]), random))
     if uniform(0, 1, random) < (0.1 if told else 0.6):
         parts.append(choose(list(SIDE_WORDS[side]), random))

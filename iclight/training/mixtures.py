@@ -67,12 +67,13 @@ def fitted_weights(radiance: Tensor, maps: Tensor) -> Tensor:
 
 
 def mix_lights(scene: TracedScene, shelf: Shelf, random: torch.Generator) -> tuple[list[Tensor], list[str]]:
-    """Three lights of `render.PICTURES`' kinds as Kx3 weights, exposed, and the mood of each."""
+    """Three lights of `render.PICTURES`' kinds, exposed, as Kx3 weights, and each one's mood: "" for a loose mixture."""
     maps = torch.from_numpy(scene.environments)
     weights, moods = [], []
     for light in three_lights(shelf, random):
         if uniform(0, 1, random) < LOOSE:
-            found, level, mood = loose_weights(len(maps), random), uniform(0.35, 0.65, random), "studio"
+            # Tinted at random: no word for a mood would be true of them.
+            found, level, mood = loose_weights(len(maps), random), uniform(0.35, 0.65, random), ""
         else:
             found, level, mood = fitted_weights(light.radiance, maps), float(received(light.radiance)), light.mood
         around = torch.from_numpy(mix_environments(found.numpy(), scene.environments))
