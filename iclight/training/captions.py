@@ -71,8 +71,8 @@ def caption(subject: str, mood: str, side: str, workflow: str, random: torch.Gen
     """Words for a picture; a `mood` of "" has none.
 
     Where a condition tells the light already (fbc, env) words of light are often left out, so that a high guidance on
-    words, as fbc's default is, does not overdo the light. Words that say nothing go with any
-    picture: were praise left over for photographs, whose subjects have no names, guidance would ask for a photograph.
+    words, as fbc's default is, does not overdo the light. Words that say nothing go with any picture: were praise left
+    over for photographs, whose subjects have no names, guidance would ask for a photograph.
     """
     told = workflow != "fc"
     if uniform(0, 1, random) < (0.6 if told else 0.2):

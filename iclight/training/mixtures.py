@@ -67,7 +67,7 @@ def fitted_weights(radiance: Tensor, maps: Tensor) -> Tensor:
 
 
 def mix_lights(scene: TracedScene, shelf: Shelf, random: torch.Generator) -> tuple[list[Tensor], list[str]]:
-    """Three lights of `render.PICTURES`' kinds, exposed, as Kx3 weights, and each one's mood: "" for a loose mixture."""
+    """Three lights of `render.PICTURES`' kinds, exposed, as Kx3 weights; and their moods, "" for a loose mixture."""
     maps = torch.from_numpy(scene.environments)
     weights, moods = [], []
     for light in three_lights(shelf, random):
