@@ -244,3 +244,26 @@ def test_words_that_say_nothing_go_with_any_picture():
         praised = sum(text in ("best quality", "best quality, best quality") for text in said)
         shares.append(praised / sum(text == NEGATIVE for text in said))
     assert shares == pytest.approx([1.13, 1.33], abs=0.3)
+
+
+def test_coarse_errors_count_once_more_and_fine_ones_do_not():
+    matte, weight, known = torch.zeros(3, 1, 8, 8), torch.ones(3), torch.ones(3, dtype=torch.bool)
+    matte[..., :4] = 1
+    fine = torch.ones(1, 4, 8, 8)
+    fine[..., ::2] = -1
+    off = torch.cat([torch.ones(1, 4, 8, 8), fine, torch.ones(1, 4, 8, 8) * (1 - matte[:1])])
+    once, more = (losses.vanilla(off, torch.zeros_like(off), matte, weight, known, by) for by in (0.0, 3.0))
+    assert torch.allclose(more - once, torch.tensor([3.0 * 0.5, 0.0, 0.0]), atol=1e-6)
+
+
+def test_normals_are_judged_inside_the_matte_and_only_where_they_are_known():
+    normal = torch.nn.functional.normalize(torch.randn(3, 3, 8, 8), dim=1)
+    matte = torch.zeros(3, 1, 8, 8)
+    matte[..., :4] = 1
+    seen = torch.where(matte > 0, normal, -normal) * 7
+    normal[2] = 0
+    assert torch.allclose(losses.misshapen(seen, normal, matte), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(losses.misshapen(-seen, normal, matte), torch.tensor([2.0, 2.0, 0.0]), atol=1e-5)
+    smooth = torch.tensor([0.6, 0.0, 0.8]).view(1, 3, 1, 1).expand(1, 3, 16, 16)
+    small = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    assert losses.misshapen(small, smooth, torch.ones(1, 1, 16, 16)) == pytest.approx(0.2), "at any size"

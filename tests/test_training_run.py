@@ -120,6 +120,18 @@ def test_the_merging_mlp_is_fitted_before_a_run_that_needs_it(shards, tmp_path):
         assert not load(tmp_path / name / "trained", None).new_merge
 
 
+def test_normals_are_learnt_beside_the_picture_and_leave_nothing_in_the_model(shards, tmp_path):
+    shard = torch.load(shards / "shard-0000.pt", weights_only=False)
+    tilted = torch.tensor([0.6, 0.0, 0.8]).view(1, 3, 1, 1).expand(16, 3, SIDE, SIDE).clone()
+    tilted[12:] = 0  # nobody knows a photograph's
+    torch.save({**shard, "normal": tilted.half()}, tmp_path / "shard-0000.pt")
+    train(tiny(tmp_path, steps=30, rate=0.01, normals=0.5, average=0.9), tmp_path / "run")
+    rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
+    assert float(rows[-1]["normals"]) < 0.2 * float(rows[0]["normals"])
+    plain = build(tiny(shards), tmp_path / "plain").model
+    assert set(load(tmp_path / "run" / "trained", None).model.state_dict()) == set(plain.state_dict())
+
+
 def test_environments_change_only_pictures_that_have_one(shards, tmp_path):
     parts = build(tiny(shards), tmp_path)
     model = parts.model.eval()

@@ -79,10 +79,15 @@ def test_a_light_map_never_stands_for_light_that_hardly_comes_from_its_side(shar
     side = sources.tensors["images"].shape[-1]
     sources.maps = {name: {light: torch.full((4, side, side), 7.0) for light in LIGHTS} for name in ("fc", "fbc")}
     sources.sided[:, 3:] = False
-    drawn = sources.draw(60, (0.0, 1.0, 0.0), generator(3, 0), (1, 0, 0))
-    first = {tuple(picture.flatten()[:8].tolist()) for picture in sources.tensors["images"][:, 0].float()}
+    sources.sided[4:, 0] = False
+    drawn = sources.draw(60, (0.3, 0.7, 0.0), generator(3, 0), (1, 0, 0))
+    clear = {tuple(picture.flatten()[:8].tolist()) for picture in sources.tensors["images"][:4, 0].float()}
+    photographs = {tuple(p.flatten()[:8].tolist()) for p in sources.tensors["images"][sources.wild, 0].float()}
     for row, hinted in zip(drawn.clean, drawn.hinted, strict=True):
-        assert bool(hinted) == (tuple(row.flatten()[:8].tolist()) in first)
+        key = tuple(row.flatten()[:8].tolist())
+        assert key in photographs or key in clear, "a row that is to have a map is given a light that it may stand for"
+        assert bool(hinted) == (key in clear)
+    assert not drawn.hinted.all() and drawn.hinted.any()
 
 
 def test_light_maps_are_the_engines_and_one_for_every_side():

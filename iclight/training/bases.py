@@ -125,6 +125,8 @@ def build(config: Config, out: Path) -> Trained:
     else:
         parts = _from_base(config)
     say(parts.model, config.prediction or parts.model.prediction_type)
+    if config.normals:
+        parts.model.watch_shape()
     # bfloat16 convolutions run on channels-last memory without copies.
     parts.model.unet.to(memory_format=torch.channels_last)
     if not torch.cuda.is_available():

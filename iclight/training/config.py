@@ -52,6 +52,8 @@ class Config:
     average: float = 0.998
     weighting: str = "truncated-snr"
     consistency: float = 0.1
+    coarse: float = 0.0  # weight of the coarse errors on the subject (`loss.vanilla`)
+    normals: float = 0.0  # weight of the normals that are learnt beside the picture (`RelightingModel.watch_shape`)
     workflows: tuple[float, float, float] = (0.4, 0.35, 0.25)  # shares of fc, fbc, env
     shares: tuple[float, float, float] = (0.5, 0.5, 0.0)  # wild, 3D, light stage at the start
     shares_end: tuple[float, float, float] = (0.35, 0.35, 0.3)

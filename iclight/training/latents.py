@@ -3,7 +3,7 @@
     python -m iclight.training.latents build/stage build/latents --vae build/autoencoder/final
 
 Latents of a shard: "images" Nx5x4xhxw, "backgrounds" and "foregrounds" likewise (those of `BACKGROUNDS` and `SOURCES`
-alone), "matte" Nx1xhxw, all float16; "environments" and "facts" are carried over.
+alone), "matte" Nx1xhxw, "normal" Nx3xhxw, all float16; "environments" and "facts" are carried over.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .run import precision
 SOURCES = (1, 2, 3, 4)
 BACKGROUNDS = (0, 3, 4)
 BATCH = 16
-SHRINKS = ("images", "backgrounds", "foregrounds", "matte")
+SHRINKS = ("images", "backgrounds", "foregrounds", "matte")  # of bytes
 
 
 @torch.no_grad()
@@ -49,8 +49,9 @@ def encode_shard(vae: AutoencoderKL, shard: dict[str, Any], shrink: int = 1) -> 
         "backgrounds": encode(vae, shard["backgrounds"][:, list(BACKGROUNDS)]),
         "foregrounds": encode(vae, shard["foregrounds"][:, list(SOURCES)]),
     }
-    matte = F.interpolate(shard["matte"].float() / 255, latents["images"].shape[-2:], mode="area").half()
-    return {**latents, "matte": matte, "environments": shard["environments"], "facts": shard["facts"]}
+    latents["matte"] = F.interpolate(shard["matte"].float() / 255, latents["images"].shape[-2:], mode="area").half()
+    latents["normal"] = F.interpolate(shard["normal"].float() / 127, latents["images"].shape[-2:], mode="area").half()
+    return {**latents, "environments": shard["environments"], "facts": shard["facts"]}
 
 
 def _shrunk(pictures: Tensor, shrink: int) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 SUBJECT = 2.5
 GUESSED = 0.3
+COARSE = 4
 TOLD = 920  # above this timestep nothing but the conditions tells the light
 LATE = 820
 HINTED = (800, 960)  # timesteps about that of lowres_denoise, where fc's sampling starts from a light map
@@ -104,15 +105,23 @@ WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def vanilla(predicted: Tensor, wanted: Tensor, matte: Tensor, weight: Tensor, known: Tensor) -> Tensor:
+def vanilla(
+    predicted: Tensor, wanted: Tensor, matte: Tensor, weight: Tensor, known: Tensor, coarse: float = 0.0
+) -> Tensor:
     """B losses over the timesteps' `weight` (B). `matte` Bx1xhxw; `known` B booleans: is the background a condition?
 
     The subject counts SUBJECT times. A background that nothing tells is anyone's guess and counts GUESSED times only:
-    most of its error cannot be learnt away.
+    most of its error cannot be learnt away. `coarse` weighs the error's means over COARSE x COARSE places of the
+    subject, which count once more: light is in them, and they drown among the errors of every pixel.
     """
     ground = torch.where(known, 1.0, GUESSED)[:, None, None, None]
-    error = (predicted.float() - wanted).square() * (ground + (SUBJECT - ground) * matte)
-    return error.mean((1, 2, 3)) * weight
+    error = predicted.float() - wanted
+    each = (error.square() * (ground + (SUBJECT - ground) * matte)).mean((1, 2, 3))
+    if coarse:
+        inside = F.avg_pool2d(matte, COARSE, ceil_mode=True)
+        mean = F.avg_pool2d(error * matte, COARSE, ceil_mode=True) / inside.clamp(min=0.1)
+        each = each + coarse * (mean.square() * inside).mean((1, 2, 3))
+    return each * weight
 
 
 def consistency(clean: Tensor, merge: nn.Module, matte: Tensor) -> Tensor:
@@ -120,6 +129,16 @@ def consistency(clean: Tensor, merge: nn.Module, matte: Tensor) -> Tensor:
     whole, first, second = clean.chunk(3)
     error = (merge(first, second) - whole).square() * matte
     return error.sum((1, 2, 3)) / (matte.sum((1, 2, 3)) * clean.shape[1]).clamp(min=1)
+
+
+def misshapen(seen: Tensor, normal: Tensor, matte: Tensor) -> Tensor:
+    """B losses from Bx3xhxw normals as seen, at any size, and as they are: 1 - cosine, over the matte (Bx1xhxw); 0 for
+    rows whose `normal` is 0, for nobody knows it."""
+    size = seen.shape[-2:]
+    true, inside = (F.interpolate(x, size, mode="area") if x.shape[-2:] != size else x for x in (normal, matte))
+    inside = inside * (true.norm(dim=1, keepdim=True) > 0.5)
+    off = (1 - F.cosine_similarity(seen.float(), true, dim=1)[:, None]) * inside
+    return off.sum((1, 2, 3)) / inside.sum((1, 2, 3)).clamp(min=1)
 
 
 def hide_the_coarse(noise: Tensor, timesteps: Tensor, alphas: Tensor, random: torch.Generator) -> Tensor:

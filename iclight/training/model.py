@@ -48,6 +48,24 @@ class RelightingModel(nn.Module):
         self.text_encoder = text_encoder
         self.tokens = tokens
         self.merge = merge
+        self.shape: nn.Conv2d | None = None
+        self.seen_shape: Tensor | None = None
+
+    def watch_shape(self) -> None:
+        """From now on, `seen_shape` after `forward` is Bx3xhxw: the normals that a linear layer reads off the features
+        of the last level but one, before the light is laid on them.
+
+        Learnt beside the picture, they make the network see the form that light falls on (as normals do in Pandey et
+        al., "Total Relighting", 2021). Nothing of it is saved: what ships is the UNet.
+        """
+        block: Any = self.unet.up_blocks[max(0, len(self.unet.up_blocks) - 3)]
+        self.shape = nn.Conv2d(block.resnets[-1].out_channels, 3, 1)
+
+        def look(_block: nn.Module, _inputs: Any, features: Tensor) -> None:
+            assert self.shape is not None
+            self.seen_shape = self.shape(features)
+
+        block.register_forward_hook(look)
 
     def forward(
         self, latents: Tensor, timesteps: Tensor, words: Tensor, environments: Tensor, has_environment: Tensor

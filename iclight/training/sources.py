@@ -7,6 +7,7 @@ object under L1 + L2, L1 and L2). Their shares move linearly from 0.5 / 0.5 / 0 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,10 +28,12 @@ from .run import choose, uniform
 RELATED = {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2), 3: (3,), 4: (4,)}
 TARGETS = (0, 3, 4)
 CALM = 3
-# Length of the mean direction of light (`lighting.mean_direction`) along an axis from which a light map tells it.
-SIDED = 0.35
+# Length of the mean direction of light (`lighting.mean_direction`) along an axis from which a light map tells it: about
+# that of a large softbox over little fill. With weaker lights among them, a map's answer is their timid mean.
+SIDED = 0.5
 SPOTS = 6  # what is left of a picture without forms, across: enough to tell the side of the light
 WORKFLOWS = ("fc", "fbc", "env")
+MAPPED = {"fc": 1.0, "fbc": 0.5}  # shares of `Sources.hints` that start from a light map, or have one as background
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,14 @@ class Schedule:
 class Batch:
     """`clean` Bx4xhxw targets, `condition` Bx8xhxw (foreground, background), `matte`, `environments` Bx3x32x32,
     `has_environment` B, `captions`. `beneath` Bx4xhxw is what noise is laid over: `clean`, or what `Sources.doubts`
-    puts there. Rows that are `hinted` (B) start from the light map `hints` (Bx4xhxw) instead. The last 3 * `triplets`
-    rows are light-stage samples: all L1 + L2, all L1, all L2.
+    puts there. Rows that are `hinted` (B) start from the light map `hints` (Bx4xhxw) instead. `normal` Bx3xhxw, zero
+    where nobody knows it. The last 3 * `triplets` rows are light-stage samples: all L1 + L2, all L1, all L2.
     """
 
     clean: Tensor
     condition: Tensor
     matte: Tensor
+    normal: Tensor
     environments: Tensor
     has_environment: Tensor
     hints: Tensor
@@ -77,6 +81,7 @@ class Row(NamedTuple):
     clean: Tensor
     condition: Tensor
     matte: Tensor
+    normal: Tensor
     environments: Tensor
     has_environment: bool
     hints: Tensor
@@ -111,8 +116,9 @@ class Sources:
         self.facts: list[Any] = [facts for shard in shards for facts in shard["facts"]]
         wild = torch.tensor([facts[0][0] == "photograph" for facts in self.facts])
         self.wild, self.objects = wild.nonzero()[:, 0], (~wild).nonzero()[:, 0]
-        leaning = mean_direction(self.tensors["environments"].float()).abs().amax(-1)
-        self.sided = leaning > SIDED
+        self.sided = mean_direction(self.tensors["environments"].float()).abs().amax(-1) > SIDED
+        if "normal" not in self.tensors:  # of shards that were encoded without
+            self.tensors["normal"] = torch.zeros(len(self.facts), 3, *self.tensors["matte"].shape[-2:]).half()
 
     def environments(self, most: int = 1000) -> Tensor:
         """Nx3x32x32 environments of the shards, evenly chosen."""
@@ -144,11 +150,12 @@ class Sources:
         threes = [self._triplet(random) for _ in range(triplets)]
         for place in range(3):
             rows += [three[place] for three in threes]
-        clean, condition, matte, environments, has, hints, hinted, beneath, captions = zip(*rows, strict=True)
+        clean, condition, matte, normal, environments, has, hints, hinted, beneath, captions = zip(*rows, strict=True)
         return Batch(
             torch.stack(clean).float(),
             torch.stack(condition).float(),
             torch.stack(matte).float(),
+            torch.stack(normal).float(),
             torch.stack(environments).float(),
             torch.tensor(has),
             torch.stack(hints).float(),
@@ -162,12 +169,16 @@ class Sources:
         pool = self.wild if wild else self.objects
         item = int(pool[torch.randint(len(pool), (1,), generator=random)])
         target = 0 if wild else choose(list(TARGETS), random)
+        chance = uniform(0, 1, random)
+        workflow = "fc" if chance < workflows[0] else "fbc" if chance < workflows[0] + workflows[1] else "env"
+        mapped = bool(self.maps) and uniform(0, 1, random) < self.hints * MAPPED.get(workflow, 0)
+        if mapped and not wild and (clear := self.clear[workflow]) and (item, target) not in clear:
+            item, target = clear[int(torch.randint(len(clear), (1,), generator=random))]
         allowed = [source for source in SOURCES if wild or source not in RELATED[target]]
         if CALM in allowed and uniform(0, 1, random) < 0.6:
             allowed = [CALM]  # most photographs are calmly lit
-        chance = uniform(0, 1, random)
-        workflow = "fc" if chance < workflows[0] else "fbc" if chance < workflows[0] + workflows[1] else "env"
-        return self._row(item, target, choose(allowed, random), workflow, random)
+        mapped &= self._tells(item, target, workflow)
+        return self._row(item, target, choose(allowed, random), workflow, random, mapped)
 
     def _triplet(self, random: torch.Generator) -> list[Row]:
         item = int(self.objects[torch.randint(len(self.objects), (1,), generator=random)])
@@ -178,7 +189,29 @@ class Sources:
         own = first.beneath is first.clean
         return [row._replace(captions=first.captions, beneath=row.clean if own else first.beneath) for row in rows]
 
-    def _row(self, item: int, target: int, source: int, workflow: str, random: torch.Generator) -> Row:
+    @functools.cached_property
+    def clear(self) -> dict[str, list[tuple[int, int]]]:
+        """By workflow with light maps, the (object, target)s that one may stand for."""
+        return {
+            workflow: [
+                (int(item), target)
+                for item in self.objects
+                for target in TARGETS
+                if self._tells(int(item), target, workflow)
+            ]
+            for workflow in MAPPED
+        }
+
+    def _tells(self, item: int, target: int, workflow: str) -> bool:
+        """May a light map stand for this light? It promises light from its side: where that hardly comes from there,
+        it is not what a map should mean. And fbc's maps are white."""
+        _, mood, side = self.facts[item][target]
+        clear = side == "ambient" or bool(self.sided[item, target])
+        return clear and (workflow != "fbc" or mood in WHITE)
+
+    def _row(
+        self, item: int, target: int, source: int, workflow: str, random: torch.Generator, mapped: bool = False
+    ) -> Row:
         tensors = self.tensors
         clean, matte = tensors["images"][item, target], tensors["matte"][item]
         foreground = tensors["foregrounds"][item, SOURCES.index(source)]
@@ -186,13 +219,10 @@ class Sources:
         if workflow == "fbc":
             background = tensors["backgrounds"][item, BACKGROUNDS.index(target)]
         subject, mood, side = self.facts[item][target]
-        chance = uniform(0, 1, random)
-        # A map promises light from its side: where it hardly comes from there, that is not what it should mean.
-        clear = bool(self.maps) and (side == "ambient" or bool(self.sided[item, target]))
-        hinted = workflow == "fc" and chance < self.hints and clear
+        hinted = mapped and workflow == "fc"
         if hinted:
             hints = self.maps["fc"][side]
-        elif workflow == "fbc" and 2 * chance < self.hints and mood in WHITE and clear:
+        elif mapped:
             background = self.maps["fbc"][side].to(background.dtype)
             clean = clean * matte + background * (1 - matte)
         beneath = clean
@@ -204,7 +234,8 @@ class Sources:
         environment = tensors["environments"][item, target]
         condition = torch.cat([foreground, background])
         words = caption(subject, mood, side, workflow, random)
-        return Row(clean, condition, matte, environment, workflow == "env", hints, hinted, beneath, words)
+        normal = tensors["normal"][item]
+        return Row(clean, condition, matte, normal, environment, workflow == "env", hints, hinted, beneath, words)
 
     def _other(self, item: int, random: torch.Generator) -> Tensor:
         """Any object's picture in any light; one time in four the same object's, as sampling shows it."""

@@ -32,6 +32,7 @@ from .sources import Batch, Sources
 
 # Bands of timesteps that the log tells apart: below the first number, below the second, ...
 BANDS = {"detail": 400, "form": 800, "light": 1000}
+OTHERS = ("consistency", "normals")
 
 
 def train(config: Config, out: Path, until: int | None = None, tensorboard: bool = False) -> Trained | None:
@@ -140,15 +141,19 @@ def objective(
         weight = weight * snr
     wanted = losses.target(clean, noise, timesteps, alphas, model.prediction_type)
     known = batch.condition[:, LATENTS:].flatten(1).any(1)
-    each = losses.vanilla(predicted, wanted, batch.matte, weight, known)
+    each = losses.vanilla(predicted, wanted, batch.matte, weight, known, config.coarse)
     meter.note(each.detach(), timesteps)
+    if model.seen_shape is not None:
+        off = losses.misshapen(model.seen_shape, batch.normal, batch.matte)
+        meter.note_other("normals", off.detach())
+        each = each + config.normals * off
     # Every parameter has a part in every step, if only of nothing: processes that share gradients rely on it.
     idle = sum((p.sum() for p in model.merge.parameters()), torch.zeros((), device=device)) * 0.0
     if not batch.triplets:
         return each.mean(), idle
     implied = losses.implied_clean(noisy, predicted, timesteps, alphas, model.prediction_type)[-3 * batch.triplets :]
     apart = losses.consistency(implied, model.merge, batch.matte[-3 * batch.triplets :][: batch.triplets])
-    meter.note_consistency(apart.detach())
+    meter.note_other("consistency", apart.detach())
     return each.mean(), apart.sum() / len(each) + idle
 
 
@@ -177,15 +182,16 @@ class Meter:
             low = high
         self.rows += len(each)
 
-    def note_consistency(self, each: Tensor) -> None:
-        self._add("consistency", float(each.sum()), len(each))
+    def note_other(self, name: str, each: Tensor) -> None:
+        """One of `OTHERS`, row by row."""
+        self._add(name, float(each.sum()), len(each))
 
     def _add(self, name: str, total: float, count: int) -> None:
         self.sums[name] = self.sums.get(name, 0.0) + total
         self.counts[name] = self.counts.get(name, 0) + count
 
     def read(self) -> dict[str, float]:
-        means = {name: self.sums.get(name, 0.0) / max(1, self.counts.get(name, 0)) for name in (*BANDS, "consistency")}
+        means = {name: self.sums.get(name, 0.0) / max(1, self.counts.get(name, 0)) for name in (*BANDS, *OTHERS)}
         rate = self.rows / max(1e-9, time.monotonic() - self.since)
         self.__init__()  # type: ignore[misc]
         return {**means, "rows_per_second": rate}
