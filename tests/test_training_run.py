@@ -52,6 +52,14 @@ def test_a_killed_run_resumes_to_the_same_result(shards, tmp_path):
         assert {k: v for k, v in one.items() if k not in times} == {k: v for k, v in two.items() if k not in times}
 
 
+def test_batches_drawn_ahead_are_the_same(shards, tmp_path):
+    """Two processes that draw ahead change nothing, also in a run that is gone on with."""
+    here = train(tiny(shards, steps=4), tmp_path / "here")
+    train(tiny(shards, steps=4, workers=2), tmp_path / "ahead", until=2)
+    ahead = train(tiny(shards, steps=4, workers=2), tmp_path / "ahead")
+    assert torch.equal(weights(here), weights(ahead))
+
+
 def test_every_run_gives_the_same_words_the_same_numbers(tmp_path):
     """Resumed runs and the processes of one run must agree on what a number means."""
     one, two = build_tokenizer(tmp_path / "one"), build_tokenizer(tmp_path / "two")

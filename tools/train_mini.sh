@@ -6,8 +6,13 @@ cd "$(dirname "$0")/.."
 BIN=${BIN:-.venv/bin}
 WORK=${WORK:-build}
 JOBS=${JOBS:-$(nproc)}
+RANKS=$JOBS AHEAD=""
 export OMP_NUM_THREADS=1
-[ -n "$(command -v nvidia-smi || true)" ] && JOBS=1 || export ACCELERATE_USE_CPU=true
+if command -v nvidia-smi >/dev/null; then
+  RANKS=$(nvidia-smi --list-gpus | wc -l) AHEAD="--workers $((JOBS / RANKS > 8 ? 8 : JOBS / RANKS))"
+else
+  export ACCELERATE_USE_CPU=true
+fi
 
 if [ "${1:-}" = --quick ]; then
   WORK=${WORK}/quick
@@ -15,22 +20,24 @@ if [ "${1:-}" = --quick ]; then
   FIRST="--steps 120 --log-every 20 --save-every 40 --sheet-every 120"
   SECOND="--steps 20 --log-every 10 --save-every 20 --sheet-every 20"
 else
-  SCENES="--shards 44" THINGS="--objects 120" AE="--steps 800" FIRST="" SECOND=""
+  SCENES="--shards 44" THINGS="--objects 340" AE="--steps 800" FIRST="" SECOND=""
 fi
 
 together() { # run a command once per core, each with its share of the work
   for part in $(seq 0 $((JOBS - 1))); do "$BIN/python" -m "$@" --part "$part/$JOBS" & done
   wait
 }
-spread() { "$BIN/torchrun" --nproc-per-node "$JOBS" -m "$@"; }
+spread() { # a process for each GPU, or for each core
+  "$BIN/torchrun" --nproc-per-node "$RANKS" -m "$@"
+}
 
 "$BIN/python" -m iclight.training.photographs ||
   echo "No panoramas and no raccoon: going on with the photographs of the installed packages." >&2
-JOBS=1 spread iclight.training.autoencoder --side 64 --batch 8 --rate 2e-3 --log-every 100 --out "$WORK/autoencoder" $AE
+RANKS=1 spread iclight.training.autoencoder --side 64 --batch 8 --rate 2e-3 --log-every 100 --out "$WORK/autoencoder" $AE
 VAE="$WORK/autoencoder/final"
 together iclight.training.render "$WORK/stage128" --side 128 $SCENES
 together iclight.training.latents "$WORK/stage128" "$WORK/latents64" --shrink 2 --vae "$VAE"
-spread iclight.training.train --config mini-64 --vae "$VAE" --data "$WORK/latents64" --out "$WORK/mini-64" $FIRST
+spread iclight.training.train --config mini-64 --vae "$VAE" --data "$WORK/latents64" --out "$WORK/mini-64" $AHEAD $FIRST
 together iclight.training.latents "$WORK/stage128" "$WORK/latents128" --most 6 --vae "$VAE"
 DATA=("$WORK/latents128")
 if "$BIN/python" -c "import mitsuba" 2>/dev/null; then
@@ -43,11 +50,11 @@ else
   echo "Mitsuba is not installed: going on without path-traced things (pip install -e \".[pathtraced]\")." >&2
 fi
 spread iclight.training.train --config mini-128 --vae "$VAE" --data "$WORK/latents128" \
-  --begin "$WORK/mini-64/trained" --out "$WORK/mini-128" $SECOND
+  --begin "$WORK/mini-64/trained" --out "$WORK/mini-128" $AHEAD $SECOND
 # Then every workflow on its own, from there; words stay, for they are shared.
 for workflow in fc fbc env; do
   spread iclight.training.train --config "mini-$workflow" --vae "$VAE" --data "${DATA[@]}" \
-    --begin "$WORK/mini-128/trained" --out "$WORK/mini-$workflow" $SECOND
+    --begin "$WORK/mini-128/trained" --out "$WORK/mini-$workflow" $AHEAD $SECOND
 done
 "$BIN/python" -m iclight.training.export "$WORK/mini-env/trained" "$WORK/mini" --fc "$WORK/mini-fc/trained" \
   --fbc "$WORK/mini-fbc/trained" --vae "$VAE" --native-size 192 256

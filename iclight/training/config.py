@@ -71,6 +71,7 @@ class Config:
     sheet_every: int = 2000
     shards: int = 0  # read at most this many; 0 reads all
     mixed_precision: str = "auto"
+    workers: int = 0  # processes that draw batches ahead; 0 draws them in the loop
 
     def __post_init__(self) -> None:
         if self.weighting not in WEIGHTINGS:

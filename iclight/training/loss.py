@@ -155,14 +155,17 @@ def hide_the_coarse(noise: Tensor, timesteps: Tensor, alphas: Tensor, random: to
     Blotches, as strong as the picture's own forms, lie over most timesteps: a network that is weak at telling forms
     from noise takes noise for form, and its samples are blotchy; this one has to look for them in the foreground.
     """
+    device = noise.device
+    timesteps = timesteps.to(device)
     strength = HIDING * ((timesteps - TOLD) / 40).clamp(0, 1)
-    flat = torch.randn(*noise.shape[:2], 1, 1, generator=random)
-    patches = torch.randn(*noise.shape[:2], 4, 4, generator=random)
+    flat = torch.randn(*noise.shape[:2], 1, 1, generator=random, device=device)
+    patches = torch.randn(*noise.shape[:2], 4, 4, generator=random, device=device)
     coarse = flat + F.interpolate(patches, noise.shape[2:], mode="bicubic", align_corners=True)
-    cells = round(8 * 2 ** (float(torch.rand(1, generator=random)) * math.log2(max(1, noise.shape[-1] / 16))))
-    grid = torch.randn(*noise.shape[:2], cells, cells, generator=random)
+    size = float(torch.rand(1, generator=random, device=device))
+    cells = round(8 * 2 ** (size * math.log2(max(1, noise.shape[-1] / 16))))
+    grid = torch.randn(*noise.shape[:2], cells, cells, generator=random, device=device)
     blotches = F.interpolate(grid, noise.shape[2:], mode="bicubic", align_corners=True)
-    spread = BLOTCHES * alphas.cpu()[timesteps].sqrt() * ((timesteps - 60) / 150).clamp(0, 1)
+    spread = BLOTCHES * alphas.to(device)[timesteps].sqrt() * ((timesteps - 60) / 150).clamp(0, 1)
     return noise + strength.view(-1, 1, 1, 1) * coarse + spread.view(-1, 1, 1, 1) * blotches
 
 

@@ -46,8 +46,8 @@ class Shelf:
         self.panoramas = {name: torch.from_numpy(p.copy()).permute(2, 0, 1) for name, p in panoramas.items()}
 
 
-def light_objects(side: int, shelf: Shelf, random: torch.Generator) -> dict[str, Any]:
-    """BATCH objects of one family under the lights of `PICTURES`.
+def light_objects(side: int, shelf: Shelf, random: torch.Generator, device: str = "cpu") -> dict[str, Any]:
+    """BATCH objects of one family under the lights of `PICTURES`, traced on `device`.
 
     "images", "backgrounds": Bx5x3xSxS uint8 sRGB; "foregrounds": Bx5x3xSxS, the subject on grey; "matte": Bx1xSxS
     uint8; "normal": Bx3xSxS int8; "environments": Bx5x3x32x32 float16; "facts": per object and picture (subject, mood,
@@ -56,9 +56,10 @@ def light_objects(side: int, shelf: Shelf, random: torch.Generator) -> dict[str,
     solid = shapes.draw(BATCH, random)
     softness = 2 ** uniform(-4, -1.5, random)
     reach = 2 ** uniform(0.4, 2.4, random)
-    scene = Stage().film(
+    scene = Stage(device=device).film(
         solid, lambda shares: surfaces.wear(solid, shares, shelf.pictures, random), side, random, softness, reach
     )
+    scene = scene.to("cpu")
     scene = _tinted(scene, random)
     lights = [three_lights(shelf, random) for _ in range(BATCH)]
     environments, behind = [], []
@@ -193,13 +194,17 @@ def packed(images: Tensor, backgrounds: Tensor, matte: Tensor, random: torch.Gen
     return {name: (value.clamp(0, 1) * 255).round().to(torch.uint8) for name, value in bytes_of.items()}
 
 
-def make_shard(number: int, objects: int, side: int, wild: float, seed: int, shelf: Shelf) -> dict[str, Any]:
+def make_shard(
+    number: int, objects: int, side: int, wild: float, seed: int, shelf: Shelf, device: str = "cpu"
+) -> dict[str, Any]:
     """One shard; a share `wild` of it are photographs."""
     batches = []
     for batch in range(objects // BATCH):
         random = generator(seed, number, batch)
-        make = photographs_lit if uniform(0, 1, random) < wild else light_objects
-        batches.append(make(side, shelf, random))
+        if uniform(0, 1, random) < wild:
+            batches.append(photographs_lit(side, shelf, random))
+        else:
+            batches.append(light_objects(side, shelf, random, device))
     shard: dict[str, Any] = {name: torch.cat([b[name] for b in batches]) for name in batches[0] if name != "facts"}
     shard["facts"] = [facts for b in batches for facts in b["facts"]]
     return shard
@@ -215,6 +220,7 @@ def main() -> None:
     parser.add_argument("--held-out", action="store_true", help="light with panoramas kept for evaluation")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--part", default="0/1", help="this process's share of the shards: number/count")
+    parser.add_argument("--device", default="cpu", help="where solids are traced: cpu or cuda")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     options.out.mkdir(parents=True, exist_ok=True)
@@ -224,7 +230,7 @@ def main() -> None:
         path = options.out / f"shard-{number:04d}.pt"
         if path.is_file():
             continue
-        shard = make_shard(number, options.objects, options.side, options.wild, options.seed, shelf)
+        shard = make_shard(number, options.objects, options.side, options.wild, options.seed, shelf, options.device)
         partial = path.with_suffix(".part")
         torch.save(shard, partial)
         partial.replace(path)

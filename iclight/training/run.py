@@ -156,6 +156,13 @@ def generator(seed: int, step: int, process: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 131 + process)
 
 
+def on_device(random: torch.Generator, device: torch.device) -> torch.Generator:
+    """`random` itself on the CPU; on another device one there that goes on from it, for large draws."""
+    if device.type == "cpu":
+        return random
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=random)))
+
+
 def plateau(step: int, steps: int, peak: float, warmup: int = 100, decay: float = 0.3, floor: float = 0.02) -> float:
     """Learning rate: linear to `peak`, level, then linear to `floor` of it over the last share `decay` of the steps.
 

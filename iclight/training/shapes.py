@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,11 @@ class Slot:
     outline: Tensor | None = None
     carve: bool = False
 
+    def to(self, device: torch.device) -> Slot:
+        outline = None if self.outline is None else self.outline.to(device)
+        moved = {name: getattr(self, name).to(device) for name in ("centre", "size", "rotation")}
+        return replace(self, outline=outline, **moved)
+
 
 @dataclass
 class Solid:
@@ -46,6 +51,9 @@ class Solid:
     @property
     def parts(self) -> int:
         return 1 + max(slot.part for slot in self.slots)
+
+    def to(self, device: torch.device) -> Solid:
+        return replace(self, slots=[slot.to(device) for slot in self.slots], sharpness=self.sharpness.to(device))
 
     def distance(self, points: Tensor) -> Tensor:
         """Bx3xN points -> BxN signed distances."""

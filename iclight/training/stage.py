@@ -62,9 +62,18 @@ class Scene:
         gloss = torch.einsum("bmkc,bkhw->bmchw", weights, self.gloss)
         return (self.surface.albedo[:, None] * diffuse + gloss) * self.matte[:, None]
 
+    def to(self, device: torch.device | str) -> Scene:
+        there = torch.device(device)
+        moved = {name: value.to(there) for name, value in vars(self).items() if name != "family"}
+        return Scene(family=self.family, **moved)
+
 
 class Stage:
-    """`lights` lamps spread evenly over the sphere, turned at random for every batch."""
+    """`lights` lamps spread evenly over the sphere, turned at random for every batch.
+
+    What is drawn at random is drawn on the CPU whatever the `device` is that the tracing runs on, so a GPU films the
+    same objects as a CPU does, to rounding.
+    """
 
     def __init__(self, lights: int = 32, device: torch.device | str = "cpu") -> None:
         self.lights = lights
@@ -82,9 +91,11 @@ class Stage:
     ) -> Scene:
         """Trace a batch of objects at `side` pixels and measure what every lamp does to them.
 
-        `wear`: shares of the parts, BxPxSxS -> materials. `softness`: the lamps' radius in radians; smaller is harder.
-        `reach`: how far away the lamps stand, in units of half the picture; near ones light what is near them more.
+        `wear`: shares of the parts, BxPxSxS on the CPU -> materials. `softness`: the lamps' radius in radians; smaller
+        is harder. `reach`: how far away the lamps stand, in units of half the picture; near ones light what is near
+        them more.
         """
+        solid = solid.to(self.device)
         field = distance_grid(solid)
         points, hit = trace(solid, field, side)
         matte = hit[:, None].float()
@@ -93,10 +104,10 @@ class Stage:
         flat = points.flatten(2)
         smooth = solid.normal(flat).unflatten(2, (side, side))
         shares = solid.membership(flat).unflatten(2, (side, side))
-        surface = wear(shares)
+        surface = wear(shares.cpu()).to(self.device)
         facing = torch.cat([smooth[:, :2] - surface.bump, smooth[:, 2:]], 1)
         normal = F.normalize(facing, dim=1)
-        lamps = sphere(self.lights, random)
+        lamps = sphere(self.lights, random).to(self.device)
         seen = visibility(field, points, smooth, hit, lamps, softness)
         crease = occlusion(solid, flat, smooth.flatten(2)).unflatten(1, (side, side))
         cosine = torch.einsum("kc,bchw->bkhw", lamps, normal)
@@ -119,7 +130,8 @@ def _grid(side: int) -> Tensor:
 def distance_grid(solid: Solid) -> Tensor:
     """Bx1xGRIDxGRIDxGRID signed distances, indexed z, y, x."""
     batch = solid.sharpness.shape[0]
-    return solid.distance(_grid(GRID).expand(batch, -1, -1)).view(batch, 1, GRID, GRID, GRID)
+    grid = _grid(GRID).to(solid.sharpness.device)
+    return solid.distance(grid.expand(batch, -1, -1)).view(batch, 1, GRID, GRID, GRID)
 
 
 def look_up(field: Tensor, points: Tensor) -> Tensor:
@@ -131,12 +143,12 @@ def trace(solid: Solid, field: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """First hits of parallel rays along -z: Bx3xSxS points (on the surface where hit) and BxSxS booleans."""
     batch = field.shape[0]
     coarse = min(side, 96)
-    points = _rays(coarse).permute(1, 2, 0).expand(batch, -1, -1, -1).clone()
+    points = _rays(coarse).to(field.device).permute(1, 2, 0).expand(batch, -1, -1, -1).clone()
     for _ in range(36):
         points[..., 2] -= look_up(field, points) * 0.75
         points[..., 2].clamp_(min=-FIELD)
     depth = F.interpolate(points[..., 2][:, None], (side, side), mode="nearest")[:, 0]
-    points = _rays(side).expand(batch, -1, -1, -1).clone()
+    points = _rays(side).to(field.device).expand(batch, -1, -1, -1).clone()
     points[:, 2] = depth + 0.05
     gap = depth
     for _ in range(6):  # the grid is coarse: end on the exact field
@@ -162,9 +174,8 @@ def visibility(field: Tensor, points: Tensor, normal: Tensor, hit: Tensor, lamps
     inside = F.interpolate(hit[:, None].float(), (small, small), mode="area").clamp(min=1e-6)
     starts = F.interpolate(starts * hit[:, None], (small, small), mode="area") / inside
     starts = starts.permute(0, 2, 3, 1).reshape(batch, 1, small * small, 3)
-    seen = torch.ones(batch, len(lamps), small * small)
-    ways = torch.logspace(math.log10(0.05), math.log10(1.6), SHADOW_STEPS)
-    for way in ways:
+    seen = points.new_ones(batch, len(lamps), small * small)
+    for way in torch.logspace(math.log10(0.05), math.log10(1.6), SHADOW_STEPS).tolist():
         ahead = starts + way * lamps[None, :, None]
         gap = F.grid_sample(field, ahead[:, None] / FIELD, align_corners=True, padding_mode="border")[:, 0, 0]
         outside = (ahead.abs() > FIELD).any(-1)
@@ -180,7 +191,7 @@ def visibility(field: Tensor, points: Tensor, normal: Tensor, hit: Tensor, lamps
 
 def occlusion(solid: Solid, points: Tensor, normal: Tensor) -> Tensor:
     """Points, normals Bx3xN -> BxN shares of light that creases leave: how far the field falls short of the way out."""
-    short = torch.zeros(points.shape[0], points.shape[2])
+    short = points.new_zeros(points.shape[0], points.shape[2])
     for way, weight in ((0.03, 8.0), (0.08, 3.0), (0.18, 1.2)):
         short += weight * (way - solid.distance(points + way * normal)).clamp(min=0)
     return torch.exp(-short)
@@ -222,8 +233,8 @@ def mixer(lamps: Tensor) -> Tensor:
 
     Every pixel's light is shared among the nearest lamps by a smooth kernel whose shares sum to 1: none is lost.
     """
-    towards = torch.from_numpy(directions(SIDE, SIDE)).reshape(-1, 3)
+    towards = torch.from_numpy(directions(SIDE, SIDE)).reshape(-1, 3).to(lamps.device)
     width = 4 * math.pi / len(lamps)
     shares = ((lamps @ towards.T - 1) * 4 / width).softmax(0)
-    angles = torch.from_numpy(solid_angles(SIDE, SIDE).copy()).reshape(-1)
+    angles = torch.from_numpy(solid_angles(SIDE, SIDE).copy()).reshape(-1).to(lamps.device)
     return shares * angles / math.pi

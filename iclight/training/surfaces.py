@@ -26,6 +26,9 @@ class Surface:
     gloss: Tensor
     bump: Tensor
 
+    def to(self, device: torch.device) -> Surface:
+        return Surface(*(value.to(device) for value in (self.albedo, self.roughness, self.gloss, self.bump)))
+
 
 def wear(solid: Solid, shares: Tensor, pictures: list[Tensor], random: torch.Generator) -> Surface:
     """Give every part of the batch's objects a material.

@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from . import loss as losses
@@ -26,7 +28,7 @@ from .bases import Trained, build
 from .config import PARTS, Config, add_options, read_config, with_options
 from .hints import light_maps
 from .model import LATENTS, RelightingModel, Words, start_merge, start_tokens
-from .run import Average, Run, generator, plateau, precision, set_rate
+from .run import Average, Run, generator, on_device, plateau, precision, set_rate
 from .sheets import training_sheet
 from .sources import Batch, Sources
 
@@ -72,10 +74,11 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
     first, meter = run.resume()["step"], Meter()
 
     steps = range(first, min(config.steps, until or config.steps))
+    batches = drawn_ahead(sources, config, steps, accelerator.process_index)
     for step in tqdm(steps, initial=first, total=config.steps, disable=not accelerator.is_main_process, mininterval=10):
         set_rate(optimiser, plateau(step, config.steps, config.rate, config.warmup, config.decay))
-        random = generator(config.seed, step, accelerator.process_index)
-        batch = sources.draw(config.batch, config.schedule.at(step), random, config.workflows).to(accelerator.device)
+        batch, random = next(batches)
+        batch = batch.to(accelerator.device)
         vanilla, consistency = objective(wrapped, model, batch, words, alphas, config, random, meter)
         accelerator.backward(vanilla + config.consistency * consistency)
         freeze(model, config.learns(step))
@@ -99,6 +102,39 @@ def train(config: Config, out: Path, until: int | None = None, tensorboard: bool
         parts.save(out / "trained")
     accelerator.wait_for_everyone()
     return parts
+
+
+class _Drawn(Dataset[tuple[Batch, Tensor]]):
+    """Step -> its batch, and the state of the step's generator after drawing it."""
+
+    def __init__(self, sources: Sources, config: Config, process: int) -> None:
+        self.sources, self.config, self.process = sources, config, process
+
+    def __getitem__(self, step: int) -> tuple[Batch, Tensor]:
+        config, random = self.config, generator(self.config.seed, step, self.process)
+        batch = self.sources.draw(config.batch, config.schedule.at(step), random, config.workflows)
+        return batch, random.get_state()
+
+
+def drawn_ahead(
+    sources: Sources, config: Config, steps: Sequence[int], process: int
+) -> Iterator[tuple[Batch, torch.Generator]]:
+    """Every step's batch and its generator, drawn ahead in `config.workers` processes, or here where there are none.
+
+    A GPU waits for rows that are drawn in the loop; what is drawn is the same either way.
+    """
+    options: dict[str, Any] = {}
+    if config.workers:
+        # Forked, for all of them read the same gigabytes of latents.
+        options = {"num_workers": config.workers, "prefetch_factor": 3, "multiprocessing_context": "fork"}
+        options["pin_memory"] = torch.cuda.is_available()
+    drawn: DataLoader[tuple[Batch, Tensor]] = DataLoader(
+        _Drawn(sources, config, process), batch_size=None, sampler=steps, generator=torch.Generator(), **options
+    )
+    for batch, state in drawn:
+        random = torch.Generator()
+        random.set_state(state)
+        yield batch, random
 
 
 def _groups(model: RelightingModel, learning: list[nn.Parameter], tokens_rate: float) -> list[dict[str, Any]]:
@@ -125,8 +161,9 @@ def objective(
     device = batch.clean.device
     times = rollouts.draw_times(batch, config.rollouts, config.late, random, config.early, config.settled)
     timesteps, ids = times.timesteps.to(device), words(batch.captions).to(device)
-    under, before = rollouts.beneath(model, batch, ids, times, alphas, random, config.settled)
-    noise = rollouts.draw_noise(batch, times.timesteps, alphas, random).to(device)
+    noises = on_device(random, device)
+    under, before = rollouts.beneath(model, batch, ids, times, alphas, random, config.settled, noises)
+    noise = rollouts.draw_noise(batch, times.timesteps, alphas, noises).to(device)
     clean, under = rollouts.settle(batch, under, before, times, config.settled)
     noise = losses.in_place_of(noise, clean, under, timesteps, alphas)
     noisy = losses.noised(clean, noise, timesteps, alphas)
