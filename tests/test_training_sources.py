@@ -17,7 +17,7 @@ from iclight.training.hints import LIGHTS, light_maps
 from iclight.training.latents import encode
 from iclight.training.model import Words
 from iclight.training.run import generator
-from iclight.training.sources import RELATED, SOURCES, Sources
+from iclight.training.sources import RELATED, SOURCES, Sources, seen_close
 
 pytest_plugins = ("training_fixtures",)
 
@@ -122,6 +122,39 @@ def test_doubted_rows_have_nothing_of_their_light_beneath_the_noise_but_in_fc(sh
         drawn = half.draw(3, (0.0, 0.0, 1.0), generator(3, step))
         shared = all(torch.equal(drawn.beneath[0], other) for other in drawn.beneath[1:])
         assert shared or torch.equal(drawn.beneath, drawn.clean), "all three, or none"
+
+
+def test_a_batch_seen_close_is_cut_about_its_subjects(shards):
+    """Everything of a row by the same window, which holds the matte's middle; light maps are shrunk, whole."""
+    sources = Sources([shards])
+    for name, value in sources.tensors.items():
+        if name in ("images", "backgrounds", "foregrounds", "matte", "normal"):
+            sources.tensors[name] = F.interpolate(value.flatten(1, -3).float(), (64, 64)).view(
+                *value.shape[:-2], 64, 64
+            )
+    sources.tensors["matte"] *= 0
+    sources.tensors["matte"][..., 4:20, 40:56] = 1
+    batch = sources.draw(12, (0.0, 0.5, 0.5), generator(4, 1))
+    assert batch.clean.shape[-1] == 64
+    batch.hints[:] = torch.linspace(-1, 1, 64)
+    sides = set()
+    for seed in range(6):
+        near = seen_close(batch, generator(4, seed))
+        side = near.clean.shape[-1]
+        sides.add(side)
+        assert near.matte.mean() > batch.matte.mean() * 1.2
+        assert near.hints[0, 0, 0, -1] - near.hints[0, 0, 0, 0] == pytest.approx(2, abs=0.1), "a map is never cut"
+        windows = batch.clean[0].unfold(1, side, 1).unfold(2, side, 1)
+        found = (windows == near.clean[0][:, None, None]).all(-1).all(-1).all(0).nonzero()
+        assert len(found) >= 1
+        top, left = found[0].tolist()
+        for name in ("condition", "matte", "normal", "beneath"):
+            whole, cut = getattr(batch, name)[0], getattr(near, name)[0]
+            assert torch.equal(whole[:, top : top + side, left : left + side], cut), name
+        assert torch.equal(near.environments, batch.environments) and near.captions == batch.captions
+    assert sides == {32, 48}
+    drawn = sources.draw(12, (0.0, 0.5, 0.5), generator(4, 1), close=1.0)
+    assert drawn.clean.shape[-1] in (32, 48)
 
 
 def test_rolled_out_rows_lie_on_what_the_network_made(shards, trained):

@@ -6,10 +6,11 @@ cd "$(dirname "$0")/.."
 BIN=${BIN:-.venv/bin}
 WORK=${WORK:-build}
 JOBS=${JOBS:-$(nproc)}
-RANKS=$JOBS AHEAD=""
+RANKS=$JOBS AHEAD="" LAST=""
 export OMP_NUM_THREADS=1
 if command -v nvidia-smi >/dev/null; then
-  RANKS=$(nvidia-smi --list-gpus | wc -l) AHEAD="--workers $((JOBS / RANKS > 8 ? 8 : JOBS / RANKS))"
+  RANKS=$(nvidia-smi --list-gpus | wc -l)
+  AHEAD="--workers $((JOBS / RANKS > 8 ? 8 : JOBS / RANKS))" LAST="--batch 128 --rate 7e-4 --average 0.998"
 else
   export ACCELERATE_USE_CPU=true
 fi
@@ -20,7 +21,7 @@ if [ "${1:-}" = --quick ]; then
   FIRST="--steps 120 --log-every 20 --save-every 40 --sheet-every 120"
   SECOND="--steps 20 --log-every 10 --save-every 20 --sheet-every 20"
 else
-  SCENES="--shards 44" THINGS="--objects 340" AE="--steps 800" FIRST="" SECOND=""
+  SCENES="--shards 44" THINGS="--objects 640" AE="--steps 800" FIRST="" SECOND=""
 fi
 
 together() { # run a command once per core, each with its share of the work
@@ -54,7 +55,7 @@ spread iclight.training.train --config mini-128 --vae "$VAE" --data "$WORK/laten
 # Then every workflow on its own, from there; words stay, for they are shared.
 for workflow in fc fbc env; do
   spread iclight.training.train --config "mini-$workflow" --vae "$VAE" --data "${DATA[@]}" \
-    --begin "$WORK/mini-128/trained" --out "$WORK/mini-$workflow" $AHEAD $SECOND
+    --begin "$WORK/mini-128/trained" --out "$WORK/mini-$workflow" $AHEAD $LAST $SECOND
 done
 "$BIN/python" -m iclight.training.export "$WORK/mini-env/trained" "$WORK/mini" --fc "$WORK/mini-fc/trained" \
   --fbc "$WORK/mini-fbc/trained" --vae "$VAE" --native-size 192 256

@@ -64,6 +64,7 @@ class Config:
     rollouts: float = 0.0  # share of rows with what the network itself made under the noise (`rollouts.py`)
     settled: int = 0  # below this timestep what the network has made is kept (`rollouts.py`)
     early: float = 0.0  # share of rows, all rolled out, at timesteps below `settled`
+    close: float = 0.0  # share of batches that see their subjects from near, filling the picture (`seen_close`)
     late: float = 0.0  # share of rows at timesteps where only the conditions tell the light
     seed: int = 0
     log_every: int = 50

@@ -1,6 +1,6 @@
 """Training shards out of path-traced things, each under many mixtures of its twelve lights.
 
-    python -m iclight.training.pathtraced build/traced-train --objects 340 --size 128 --spp 20 --seed 5000
+    python -m iclight.training.pathtraced build/traced-train --objects 640 --size 128 --spp 20 --seed 5000
     python -m iclight.training.mixtures build/traced-train build/traced128 --rounds 4
 
 A shard is what `render.py` makes, an object of it one thing in one round. Half of the lights are loose mixtures, half

@@ -30,7 +30,8 @@ TARGETS = (0, 3, 4)
 CALM = 3
 # Length of the mean direction of light (`lighting.mean_direction`) along an axis from which a light map tells it: about
 # that of a large softbox over little fill. With weaker lights among them, a map's answer is their timid mean.
-SIDED = 0.5
+SIDED = 0.6
+NEAR = (0.5, 0.75)  # of a picture's side that `seen_close` keeps
 SPOTS = 6  # what is left of a picture without forms, across: enough to tell the side of the light
 WORKFLOWS = ("fc", "fbc", "env")
 MAPPED = {"fc": 1.0, "fbc": 0.5}  # shares of `Sources.hints` that start from a light map, or have one as background
@@ -146,8 +147,12 @@ class Sources:
         shares: tuple[float, float, float],
         random: torch.Generator,
         workflows: Sequence[float] = (0.4, 0.35, 0.25),
+        close: float = 0.0,
     ) -> Batch:
-        """About `count` rows: a whole number of light-stage triplets first, the rest photographs and 3D pairs."""
+        """About `count` rows: a whole number of light-stage triplets first, the rest photographs and 3D pairs.
+
+        A share `close` of the batches sees its subjects from near (`seen_close`).
+        """
         wanted = count * shares[2] / 3
         triplets = int(wanted) + int(uniform(0, 1, random) < wanted % 1)
         rows: list[Row] = []
@@ -158,7 +163,7 @@ class Sources:
         for place in range(3):
             rows += [three[place] for three in threes]
         clean, condition, matte, normal, environments, has, hints, hinted, beneath, captions = zip(*rows, strict=True)
-        return Batch(
+        batch = Batch(
             torch.stack(clean).float(),
             torch.stack(condition).float(),
             torch.stack(matte).float(),
@@ -171,6 +176,7 @@ class Sources:
             list(captions),
             triplets,
         )
+        return seen_close(batch, random) if close and uniform(0, 1, random) < close else batch
 
     def _single(self, wild: bool, workflows: Sequence[float], random: torch.Generator) -> Row:
         pool = self.wild if wild else self.objects
@@ -250,6 +256,33 @@ class Sources:
         if uniform(0, 1, random) >= 0.25:
             item = int(torch.randint(len(pictures), (1,), generator=random))
         return pictures[item, int(torch.randint(pictures.shape[1], (1,), generator=random))]
+
+
+def seen_close(batch: Batch, random: torch.Generator) -> Batch:
+    """The batch cut to a half or three quarters of its side about each subject's middle, shifted a little together.
+
+    Subjects of the light stage and stamps leave a margin around them; faces and cats fill a photograph, and a network
+    that has never seen a subject from edge to edge makes it darker with every step. Light maps are shrunk, not cut:
+    they are as large as the picture, whatever it shows.
+    """
+    height, width = batch.matte.shape[-2:]
+    side = max(16, int(min(height, width) * choose(NEAR, random)) // 16 * 16)
+    if side >= min(height, width):
+        return batch
+    weight = batch.matte[:, 0] + 1e-6
+    shift = (torch.rand(2, generator=random) - 0.5) * side / 4
+    corners = []
+    for length, sums, along in ((height, weight.sum(2), shift[0]), (width, weight.sum(1), shift[1])):
+        middle = (sums @ torch.arange(length).float()) / sums.sum(1)
+        corners.append((middle + along - side / 2).round().long().clamp(0, length - side).tolist())
+
+    def cut(pictures: Tensor) -> Tensor:
+        rows = zip(pictures, *corners, strict=True)
+        return torch.stack([picture[:, top : top + side, left : left + side] for picture, top, left in rows])
+
+    names = ("clean", "condition", "matte", "normal", "beneath")
+    small = F.interpolate(batch.hints, (side, side), mode="area")
+    return replace(batch, hints=small, **{name: cut(getattr(batch, name)) for name in names})
 
 
 def formless(latents: Tensor) -> Tensor:

@@ -112,7 +112,8 @@ class _Drawn(Dataset[tuple[Batch, Tensor]]):
 
     def __getitem__(self, step: int) -> tuple[Batch, Tensor]:
         config, random = self.config, generator(self.config.seed, step, self.process)
-        batch = self.sources.draw(config.batch, config.schedule.at(step), random, config.workflows)
+        shares = config.schedule.at(step)
+        batch = self.sources.draw(config.batch, shares, random, config.workflows, config.close)
         return batch, random.get_state()
 
 
