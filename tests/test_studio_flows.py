@@ -243,7 +243,7 @@ def test_a_mood_fills_words_light_and_colours_in(open_page):
     tab.fill("#prompt textarea, #prompt input", "handsome man, detailed face, neon light")
     tab.click("#moods button >> nth=5")
     tab.wait_for_selector("#light label:has-text('Bottom Light') input:checked")
-    assert typed(tab) == "handsome man, detailed face, campfire at night, warm light"
+    assert typed(tab) == "handsome man, detailed face, warm light of a campfire"
     tab.click("#moods button >> nth=2")
     tab.wait_for_selector("#light label:has-text('Top Light') input:checked")
     tab.click("#shape button >> nth=0")

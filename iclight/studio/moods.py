@@ -42,7 +42,7 @@ MOODS = (
         "Moonlight", "moonlight, night", {"light": "angle", "angle": 120.0, "light_colour": "#90b0ff", "falloff": 1.5}
     ),
     Mood("Neon", "neon light, city", {"light": "left", "light_colour": "#ff40c0", "shadow_colour": "#2060ff"}),
-    Mood("Campfire", "campfire at night, warm light", {"light": "bottom", "light_colour": "#ff9040", "falloff": 1.3}),
+    Mood("Campfire", "warm light of a campfire", {"light": "bottom", "light_colour": "#ff9040", "falloff": 1.3}),
     Mood("Studio", "soft studio lighting", {"light": "front"}),
     Mood("Rim", "dark studio, rim light", {"light": "rim", "falloff": 1.5}),
 )
