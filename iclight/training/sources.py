@@ -280,9 +280,15 @@ def seen_close(batch: Batch, random: torch.Generator) -> Batch:
         rows = zip(pictures, *corners, strict=True)
         return torch.stack([picture[:, top : top + side, left : left + side] for picture, top, left in rows])
 
-    names = ("clean", "condition", "matte", "normal", "beneath")
-    small = F.interpolate(batch.hints, (side, side), mode="area")
-    return replace(batch, hints=small, **{name: cut(getattr(batch, name)) for name in names})
+    return replace(
+        batch,
+        clean=cut(batch.clean),
+        condition=cut(batch.condition),
+        matte=cut(batch.matte),
+        normal=cut(batch.normal),
+        beneath=cut(batch.beneath),
+        hints=F.interpolate(batch.hints, (side, side), mode="area"),
+    )
 
 
 def formless(latents: Tensor) -> Tensor:
