@@ -8,8 +8,9 @@ WORK=${WORK:-build}
 JOBS=${JOBS:-$(nproc)}
 RANKS=$JOBS AHEAD="" LAST=""
 export OMP_NUM_THREADS=1
-if command -v nvidia-smi >/dev/null; then
-  RANKS=$(nvidia-smi --list-gpus | wc -l)
+GPUS=$(nvidia-smi --list-gpus 2>/dev/null | grep -c ^GPU || true)
+if [ "$GPUS" -gt 0 ]; then
+  RANKS=$GPUS
   AHEAD="--workers $((JOBS / RANKS > 8 ? 8 : JOBS / RANKS))" LAST="--batch 128 --rate 7e-4 --average 0.998"
 else
   export ACCELERATE_USE_CPU=true

@@ -24,7 +24,7 @@ from .run import precision
 # Which of an object's five pictures may be a source, and which have their background encoded.
 SOURCES = (1, 2, 3, 4)
 BACKGROUNDS = (0, 3, 4)
-BATCH = {"cpu": 16, "cuda": 512}  # pictures encoded at once
+BATCH, BATCH_ON_CUDA = 16, 512  # pictures encoded at once
 SHRINKS = ("images", "backgrounds", "foregrounds", "matte")  # of bytes
 
 
@@ -33,7 +33,7 @@ def encode(vae: AutoencoderKL, pictures: Tensor, half: bool = True) -> Tensor:
     """...x3xHxW uint8 -> ...x4xhxw latents (their means), float16, scaled as the engine's codec scales them."""
     flat = pictures.flatten(0, -4)
     made = []
-    for part in flat.split(BATCH.get(vae.device.type, 16)):
+    for part in flat.split(BATCH_ON_CUDA if vae.device.type == "cuda" else BATCH):
         pixels = (part.to(vae.device).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
         with torch.autocast(vae.device.type, torch.bfloat16, enabled=half and precision() == "bf16"):
             made.append(vae.encode(pixels).latent_dist.mean.float().cpu() * vae.config.scaling_factor)

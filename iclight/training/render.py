@@ -59,8 +59,7 @@ def light_objects(side: int, shelf: Shelf, random: torch.Generator, device: str 
     scene = Stage(device=device).film(
         solid, lambda shares: surfaces.wear(solid, shares, shelf.pictures, random), side, random, softness, reach
     )
-    scene = scene.to("cpu")
-    scene = _tinted(scene, random)
+    scene = _tinted(scene.to("cpu"), random)
     lights = [three_lights(shelf, random) for _ in range(BATCH)]
     environments, behind = [], []
     for three in lights:
@@ -220,7 +219,7 @@ def main() -> None:
     parser.add_argument("--held-out", action="store_true", help="light with panoramas kept for evaluation")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--part", default="0/1", help="this process's share of the shards: number/count")
-    parser.add_argument("--device", default="cpu", help="where solids are traced: cpu or cuda")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where solids are traced")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     options.out.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from . import loss as losses
 from .model import LATENTS, RelightingModel
+from .run import on_device
 from .sources import Batch
 
 LAST = 999
@@ -69,7 +70,8 @@ def draw_times(
 
 
 def draw_noise(batch: Batch, timesteps: Tensor, alphas: Tensor, random: torch.Generator) -> Tensor:
-    """Bx4xhxw on the generator's device (`loss.hide_the_coarse`); one for the three lights of a triplet."""
+    """Bx4xhxw on the batch's device (`loss.hide_the_coarse`); one for the three lights of a triplet."""
+    random = on_device(random, batch.clean.device)
     noise = torch.randn(batch.clean.shape, generator=random, device=random.device)
     noise = losses.hide_the_coarse(noise, timesteps, alphas, random)
     if batch.triplets:
@@ -92,13 +94,12 @@ def beneath(
     alphas: Tensor,
     random: torch.Generator,
     settled: int = 0,
-    noises: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Bx4xhxw latents that noise is laid over at `times.timesteps`, as sampling would have them there; and the same had
     the network said nothing more below `settled`.
 
     `ids` are the captions' Bx77 tokens. Rows that are not rolled out have `batch.beneath`, or their light map as far as
-    it is left (`loss.remaining`). `noises`, if given, draws the noise, on a device of its own.
+    it is left (`loss.remaining`).
     """
     device = batch.clean.device
     first = torch.where(batch.hinted[:, None, None, None], batch.hints, batch.beneath)
@@ -106,7 +107,7 @@ def beneath(
     rows = times.rolled.nonzero()[:, 0].to(device)
     now, turns = times.starts, int(torch.randint(TURNS, (1,), generator=random)) + 1
     for turn in range(turns if len(rows) else 0):
-        noise = draw_noise(batch, now, alphas, noises or random).to(device)
+        noise = draw_noise(batch, now, alphas, random)
         under = first if turn == 0 else _mixed(made, first, now, times.starts, alphas)
         noisy = losses.noised(under, noise, now.to(device), alphas)[rows]
         latents = torch.cat([noisy, batch.condition[rows]], 1).contiguous(memory_format=torch.channels_last)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,9 +36,8 @@ class Slot:
     carve: bool = False
 
     def to(self, device: torch.device) -> Slot:
-        outline = None if self.outline is None else self.outline.to(device)
-        moved = {name: getattr(self, name).to(device) for name in ("centre", "size", "rotation")}
-        return replace(self, outline=outline, **moved)
+        moved: dict[str, Any] = {name: v.to(device) for name, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
 
 @dataclass

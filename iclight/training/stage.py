@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
@@ -63,9 +63,7 @@ class Scene:
         return (self.surface.albedo[:, None] * diffuse + gloss) * self.matte[:, None]
 
     def to(self, device: torch.device | str) -> Scene:
-        there = torch.device(device)
-        moved = {name: value.to(there) for name, value in vars(self).items() if name != "family"}
-        return Scene(family=self.family, **moved)
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if name != "family"})
 
 
 class Stage:

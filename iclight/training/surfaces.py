@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +26,8 @@ class Surface:
     gloss: Tensor
     bump: Tensor
 
-    def to(self, device: torch.device) -> Surface:
-        return Surface(*(value.to(device) for value in (self.albedo, self.roughness, self.gloss, self.bump)))
+    def to(self, device: torch.device | str) -> Surface:
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
 
 
 def wear(solid: Solid, shares: Tensor, pictures: list[Tensor], random: torch.Generator) -> Surface:

@@ -28,7 +28,7 @@ from .bases import Trained, build
 from .config import PARTS, Config, add_options, read_config, with_options
 from .hints import light_maps
 from .model import LATENTS, RelightingModel, Words, start_merge, start_tokens
-from .run import Average, Run, generator, on_device, plateau, precision, set_rate
+from .run import Average, Run, generator, plateau, precision, set_rate
 from .sheets import training_sheet
 from .sources import Batch, Sources
 
@@ -129,6 +129,7 @@ def drawn_ahead(
         # Forked, for all of them read the same gigabytes of latents.
         options = {"num_workers": config.workers, "prefetch_factor": 3, "multiprocessing_context": "fork"}
         options["pin_memory"] = torch.cuda.is_available()
+    # A generator of its own: else it takes its seed from the one that checkpoints keep.
     drawn: DataLoader[tuple[Batch, Tensor]] = DataLoader(
         _Drawn(sources, config, process), batch_size=None, sampler=steps, generator=torch.Generator(), **options
     )
@@ -162,9 +163,8 @@ def objective(
     device = batch.clean.device
     times = rollouts.draw_times(batch, config.rollouts, config.late, random, config.early, config.settled)
     timesteps, ids = times.timesteps.to(device), words(batch.captions).to(device)
-    noises = on_device(random, device)
-    under, before = rollouts.beneath(model, batch, ids, times, alphas, random, config.settled, noises)
-    noise = rollouts.draw_noise(batch, times.timesteps, alphas, noises).to(device)
+    under, before = rollouts.beneath(model, batch, ids, times, alphas, random, config.settled)
+    noise = rollouts.draw_noise(batch, times.timesteps, alphas, random)
     clean, under = rollouts.settle(batch, under, before, times, config.settled)
     noise = losses.in_place_of(noise, clean, under, timesteps, alphas)
     noisy = losses.noised(clean, noise, timesteps, alphas)
