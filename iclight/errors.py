@@ -6,9 +6,60 @@ faces (pages, command line) show that message as it is. Anything else that escap
 
 from __future__ import annotations
 
+import re
+import reprlib
+
+# Longest message, and longest part of one that came from a file or a request, in characters.
+MESSAGE_LIMIT = 1000
+PART_LIMIT = 200
+# What moves a terminal's cursor or turns text around (C0, C1, bidi marks and overrides), takes no room (zero width), or
+# cannot be encoded (lone surrogates).
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
+_NESTED = reprlib.Repr()
+_NESTED.maxstring = _NESTED.maxother = PART_LIMIT
+_NESTED.maxlist = _NESTED.maxtuple = _NESTED.maxdict = _NESTED.maxset = _NESTED.maxfrozenset = 20
+
+
+def quoted(value: object, limit: int = PART_LIMIT) -> str:
+    """A value out of a file or a request as it may stand in a message: its repr, escaped, at most `limit` characters.
+
+    It takes little time and memory however long or deep the value is.
+    """
+    if isinstance(value, str):
+        # As Python quotes it: text of any length is cut before it is copied.
+        return _cut(_escaped(repr(value[: limit + 1])), limit)
+    if isinstance(value, int) and abs(value) >= 10**1000:  # Python does not print integers of thousands of digits
+        return "a number of thousands of digits"
+    return plain(repr(value) if isinstance(value, (int, float, complex)) else _NESTED.repr(value), limit)
+
+
+def plain(text: object, limit: int = PART_LIMIT) -> str:
+    """Like `quoted` for text that stands without quotes: escaped, at most `limit` characters."""
+    return _cut(_escaped(str(text)[: limit + 1]), limit)
+
+
+def first_line(error: BaseException, limit: int = PART_LIMIT) -> str:
+    """The first line of what an error says, escaped and cut like `plain`; its type's name where it says nothing."""
+    return plain((str(error).strip().splitlines() or [type(error).__name__])[0], limit)
+
+
+def _escaped(text: str) -> str:
+    return UNSEEN.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
 
 class IclightError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base of every error that a user can cause and mend.
+
+    Whatever got into a message, it is short (`MESSAGE_LIMIT`) and holds nothing that a terminal obeys; lines may break.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        shown = _cut(str(message), MESSAGE_LIMIT)
+        super().__init__("\n".join(UNSEEN.sub("", line) for line in shown.split("\n")))
 
 
 class SettingsError(IclightError, ValueError):
