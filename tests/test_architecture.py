@@ -15,6 +15,7 @@ PACKAGE = ROOT / "iclight"
 FLOORS = {
     0: [
         "errors",
+        "budgets",
         "settings",
         "normal_knobs",
         "images",
