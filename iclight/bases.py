@@ -5,13 +5,14 @@ Looked for in iclight's models folder, then in the hub's cache, then at the hub;
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import hub
 from .catalogue import MODELS, PARTS, SD15, ModelEntry, files_to_fetch, gigabytes, weight_names
-from .errors import WeightsError
+from .errors import WeightsError, plain, quoted
 from .folders import Facts, folder_name, mini_folder, missing_of, models_root, names_in, read_facts, used_of
 from .hub import HubRefused, HubUnreachable, Say
 
@@ -38,23 +39,25 @@ class NotInstalled(WeightsError):
 
 
 def find_base(wanted: str, download: bool, say: Say) -> Base:
-    path = Path(wanted).expanduser()
+    path = Path(os.path.expanduser(wanted))
     if wanted == "mini":
         return _folder(mini_folder(), MODELS["mini"], download, say)
     if wanted in MODELS:
         return published(MODELS[wanted], models_root() / wanted, download, say)
-    if wanted and path.is_dir():
+    if wanted and os.path.isdir(path):
         return _folder(path, None, download, say)
-    if path.is_file():
+    if os.path.isfile(path):
         return _checkpoint(path, download, say)
     if match := HUB_ID.fullmatch(wanted):
         try:
             return published(*hub_model(match), download, say)
         except (HubRefused, HubUnreachable) as error:
-            raise type(error)(f"{error} (A folder {wanted!r} is not on this disk either.)") from error
-    if wanted and Path(wanted).name == wanted and (models_root() / wanted).is_dir():
+            raise type(error)(f"{error} (A folder {quoted(wanted)} is not on this disk either.)") from error
+    if wanted and Path(wanted).name == wanted and os.path.isdir(models_root() / wanted):
         return _folder(models_root() / wanted, None, download, say)
-    raise WeightsError(f"There is no model {wanted!r}: no such file or folder, and no known name. Use {ACCEPTED}.")
+    raise WeightsError(
+        f"There is no model {quoted(wanted)}: no such file or folder, and no known name. Use {ACCEPTED}."
+    )
 
 
 def _folder(folder: Path, entry: ModelEntry | None, download: bool, say: Say) -> Base:
@@ -159,11 +162,11 @@ def one_file(repo: str, revision: str, file: str, places: list[Path], download: 
     bare = file.rsplit("/", 1)[-1]
     for folder in places:
         for name in dict.fromkeys((bare, file)):
-            if (folder / name).is_file():
+            if os.path.isfile(folder / name):
                 hub.check_files(folder, [name], download=download, say=say)
                 return folder / name
     snapshot = hub.cached_snapshot(repo, revision)
-    if snapshot is not None and (snapshot / file).is_file():
+    if snapshot is not None and os.path.isfile(snapshot / file):
         try:
             hub.check_files(snapshot, [file], download=False, say=say)
             return snapshot / file
@@ -178,6 +181,6 @@ def one_file(repo: str, revision: str, file: str, places: list[Path], download: 
         there = (
             ", ".join(sorted(name for name in offered if name.endswith(Path(file).suffix))[:6]) or "none of that kind"
         )
-        raise HubRefused(f"{repo} at {hub.endpoint()} has no file {file!r}; it has {there}.")
+        raise HubRefused(f"{repo} at {hub.endpoint()} has no file {quoted(file)}; it has {plain(there)}.")
     say(f"Fetching {file} from {repo} into {places[0]}: {gigabytes(offered[file].size or size)}, once.")
     return hub.fetch([offered[file]], places[0], say=say)[0]

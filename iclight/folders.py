@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .catalogue import PARTS, SD15, ModelEntry, files_to_fetch, small_files, weight_names
-from .checks import cache_root
-from .errors import WeightsError
+from .checks import cache_root, read_json
+from .errors import WeightsError, plain, quoted
 from .hub import read_manifest
 
 PACKAGE = Path(__file__).resolve().parent
+# Of a model's name, licence or description, in characters.
+TEXT_LIMIT = 500
 
 
 def models_root() -> Path:
@@ -68,7 +69,7 @@ class Facts:
 
 def names_in(folder: Path) -> list[str]:
     names = [*small_files(), *(name for part in PARTS for name in weight_names(part))]
-    return [name for name in names if (folder / name).is_file()]
+    return [name for name in names if os.path.isfile(folder / name)]
 
 
 def used_of(names: Collection[str], weights: bool = True) -> list[str]:
@@ -99,22 +100,15 @@ def read_facts(folder: Path, entry: ModelEntry | None) -> Facts:
         if source is not None and source.repo in entry.fallbacks:
             about = f"{source.repo}, in place of {entry.repo}."
         known = Facts(entry.name, entry.native_size, entry.license, about)
-    if not path.is_file():
+    if not os.path.lexists(path):
         return known
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"{path} is broken ({error}). Mend it, or delete it if the model is a plain SD1.5."
-        ) from error
-    if not isinstance(data, dict):
-        raise WeightsError(
-            f"{path} is broken: it should hold an object with name, native_size, offsets, license, about."
-        )
+    data = read_json(path, "Mend it, or delete it if the model is a plain SD1.5.")
     for name, (fits, what) in _FIELDS.items():
         if name in data and not fits(data[name]):
-            raise WeightsError(f"{path}: {name!r} is {data[name]!r}, but should be {what}.")
+            raise WeightsError(f"{path}: {name!r} is {quoted(data[name])}, but should be {what}.")
     said = {name: data[name] for name in _FIELDS if name in data}
+    # Shown as they are by whatever shows the model.
+    said |= {name: plain(text, TEXT_LIMIT) for name, text in said.items() if isinstance(text, str)}
     if "native_size" in said:
         said["native_size"] = tuple(said["native_size"])
     return replace(known, **said)
@@ -136,6 +130,8 @@ def _is_offsets(value: object) -> bool:
     # Files inside the folder only: a downloaded iclight.json must not point elsewhere on the disk.
     return isinstance(value, dict) and all(
         _is_text(name)
+        and len(name) <= 200
+        and "\0" not in name
         and name.endswith(".safetensors")
         and not Path(name).is_absolute()
         and ".." not in Path(name).parts

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -19,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from .catalogue import gigabytes
-from .checks import check_safetensors, digest_of, remember, sha256_of, write_json
-from .errors import WeightsError
+from .checks import check_safetensors, digest_of, read_json, remember, sha256_of, write_json
+from .errors import MESSAGE_LIMIT, WeightsError, first_line, plain, quoted
 
 MANIFEST = ".iclight-manifest.json"
 Say = Callable[[str], None]
@@ -45,10 +44,17 @@ class HubFile:
     sha256: str | None = None
     blob_id: str | None = None
 
+    def is_sound(self) -> bool:
+        """Is every field of its type, and the path one inside a folder?"""
+        texts = (self.path, self.repo, self.revision, self.sha256 or "", self.blob_id or "")
+        if not all(isinstance(text, str) for text in texts) or not isinstance(self.size, (int, type(None))):
+            return False
+        return not Path(self.path).is_absolute() and ".." not in Path(self.path).parts and "\0" not in self.path
+
 
 def print_to_stderr(line: str) -> None:
     """The way lines are said when nobody gave a better one."""
-    print(line, file=sys.stderr, flush=True)
+    print(plain(line, MESSAGE_LIMIT), file=sys.stderr, flush=True)
 
 
 # ---------------------------------------------------------------- surroundings
@@ -78,10 +84,10 @@ def cached_snapshot(repo: str, revision: str) -> Path | None:
     root = hub_cache() / f"models--{repo.replace('/', '--')}"
     try:
         commit = (root / "refs" / revision).read_text(encoding="utf-8").strip()
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a NUL, or a file that is no text
         commit = revision
     folder = root / "snapshots" / commit
-    return folder if folder.is_dir() else None
+    return folder if os.path.isdir(folder) else None
 
 
 def _fault(path: Path, file: HubFile) -> tuple[str, str]:
@@ -105,13 +111,12 @@ def _fault(path: Path, file: HubFile) -> tuple[str, str]:
 def read_manifest(folder: Path, kind: str = "files") -> dict[str, HubFile]:
     """What was fetched into `folder` ("files"), or could be ("offered"), by path. A broken manifest counts as none."""
     try:
-        data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        data = read_json(folder / MANIFEST, "Delete it.")
         files = {str(name): HubFile(**entry) for name, entry in data.get(kind, {}).items()}
-        # A manifest may have come with somebody's folder: it names files below that folder, or it does not count.
-        sound = all(file.path == name and ".." not in Path(name).parts for name, file in files.items())
-        return files if sound and not any(Path(name).is_absolute() for name in files) else {}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (WeightsError, TypeError, AttributeError):
         return {}
+    # A manifest may have come with somebody's folder: it names files below that folder, or it does not count.
+    return files if all(file.path == name and file.is_sound() for name, file in files.items()) else {}
 
 
 def note(folder: Path, files: Iterable[HubFile], kind: str = "files") -> None:
@@ -320,13 +325,13 @@ def explain(error: BaseException, repo: str, revision: str, name: str, folder: P
             f"Open {page} in a browser, accept the licence there, then set HF_TOKEN or run `hf auth login`; {by_hand}."
         )
     if kind == "RevisionNotFoundError":
-        return HubRefused(f"{repo} has no revision {revision!r} at {endpoint()}. Check the name on {page}.")
+        return HubRefused(f"{repo} has no revision {quoted(revision)} at {endpoint()}. Check the name on {page}.")
     if status == 404:
         return HubRefused(f"{what} is not there (404). Check the name on {page}, {by_hand}.")
     if kind == "HFValidationError":
-        return HubRefused(f"{repo!r} is not a hub id; those look like owner/name.")
+        return HubRefused(f"{quoted(repo)} is not a hub id; those look like owner/name.")
     if _is_network(error) or (status is not None and (status >= 500 or status in (408, 429))):
-        reason = f"status {status}" if status else _first_line(error)
+        reason = f"status {status}" if status else first_line(error)
         return HubUnreachable(
             f"The hub could not be reached: tried {endpoint()} for {what} ({reason}). Check the network and run again, "
             f"set HF_ENDPOINT to a mirror, {by_hand}."
@@ -340,7 +345,7 @@ def explain(error: BaseException, repo: str, revision: str, name: str, folder: P
             f"{error.filename} cannot be written ({error.strerror}). Point ICLIGHT_MODELS at a folder that can."
         )
     return WeightsError(
-        f"{what} could not be fetched from {endpoint()} ({kind}: {_first_line(error)}). Run again, {by_hand}."
+        f"{what} could not be fetched from {endpoint()} ({kind}: {first_line(error)}). Run again, {by_hand}."
     )
 
 
@@ -367,8 +372,3 @@ def _is_network(error: BaseException) -> bool:
     spoken_by = type(error).__module__.split(".")[0]
     ours = spoken_by in {"httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3"} and _status(error) is None
     return ours or isinstance(error, (ConnectionError, TimeoutError)) or type(error).__name__ == "OfflineModeIsEnabled"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .colour import LINEAR, quick_srgb
-from .errors import ImageError, SettingsError
+from .errors import ImageError, SettingsError, plain, quoted
 from .finish import apply_light
 from .gains import LIMIT, Light, fit_matte, light_of
 from .tiff import write_pages
@@ -43,9 +43,9 @@ class Channel:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.strength) and 0 <= self.strength <= 4):
-            raise SettingsError(f"A light's strength is {self.strength!r}, but it takes a number from 0 to 4.")
+            raise SettingsError(f"A light's strength is {quoted(self.strength)}, but it takes a number from 0 to 4.")
         if len(self.colour) != 3 or not all(math.isfinite(part) and 0 <= part <= 1 for part in self.colour):
-            raise SettingsError(f"A light's colour is {self.colour!r}, but it takes three numbers from 0 to 1.")
+            raise SettingsError(f"A light's colour is {quoted(self.colour)}, but it takes three numbers from 0 to 1.")
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,11 @@ class Stack:
         Lights that `channels` does not name are off. `exposure` in stops. Raises SettingsError for unknown names.
         """
         if unknown := sorted(set(channels) - set(self.pictures)):
-            raise SettingsError(f"There is no light {', '.join(unknown)} here; there are {', '.join(self.pictures)}.")
+            raise SettingsError(
+                f"There is no light {plain(', '.join(unknown))} here; there are {plain(', '.join(self.pictures))}."
+            )
         if not (math.isfinite(exposure) and -8 <= exposure <= 8):
-            raise SettingsError(f"exposure is {exposure!r}, but it takes stops from -8 to 8.")
+            raise SettingsError(f"exposure is {quoted(exposure)}, but it takes stops from -8 to 8.")
         alone = any(channel.solo for channel in channels.values())
         gain = 2.0**exposure
         found: dict[str, Colour] = {}
@@ -165,7 +167,7 @@ def parse_channel(text: str) -> tuple[str, Channel]:
             raise
         given = ""
     if not given or not name:
-        raise SettingsError(f"{text!r} is no light of a mix; write NAME=STRENGTH or NAME=STRENGTH,#RRGGBB.")
+        raise SettingsError(f"{quoted(text)} is no light of a mix; write NAME=STRENGTH or NAME=STRENGTH,#RRGGBB.")
     return name.strip(), channel
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from . import hub
 from .bases import HUB_FILE, Base, one_file
 from .catalogue import MODELS, SD15, gigabytes
-from .errors import WeightsError
+from .errors import WeightsError, plain, quoted
 from .folders import folder_name, models_root
 from .hub import Say
 
@@ -27,8 +28,8 @@ def check_published(wanted: str, workflow: str, offset: str | None) -> None:
 def find_offset(found: Base, workflow: str, offset: str | None, download: bool, say: Say) -> Path:
     if offset is None:
         return _own_offset(found, workflow, download, say)
-    path = Path(offset).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(offset))
+    if os.path.isfile(path):
         hub.check_files(path.parent, [path.name], download=download, say=say)
         return path
     if offset in found.facts.offsets or offset in SD15.offsets:
@@ -37,7 +38,7 @@ def find_offset(found: Base, workflow: str, offset: str | None, download: bool, 
         return hub_file(match, download, say)
     names = ", ".join(sorted({*SD15.offsets, *found.facts.offsets}))
     raise WeightsError(
-        f"There is no offset {offset!r}: no such file. Use a path to a .safetensors file, a name ({names}), "
+        f"There is no offset {quoted(offset)}: no such file. Use a path to a .safetensors file, a name ({names}), "
         "or a hub file (owner/name/file.safetensors)."
     )
 
@@ -58,14 +59,15 @@ def _own_offset(found: Base, workflow: str, download: bool, say: Say) -> Path:
     """The offset a model brings along; sd15's for a model of SD1.5's shape that brings none."""
     offsets, folder = found.facts.offsets, found.folder
     if offsets and workflow not in offsets:
+        there = plain(", ".join(sorted(offsets)))
         raise WeightsError(
-            f"{found.facts.name} has no offset for the workflow {workflow!r}; it has {', '.join(sorted(offsets))}. "
+            f"{found.facts.name} has no offset for the workflow {workflow!r}; it has {there}. "
             "Use another model, or give an offset that fits with --offset."
         )
     name = offsets.get(workflow, f"iclight_sd15_{workflow}.safetensors")
     if folder is not None:
         offered = hub.read_manifest(folder, "offered").get(name)
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):
             hub.check_files(folder, [name], download=download, say=say)
             return folder / name
         if offered is not None and download:

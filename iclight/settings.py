@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from .errors import SettingsError
+from .errors import SettingsError, plain, quoted
 from .tints import hex_colour
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ class Knob:
             return self._check_text(name, value)
         if self.kind == "colour":
             try:
-                return hex_colour(str(value))
-            except ValueError as error:
+                return hex_colour(value)
+            except (ValueError, TypeError) as error:  # TypeError: no text
                 raise SettingsError(f"{name} is {_shown(value)}, but it takes {self.range_text()}.") from error
         if self.kind == "choice":
             if not isinstance(value, str) or value not in self.choices:
@@ -320,7 +320,7 @@ class Settings:
         check_workflow(workflow)
         unknown = sorted(set(changes) - set(KNOBS))
         if unknown:
-            raise SettingsError(f"There is no setting named {', '.join(unknown)}; there are {', '.join(KNOBS)}.")
+            raise SettingsError(f"There is no setting named {plain(', '.join(unknown))}; there are {', '.join(KNOBS)}.")
         defaults = {name: knob.default_for(workflow) for name, knob in KNOBS.items()}
         return cls(**{**defaults, **changes, "workflow": workflow})
 
@@ -372,7 +372,7 @@ def _check_light(light: Any, workflow: str) -> None:
     text = f"light is {_shown(light)}, but the {workflow} workflow takes one of {', '.join(LIGHTS[workflow])}."
     owners = [f"the {other} workflow" for other in WORKFLOWS if isinstance(light, str) and light in LIGHTS[other]]
     if owners:
-        text += f" ({light!r} belongs to {' and '.join(owners)}.)"
+        text += f" ({quoted(light)} belongs to {' and '.join(owners)}.)"
     raise SettingsError(text)
 
 
@@ -384,9 +384,4 @@ def _is_finite(value: numbers.Real) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value as it may stand in a message: short, whatever was passed."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python does not print integers of thousands of digits
-        return "a number of thousands of digits"
-    return text if len(text) <= 60 else text[:57] + "..."
+    return quoted(value, limit=60)  # messages go on with the range

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .errors import SettingsError
+from .errors import SettingsError, quoted
 
 
 def hex_colour(text: str) -> str:
@@ -13,12 +13,12 @@ def hex_colour(text: str) -> str:
     Raises ValueError for anything else. Alpha is left out: a light has none.
     """
     if parts := re.fullmatch(r"\s*rgba?\(([\d.]+),\s*([\d.]+),\s*([\d.]+)(?:,\s*[\d.]+)?\)\s*", text):
-        return "#" + "".join(f"{min(255, round(float(part))):02x}" for part in parts.groups())
+        return "#" + "".join(f"{round(min(255.0, float(part))):02x}" for part in parts.groups())
     digits = text.strip().removeprefix("#").lower()
     if len(digits) == 3:
         digits = "".join(2 * digit for digit in digits)
     if not re.fullmatch("[0-9a-f]{6}", digits):
-        raise ValueError(f"{text!r} is no colour; write #RRGGBB.")
+        raise ValueError(f"{quoted(text)} is no colour; write #RRGGBB.")
     return f"#{digits}"
 
 

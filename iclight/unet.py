@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,18 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 
-from .errors import ModelError, SettingsError, WeightsError
-from .tensors import SelectedSource, TensorSource, check_names
+from .budgets import check_regular
+from .errors import ModelError, SettingsError, WeightsError, first_line, plain
+from .tensors import SelectedSource, TensorSource, check_floats, check_names, open_tensors
 from .tokens import PREFIX
 
 CONV_IN = "conv_in.weight"
 LATENT_CHANNELS = 4
 INPUT_CHANNELS = {"fc": 8, "fbc": 12, "env": 8}
+# The library matches names as regular expressions: in these no character but the dot means another thing than itself.
+LORA_NAME = re.compile(r"[\w.-]{1,300}", re.ASCII)
+LORA_MATRIX = re.compile(r"(?P<layer>.+)[._](?P<side>lora_A|lora_B|down|up)\.weight")
+LORA_TENSORS = 20_000
 
 
 def load_unet(
@@ -46,7 +53,9 @@ def load_unet(
         with torch.device("meta"):
             unet = UNet2DConditionModel.from_config({**config, "in_channels": INPUT_CHANNELS[workflow]})
     except Exception as error:  # whatever the library trips over in a config that makes no sense
-        raise ModelError(f"The config.json of {base.label} describes no UNet that can be built ({error}).") from error
+        raise ModelError(
+            f"The config.json of {base.label} describes no UNet that can be built ({first_line(error)})."
+        ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
     check_names(base, {**expected, CONV_IN: base.shapes[CONV_IN]}, "the UNet its config.json describes")
 
@@ -121,7 +130,7 @@ def parse_lora(text: str) -> tuple[Path, float]:
         with contextlib.suppress(ValueError):
             number = float(scale)
             if not math.isfinite(number):
-                raise SettingsError(f"lora scale is {scale}, but it takes a number, e.g. {path}:0.7.")
+                raise SettingsError(f"lora scale is {plain(scale)}, but it takes a number, e.g. {plain(path)}:0.7.")
             return Path(path), number
     return Path(text), 1.0
 
@@ -135,20 +144,51 @@ def add_loras(unet: UNet2DConditionModel, loras: Sequence[tuple[Path, float]]) -
     from diffusers.loaders import StableDiffusionLoraLoaderMixin  # slow to import, seldom needed
 
     for path, scale in loras:
-        if not path.is_file():
-            raise WeightsError(f"LoRA file {path} does not exist.")
+        held = _read_lora(path)
         try:
-            tensors, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(str(path.parent), weight_name=path.name)
+            tensors, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(held)
         except Exception as error:
-            raise WeightsError(f"LoRA file {path} cannot be read ({str(error).splitlines()[0]}).") from error
+            raise WeightsError(f"LoRA file {path} cannot be read ({first_line(error)}).") from error
         if not any(name.startswith("unet.") for name in tensors):
             raise ModelError(f"LoRA file {path} holds nothing for the UNet of an SD1.5 model.")
+        _check_pairs(path, {name: tensor.shape for name, tensor in tensors.items()})
         try:
             StableDiffusionLoraLoaderMixin.load_lora_into_unet(tensors, alphas, unet, adapter_name="lora")
             unet.fuse_lora(lora_scale=scale)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except Exception as error:  # two libraries raise whatever they trip over
             raise ModelError(
-                f"LoRA file {path} does not fit this UNet ({str(error).splitlines()[0]}). Is it made for SD1.5?"
+                f"LoRA file {path} does not fit this UNet ({first_line(error)}). Is it made for SD1.5?"
             ) from error
         finally:
             unet.unload_lora()
+
+
+def _read_lora(path: Path) -> dict[str, torch.Tensor]:
+    """A LoRA file's tensors by name, looked at before any is read."""
+    if not os.path.exists(path):
+        raise WeightsError(f"LoRA file {plain(path)} does not exist.")
+    check_regular(path, "LoRA file", WeightsError)
+    source = open_tensors(path)
+    if len(source.shapes) > LORA_TENSORS or not all(LORA_NAME.fullmatch(name) for name in source.shapes):
+        raise ModelError(f"LoRA file {path} holds tensors that no LoRA for SD1.5 has.")
+    if any("dora_scale" in name for name in source.shapes):
+        # The library would leave the scales out, and fold something else than was trained.
+        raise ModelError(f"LoRA file {path} is a DoRA, which cannot be folded into the weights; get a plain LoRA.")
+    check_floats(source, [name for name, shape in source.shapes.items() if shape])  # a lone number may be an integer
+    return {name: source.read(name) for name in source.shapes}
+
+
+def _check_pairs(path: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Raise ModelError unless each layer's two matrices are there, down (rank x in) and up (out x rank)."""
+    pairs: dict[str, dict[str, Sequence[int]]] = {}
+    for name, shape in shapes.items():
+        if name.startswith("unet.") and (match := LORA_MATRIX.fullmatch(name)):
+            side = "down" if match["side"] in ("lora_A", "down") else "up"
+            pairs.setdefault(match["layer"], {})[side] = shape
+    for layer, sides in pairs.items():
+        down, up = sides.get("down", ()), sides.get("up", ())
+        if len(down) not in (2, 4) or len(up) != len(down) or down[0] != up[1]:
+            raise ModelError(
+                f"LoRA file {path} is not whole: {plain(layer)} lacks one of its two matrices, or they do not fit "
+                "one another. Fetch it again."
+            )

@@ -15,7 +15,7 @@ from . import hub
 from .bases import HUB_FILE, HUB_ID, NotInstalled, find_base, hub_model, one_file, published
 from .catalogue import MATTINGS, MODELS, SD15, MattingEntry, ModelEntry, gigabytes
 from .checks import check_safetensors, sha256_of
-from .errors import WeightsError
+from .errors import WeightsError, quoted
 from .folders import mini_places, missing_of, models_root, names_in
 from .hub import HubRefused, HubUnreachable, Say, print_to_stderr
 from .offsets import NEVER_PUBLISHED, check_published, find_offset, hub_file
@@ -147,7 +147,7 @@ def resolve_matting(matting: str = "auto", *, download: bool = True, say: Say = 
             return resolve_matting("grabcut")
     entry = MATTINGS.get(matting)
     if entry is None:
-        raise WeightsError(f"There is no matting {matting!r}. Use auto, {', '.join(MATTINGS)}.")
+        raise WeightsError(f"There is no matting {quoted(matting)}. Use auto, {', '.join(MATTINGS)}.")
     path = None
     if entry.repo:
         folder = models_root() / entry.name
@@ -195,7 +195,7 @@ def download(name: str, *, say: Say = print_to_stderr) -> Path:
         return published(*hub_model(match), True, say).base
     fetchable = [*(m.name for m in MODELS.values() if m.repo), *(m.name for m in MATTINGS.values() if m.repo)]
     raise WeightsError(
-        f"There is nothing to download by the name {name!r}. Use {', '.join(fetchable)} or a hub id (owner/name)."
+        f"There is nothing to download by the name {quoted(name)}. Use {', '.join(fetchable)} or a hub id (owner/name)."
     )
 
 
@@ -204,7 +204,7 @@ def _where(entry: ModelEntry | MattingEntry) -> Path | None:
         folder = models_root() / entry.name
         snapshot = hub.cached_snapshot(entry.repo, entry.revision)
         places = [folder / entry.filename, folder / entry.file, *([snapshot / entry.file] if snapshot else [])]
-        return next((place for place in places if entry.repo and place.is_file()), None)
+        return next((place for place in places if entry.repo and os.path.isfile(place)), None)
     if not entry.repo:
         return next((folder for folder in mini_places() if (folder / "unet").is_dir()), None)
     cached = (hub.cached_snapshot(repo, "main") for repo in (entry.repo, *entry.fallbacks))
