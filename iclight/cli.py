@@ -7,15 +7,26 @@ output was written, 1 for an error, 2 for a wrong call, 130 when interrupted.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
-from .errors import Cancelled, IclightError, ImageError, RecipeError, SettingsError
-from .files import INPUTS, check_inputs, check_layer, check_output, output_path, save_pictures
+from .errors import (
+    MESSAGE_LIMIT,
+    Cancelled,
+    IclightError,
+    ImageError,
+    RecipeError,
+    SettingsError,
+    first_line,
+    plain,
+    quoted,
+)
+from .files import INPUTS, check_inputs, check_layer, check_name, check_output, output_path, save_pictures
 from .mix_command import add_mix
 from .normals_command import add_normals, add_shade
 from .options import add_engine_options, add_setting_options, engine_arguments, settings_from
@@ -31,8 +42,18 @@ if TYPE_CHECKING:
 UNUSED = {"mix": ("angle",), "shade": ("light", *SHAPING, *FINISHING, "num_images")}
 
 
+class Parser(argparse.ArgumentParser):
+    """Argument errors, too, repeat what was given without what a terminal obeys."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(plain(message, MESSAGE_LIMIT))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that is no text is no reason to fail at the end
     parser = build_parser()
     options, rest = parser.parse_known_args(arguments)
     options.status = 0  # a command may set another without raising
@@ -48,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(options, "Stopped.", 130)
     except IclightError as error:
         return _fail(options, str(error), 1)
+    except OSError as error:  # what the system refuses where no reader or writer of ours has words for it
+        name = f"{quoted(error.filename)} " if error.filename else ""
+        return _fail(options, f"A file {name}could not be read or written ({error.strerror or first_line(error)}).", 1)
     if options.json and report is not None:
         print(json.dumps(report, ensure_ascii=False))
     return options.status
@@ -62,7 +86,7 @@ def _fail(options: argparse.Namespace, message: str, status: int) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(prog="iclight", description="Relight a picture: IC-Light, open and faithful.")
+    parser = Parser(prog="iclight", description="Relight a picture: IC-Light, open and faithful.")
     parser.add_argument("--version", action="version", version=f"iclight {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -147,7 +171,7 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     _check_lights(settings, inputs)
     check_inputs(inputs)
     check_output(target, *inputs.values())
-    check_layer(options.save_light, settings)
+    check_layer(options.save_light, settings, *inputs.values())
     relighter = load_relighter(options, settings.workflow, engine_arguments(options))
     result = _relight(relighter, settings, inputs, options.quiet)
     outputs = save_pictures(result, inputs, target)
@@ -194,7 +218,9 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
     recipe = read_recipe(made)
     if recipe.kind != "relight":
         raise RecipeError(f"{made} is a {recipe.kind} picture; run `iclight {recipe.kind}` with its settings.")
-    target = output_path(options.output, made) if options.output else made.with_name(f"{made.stem}-again.png")
+    target = (
+        output_path(options.output, made) if options.output else check_name(made.with_name(f"{made.stem}-again.png"))
+    )
 
     settings = settings_from(options, recipe.settings.workflow, recipe.settings)
     changed = settings != recipe.settings
@@ -207,7 +233,7 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
             inputs[name] = str(find_input(recipe.inputs[name], made.parent, what))
     _check_lights(settings, inputs)
     check_inputs(inputs)
-    check_output(target, *inputs.values())
+    check_output(target, str(made), *inputs.values())
     relighter = load_relighter(options, settings.workflow, _recipe_engine(options, recipe, made.parent))
     if not changed:
         check_model(recipe, relighter.identity())

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ImageError, SettingsError
+from .errors import ImageError, SettingsError, quoted
 
 if TYPE_CHECKING:
     from .recipes import Recipe
@@ -48,45 +48,58 @@ def check_inputs(inputs: Mapping[str, str | None]) -> None:
 def output_path(output: str | None, source: Path) -> Path:
     """Where the (first) picture goes. Raises SettingsError for a name that cannot carry a recipe."""
     if output is None:
-        return source.with_name(f"{source.stem}-relit.png")
+        return check_name(source.with_name(f"{source.stem}-relit.png"))
     target = Path(output)
-    if len(target.name) > 200:
-        raise SettingsError(f"output is a name of {len(target.name)} characters, but it takes at most 200.")
-    if target.is_dir() or output.endswith(("/", "\\")):
-        return target / f"{source.stem}-relit.png"
+    if os.path.isdir(target) or output.endswith(("/", "\\")):
+        return check_name(target / f"{source.stem}-relit.png")
     if target.suffix.lower() != ".png":
         raise SettingsError(
-            f"output is {output!r}, but it takes a name ending in .png: PNG is lossless and keeps the recipe."
+            f"output is {quoted(output)}, but it takes a name ending in .png: PNG is lossless and keeps the recipe."
         )
+    return check_name(target)
+
+
+def check_name(target: Path) -> Path:
+    """`target`; SettingsError for a name that no file system takes, with room for what is put before and after it."""
+    try:
+        length = len(os.fsencode(target.name))
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"output is {quoted(str(target))}, which is no name for a file.") from error
+    if length > 200:
+        raise SettingsError(f"output is a name of {length} bytes, but it takes at most 200.")
+    if "\0" in str(target):
+        raise SettingsError(f"output is {quoted(str(target))}, which is no name for a file.")
     return target
 
 
 def check_output(target: Path, *inputs: str | None) -> None:
     """Raise before any work is done if the output cannot be written, or would replace an input."""
-    if target.is_dir():
+    if os.path.isdir(target):
         raise ImageError(f"{target} is a folder; give a name for the picture, or end it with a slash.")
     for source in inputs:
-        if source and target.exists() and os.path.exists(source) and os.path.samefile(target, source):
+        if source and os.path.exists(target) and os.path.exists(source) and os.path.samefile(target, source):
             raise ImageError(f"{target} is an input of this request; give the output another name.")
     check_folder(target.parent)
 
 
 def check_folder(folder: Path) -> None:
     """Look whether a folder is there or can be made, without making it: nothing is left behind by a refusal."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    there = next(place for place in (folder, *folder.absolute().parents) if os.path.exists(place))
+    if any(len(os.fsencode(part)) > 255 or "\0" in part for part in folder.parts):
+        raise ImageError(f"{quoted(str(folder))} is no name for a folder: it is too long, or holds a zero byte.")
+    if not os.path.isdir(there) or not os.access(there, os.W_OK):
         raise ImageError(f"{folder} cannot be written to: {there} is no folder, or not yours to write in.")
 
 
-def check_layer(path: str | None, settings: Settings) -> None:
+def check_layer(path: str | None, settings: Settings, *inputs: str | None) -> None:
     """Raise before any work is done if a light cannot be saved as `path`, or there will be none to save."""
     if path is None:
         return
     if Path(path).suffix.lower() not in (".png", ".exr"):
-        raise SettingsError(f"save_light is {path!r}, but a light layer is a .png (16 bits) or an .exr.")
+        raise SettingsError(f"save_light is {quoted(path)}, but a light layer is a .png (16 bits) or an .exr.")
     if settings.finish != "native":
         raise SettingsError("--save-light saves the light that --finish native measures; ask for that too.")
-    check_folder(Path(path).parent)
+    check_output(check_name(Path(path)), *inputs)
 
 
 def save_pictures(result: Result, inputs: Mapping[str, str | None], target: Path, only: int | None = None) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ImageError, SettingsError
-from .files import check_folder, check_inputs, check_output, output_path, recipe_of
+from .errors import ImageError, SettingsError, plain, quoted
+from .files import check_folder, check_inputs, check_name, check_output, output_path, recipe_of
 from .options import engine_arguments, settings_from
 from .settings import LIGHTS, WORKFLOWS
 from .terminal import bar_over, load_relighter, report_of
@@ -78,22 +79,29 @@ def run_mix(options: argparse.Namespace) -> dict[str, Any]:
     channels = _channels(options)
     if options.kept:
         return _again(options, channels)
-    target = output_path(options.output, Path(options.input)) if options.output else _beside(Path(options.input))
+    target = (
+        output_path(options.output, Path(options.input)) if options.output else check_name(_beside(Path(options.input)))
+    )
     settings = settings_from(options, options.workflow)
     own = dict(_own_light(text) for text in options.own_light)
     check_inputs({"image": options.input, "mask": options.mask})
     for path in own.values():
         check_inputs({"environment" if options.workflow == "env" else "background": path})
-    check_output(target, options.input, options.mask)
-    if options.stack:
-        check_folder(Path(options.stack))
+    sources = (options.input, options.mask, *own.values())
+    check_output(target, *sources)
     names = [name for name in channels if name not in own]
     if unknown := [name for name in names if name not in LIGHTS[options.workflow] or name.startswith("upload")]:
         known = [name for name in LIGHTS[options.workflow] if not name.startswith("upload")]
-        raise SettingsError(f"There is no light {', '.join(unknown)}; {options.workflow} has {', '.join(known)}.")
+        raise SettingsError(
+            f"There is no light {plain(', '.join(unknown))}; {options.workflow} has {', '.join(known)}."
+        )
     from .stack import desk_lights, relight_stack
 
     lights = desk_lights(options.workflow) if options.stack else names
+    if options.stack:
+        check_folder(Path(options.stack))
+        for file in (*(_kept_as(name) for name in (*lights, *names, *own)), MATTE):
+            check_output(check_name(Path(options.stack) / file), *sources)
     relighter = load_relighter(options, options.workflow, engine_arguments(options))
     with bar_over(options.quiet) as on_step:
         made = relight_stack(
@@ -140,8 +148,8 @@ def _keep(made: LightStack, folder: Path) -> list[str]:
 
     outputs = []
     for name, picture in made.stack.pictures.items():
-        save_png(folder / f"light-{name}.png", picture)
-        outputs.append(str(folder / f"light-{name}.png"))
+        save_png(folder / _kept_as(name), picture)
+        outputs.append(str(folder / _kept_as(name)))
     matte = fit_matte(made.alpha, made.picture.shape, *made.stack.size)
     save_png(folder / MATTE, (matte[..., 0] * 255 + 0.5).astype("uint8"))
     for ending in ("exr", "tiff"):
@@ -155,14 +163,16 @@ def _again(options: argparse.Namespace, channels: dict[str, Channel]) -> dict[st
     from .recipes import save_png
 
     folder = Path(options.input)
-    kept = {path.stem.removeprefix("light-"): path for path in sorted(folder.glob("light-*.png"))}
+    pictures = sorted(folder.glob("light-*.png")) if os.path.isdir(folder) else []
+    kept = {path.stem.removeprefix("light-"): path for path in pictures}
     if not kept:
+        folder = Path(plain(folder))  # may be no path at all
         raise ImageError(f"{folder} holds no light-NAME.png; fill it with: iclight mix PICTURE --stack {folder} ...")
     target = output_path(options.output, folder / "mix.png") if options.output else folder / "mix.png"
     if options.mask and not options.over:
         raise SettingsError("--mask belongs to the photo of --over: give that too, or leave the mask out.")
     check_inputs({"image": options.over, "mask": options.mask})
-    check_output(target, options.over, options.mask, *(str(path) for path in kept.values()))
+    check_output(target, options.over, options.mask, *(str(path) for path in (*kept.values(), folder / MATTE)))
     stack = read_stack(kept)
     made = stack.mix(channels, options.exposure) if options.over is None else _over(stack, channels, options, folder)
     save_png(target, made)
@@ -182,7 +192,7 @@ def _over(stack: Stack, channels: dict[str, Channel], options: argparse.Namespac
     height, width = photo.shape[:2]
     if options.mask is not None:
         alpha = images.read_mask(options.mask, width, height)
-    elif alpha is None and (folder / MATTE).is_file():
+    elif alpha is None and os.path.exists(folder / MATTE):
         small = images.read_mask(folder / MATTE, *stack.size)
         alpha = enlarged(small, slice(0, height), width, height)
     if alpha is None:
@@ -193,8 +203,15 @@ def _over(stack: Stack, channels: dict[str, Channel], options: argparse.Namespac
 def _own_light(text: str) -> tuple[str, str]:
     name, given, path = text.partition("=")
     if not (name and given and path):
-        raise SettingsError(f"{text!r} is no light of your own; write NAME=FILE.")
+        raise SettingsError(f"{quoted(text)} is no light of your own; write NAME=FILE.")
     return name, path
+
+
+def _kept_as(name: str) -> str:
+    """The name of a light's picture in a stack's folder. Raises SettingsError for a light's name that is no file's."""
+    if os.path.basename(name) != name or "\\" in name:
+        raise SettingsError(f"{quoted(name)} is no name for a light that is kept: leave slashes out.")
+    return f"light-{name}.png"
 
 
 def _beside(source: Path) -> Path:

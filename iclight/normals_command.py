@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ImageError
-from .files import check_folder, check_inputs, check_output, output_path, recipe_of
+from .files import check_folder, check_inputs, check_name, check_output, output_path, recipe_of
 from .normal_knobs import NORMAL_KNOBS, SHADE_KNOBS, check_knobs
 from .options import add_knobs, engine_arguments, settings_from
 from .settings import NORMAL_LIGHTS
 from .terminal import bar_over, load_relighter, report_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from .normals import Normals
 
 FILES = ("normal", *(f"gain-{light}" for light in NORMAL_LIGHTS), *NORMAL_LIGHTS)
@@ -67,6 +65,8 @@ def run_normals(options: argparse.Namespace) -> dict[str, Any]:
 
     folder = Path(options.output)
     check_folder(folder)
+    for name in (*(f"{name}.png" for name in FILES), DEEP):
+        check_output(folder / name, options.input, options.mask)
     result = _estimated(options)
     inputs = {"image": options.input, "mask": options.mask}
     recipe = replace(
@@ -106,17 +106,20 @@ def run_shade(options: argparse.Namespace) -> dict[str, Any]:
     from .shading import shade
 
     source = Path(options.input)
-    target = output_path(options.output, source) if options.output else source.with_name(f"{source.stem}-shaded.png")
+    beside = source.with_name(f"{source.stem}-shaded.png")
+    target = output_path(options.output, source) if options.output else check_name(beside)
     light = {name: options.turn if name == "angle" else getattr(options, name) for name in SHADE_KNOBS}
     check_knobs(SHADE_KNOBS, light)
     check_inputs({"image": options.input, "mask": options.mask})
-    check_output(target, options.input, options.mask, options.normals)
+    given = None if options.normals is None else _given_map(Path(options.normals))
+    check_output(target, options.input, options.mask, None if given is None else str(given))
     picture, alpha = images.read_image(options.input)
     if options.mask is not None:
         alpha = images.read_mask(options.mask, picture.shape[1], picture.shape[0])
-    if options.normals is not None:
-        normal = _given_map(Path(options.normals), options.green)
-        save_png(target, shade(picture, normal, alpha, **light))
+    if given is not None:
+        from .normal_maps import read_normals
+
+        save_png(target, shade(picture, read_normals(given, options.green), alpha, **light))
         if not options.quiet and not options.json:
             print(target)
         return {"outputs": [str(target)], "light": light}
@@ -125,13 +128,11 @@ def run_shade(options: argparse.Namespace) -> dict[str, Any]:
     return {**report_of(options, [str(target)], result), "light": light}
 
 
-def _given_map(path: Path, green: str) -> NDArray[np.float32]:
+def _given_map(path: Path) -> Path:
     """The map at `path`, or the best one in the folder `path`."""
-    from .normal_maps import read_normals
-
-    if path.is_dir():
-        kept = [path / name for name in (DEEP, "normal.png") if (path / name).is_file()]
-        if not kept:
-            raise ImageError(f"{path} holds no normal.png; fill it with: iclight normals PICTURE -o {path}")
-        path = kept[0]
-    return read_normals(path, green)
+    if not os.path.isdir(path):
+        return path
+    kept = [path / name for name in (DEEP, "normal.png") if os.path.isfile(path / name)]
+    if not kept:
+        raise ImageError(f"{path} holds no normal.png; fill it with: iclight normals PICTURE -o {path}")
+    return kept[0]

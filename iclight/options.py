@@ -99,7 +99,7 @@ def _parse(name: str, text: str) -> Any:
     if name == "seed" and text == "random":
         return None
     try:
-        return int(text) if knob.kind == "integer" else float(text)
+        return int(text) if knob.kind == "integer" and len(text) < 100 else float(text)
     except ValueError:
         try:
             return float(text)  # "2.5" for a whole number: the knob's check says what it takes

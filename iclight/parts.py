@@ -31,7 +31,7 @@ UNET_FILES = (
 )
 # What a UNet's output means, by diffusers' names (Ho et al. 2020; Salimans and Ho 2022).
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-# What a config may ask to be built, though nothing be allocated: layers (blocks x layers x layers within); SD1.5 has 12.
+# What a config may ask to be built: layers are blocks x layers x layers within; SD1.5 has 12.
 MAX_LAYERS = 500
 MAX_BLOCKS = 32
 AGAIN = "Fetch it again."
@@ -70,13 +70,11 @@ def _check_fit(parts: Parts, base: Path) -> None:
     scale, channels = parts.vae.config.scaling_factor, parts.vae.config.latent_channels
     if not isinstance(scale, (int, float)) or not 0 < scale < 1000 or channels != 4:
         raise ModelError(
-            f"The VAE of {base} is not one of SD1.5's kind: {quoted(channels)} latent channels, scaled by {quoted(scale)}."
+            f"The VAE of {base} is not of SD1.5's kind: {quoted(channels)} latent channels, scaled by {quoted(scale)}."
         )
     width, reads = parts.text_encoder.config.hidden_size, parts.unet_config.get("cross_attention_dim", 1280)
-    if reads != width and reads not in (1280, 2048):  # SDXL's widths, of which the UNet's own check says more
-        raise ModelError(
-            f"{base} is not of one piece: its text encoder is {width} wide, its UNet reads {quoted(reads)}."
-        )
+    if {*_numbers(reads)} - {width, 1280, 2048}:  # the last are SDXL's, of which the UNet's own check says more
+        raise ModelError(f"{base} is not of one piece: its text encoder gives {width}, its UNet reads {quoted(reads)}.")
 
 
 @contextlib.contextmanager
@@ -130,8 +128,9 @@ def read_config(part: Path) -> dict[str, Any]:
     config = read_json(path, AGAIN)
     if "quantization_config" in config:
         raise ModelError(f"{path} is of a quantised model; get its weights in float16, bfloat16 or float32.")
-    layers: float = max((len(value) for value in config.values() if isinstance(value, list)), default=1)
-    blocks = layers
+    per_block = [value for name, value in config.items() if "block" in name and isinstance(value, list)]
+    blocks = max(map(len, per_block), default=1)
+    layers: float = blocks
     for name, value in config.items():
         if "layers" in name:
             layers *= max([1, *_numbers(value)])
@@ -203,9 +202,7 @@ def _check_weights(cls: Any, config: Mapping[str, Any], folder: Path) -> None:
             else:
                 model = cls(cls.config_class.from_pretrained(str(folder), local_files_only=True))
     except Exception as error:  # whatever the library trips over in a config that makes no sense
-        raise ModelError(
-            f"{folder / 'config.json'} describes no {folder.name} ({first_line(error)}). {AGAIN}"
-        ) from error
+        raise ModelError(f"{folder / 'config.json'} describes no model ({first_line(error)}). {AGAIN}") from error
     described = sum(tensor.numel() for tensor in model.parameters())
     held = sum(math.prod(shape) for shape in source.shapes.values())
     if described > 2 * held:

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import struct
+import sys
 import zlib
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -21,9 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from .budgets import open_regular
+from .checks import parse_json
 from .environment import fingerprint
-from .errors import IclightError, ImageError, RecipeError
+from .errors import IclightError, ImageError, RecipeError, first_line, plain, quoted
 from .images import ImageLike
+from .png_text import text_of
+from .recipe_fields import model_in, object_in, path_in, text_in
 from .settings import Settings
 
 KEY = "iclight"
@@ -37,6 +42,8 @@ HASHED = {
 }
 KINDS = ("relight", "normals", "mix")
 SOFTWARE = ("torch", "diffusers", "transformers")
+# Bytes of a recipe's JSON: three prompts of 20,000 characters have 0.4 MB at most.
+RECIPE_BYTES = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -79,33 +86,35 @@ class Recipe:
     def from_json(cls, text: str) -> Recipe:
         """The inverse of `to_json`; raises RecipeError naming what is wrong."""
         try:
-            values = json.loads(text)
+            if len(text) > RECIPE_BYTES:
+                raise ValueError("it is too long")
+            values = object_in(parse_json(text))
             if values["format"] > FORMAT:
                 raise RecipeError("The recipe was written by a newer iclight; update to read it.")
-            if values["kind"] not in KINDS or not 0 <= values["index"] < 12:
+            if values["kind"] not in KINDS or type(values["index"]) is not int or not 0 <= values["index"] < 12:
                 raise ValueError("kind or index out of range")
-            for entry in values["inputs"].values():
-                if not isinstance(entry["file"], str) or not isinstance(entry["sha256"], str):
-                    raise TypeError("an input without name or fingerprint")
-            if "image" not in values["inputs"] or not all(isinstance(one, dict) for one in values["model"]["lora"]):
-                raise ValueError("no picture is named, or the LoRA list is broken")
+            if "image" not in values["inputs"]:
+                raise ValueError("no picture is named")
             return cls(
-                settings=Settings.from_dict(values["settings"]),
-                model=dict(values["model"]),
-                matting=str(values["matting"]),
-                inputs={name: dict(entry) for name, entry in values["inputs"].items()},
-                kind=str(values["kind"]),
-                index=int(values["index"]),
-                software=dict(values["software"]),
-                mix=dict(values.get("mix", {})),
-                normals=dict(values.get("normals", {})),
+                settings=Settings.from_dict(object_in(values["settings"])),
+                model=model_in(values["model"]),
+                matting=text_in(values["matting"]),
+                inputs={
+                    text_in(name): {"file": path_in(entry["file"]), "sha256": text_in(entry["sha256"])}
+                    for name, entry in object_in(values["inputs"]).items()
+                },
+                kind=values["kind"],
+                index=values["index"],
+                software={text_in(name): text_in(version) for name, version in object_in(values["software"]).items()},
+                mix=object_in(values.get("mix", {})),
+                normals=object_in(values.get("normals", {})),
             )
         except RecipeError:
             raise
         except IclightError as error:
             raise RecipeError(f"The recipe asks for something that does not exist: {error}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RecipeError(f"The recipe is broken ({type(error).__name__}: {error}).") from error
+            raise RecipeError(f"The recipe is broken ({type(error).__name__}: {first_line(error)}).") from error
 
 
 def software_versions() -> dict[str, str]:
@@ -149,7 +158,7 @@ def find_asked(recipe: Recipe, beside: Path) -> dict[str, Any]:
             return None
         path, scale = _split_scale(text)
         for whole, rest in ((text, ""), (path, scale)):
-            if (beside / whole).exists():
+            if os.path.exists(beside / whole):
                 return str(beside / whole) + rest
         return text
 
@@ -210,18 +219,14 @@ def save_png(path: str | os.PathLike[str], image: NDArray[np.uint8], recipe: Rec
 
 def read_recipe(source: str | os.PathLike[str]) -> Recipe:
     """The recipe inside a PNG that iclight made. Raises RecipeError if it has none, ImageError if it is no picture."""
-    if not os.path.isfile(source):
-        raise ImageError(f"{os.fspath(source)!r} does not exist.")
-    try:
-        with Image.open(source) as picture:
-            picture.load()
-            text = getattr(picture, "text", {}).get(KEY)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{os.fspath(source)!r} is not a picture that can be read.") from error
+    name = quoted(os.fspath(source))
+    with open_regular(source, "The picture", sys.maxsize) as file:
+        try:
+            text = text_of(file, KEY, RECIPE_BYTES)
+        except (OSError, ValueError, IndexError, zlib.error) as error:
+            raise ImageError(f"{name} is not a picture that can be read.") from error
     if text is None:
-        raise RecipeError(
-            f"{os.fspath(source)!r} carries no recipe: it was not made by iclight, or a program on the way removed it."
-        )
+        raise RecipeError(f"{name} carries no recipe: it was not made by iclight, or a program on the way removed it.")
     return Recipe.from_json(text)
 
 
@@ -230,13 +235,14 @@ def check_model(recipe: Recipe, identity: dict[str, Any]) -> None:
     for key, what in HASHED.items():
         if recipe.model.get(key) != identity.get(key):
             raise RecipeError(
-                f"The recipe's {what} is not the loaded one: it was made by {recipe.model.get('name')!r} "
-                f"({str(recipe.model.get(key))[:12]}), loaded is {identity.get('name')!r} "
-                f"({str(identity.get(key))[:12]}). Give the right files with --model and --offset."
+                f"The recipe's {what} is not the loaded one: it was made by "
+                f"{quoted(recipe.model.get('name'))} ({plain(str(recipe.model.get(key))[:12])}), loaded is "
+                f"{quoted(identity.get('name'))} ({str(identity.get(key))[:12]}). "
+                "Give the right files with --model and --offset."
             )
     if recipe.model.get("lora", []) != identity.get("lora", []):
         wanted = ", ".join(f"{one['file']}:{one['scale']:g}" for one in recipe.model.get("lora", [])) or "none"
-        raise RecipeError(f"The recipe was made with these LoRA files: {wanted}. Give the same with --lora.")
+        raise RecipeError(f"The recipe was made with these LoRA files: {plain(wanted)}. Give the same with --lora.")
 
 
 def find_input(entry: dict[str, str], beside: Path, what: str) -> Path:
@@ -245,13 +251,15 @@ def find_input(entry: dict[str, str], beside: Path, what: str) -> Path:
     Raises RecipeError when it is not there, or when the file of that name holds other pixels.
     """
     name = entry.get("file", "")
-    names = [one for one in (name, os.path.basename(name)) if one]
-    present = [path for base in (beside, Path.cwd()) for path in (base / one for one in names) if path.is_file()]
+    # No recipe of ours names an absolute path: what does is looked for by its last name alone.
+    names = [one for one in (name, os.path.basename(name)) if one and not os.path.isabs(one)]
+    present = [path for base in (beside, Path.cwd()) for path in (base / one for one in names) if os.path.isfile(path)]
     for path in present:
-        if fingerprint(path) == entry["sha256"]:
-            return path
+        with contextlib.suppress(ImageError):  # a file that is no picture is not this one
+            if fingerprint(path) == entry["sha256"]:
+                return path
     if present:
         raise RecipeError(f"{present[0]} is not the {what} this was made from: its pixels differ. Give the right one.")
     raise RecipeError(
-        f"The {what} this was made from ({name or 'no name kept'}) is not here; give it on the command line."
+        f"The {what} this was made from ({plain(name) or 'no name kept'}) is not here; give it on the command line."
     )

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .errors import MESSAGE_LIMIT, plain
+
 if TYPE_CHECKING:
     from .progress import OnStep
     from .relighter import Relighter
@@ -21,8 +23,8 @@ def load_relighter(options: argparse.Namespace, workflow: str, arguments: dict[s
     relighter = Relighter.load(workflow=workflow, **arguments)
     if not options.quiet:
         if relighter.model.notice:
-            print(relighter.model.notice, file=sys.stderr)
-        print(f"{relighter.model.name} on {relighter.placement}", file=sys.stderr)
+            print(plain(relighter.model.notice, MESSAGE_LIMIT), file=sys.stderr)
+        print(plain(f"{relighter.model.name} on {relighter.placement}"), file=sys.stderr)
     return relighter
 
 
