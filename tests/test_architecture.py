@@ -26,6 +26,8 @@ FLOORS = {
         "colour",
         "environment",
         "recipes",
+        "recipe_fields",
+        "png_text",
         "catalogue",
         "checks",
         "options",
