@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import images
+from . import budgets, images
 from .colour import LUMINANCE, to_linear, to_srgb
 from .errors import ImageError
+from .exr_header import MAGIC as EXR_MAGIC
+from .exr_header import check_exr
 from .images import ImageLike
 from .tints import channels_of
 
@@ -50,8 +52,10 @@ FILL = 0.05
 
 # 8192 x 4096 and a little: larger panoramas say nothing more about 32 x 32 values.
 MAX_PIXELS = 36_000_000
+# A side of more would make a map's weights larger than the panorama.
+MAX_SIDE = 65_536
 RADIANCE_MAGIC = (b"#?RADIANCE", b"#?RGBE")
-EXR_MAGIC = b"\x76\x2f\x31\x01"
+HDR_SIDES = re.compile(rb"[-+][XY]\s*(\d{1,9})\s*[-+][XY]\s*(\d{1,9})")
 
 
 @lru_cache(maxsize=8)
@@ -93,14 +97,15 @@ def read_environment(source: ImageLike, what: str = "The environment map") -> Fl
     """
     radiance = _stored_radiance(source, what)
     if radiance is None:
-        picture, alpha = images.read_image(source, what)
+        picture, alpha = images.read_image(source, what, MAX_PIXELS)
         _check_size(picture.shape[1], picture.shape[0], what)
         light = to_linear(np.arange(256, dtype=np.float32) / np.float32(255))[picture]
-        return _lit(light if alpha is None else light * alpha, what)
-    if not np.isfinite(radiance).all():
-        finite = radiance[np.isfinite(radiance)]
-        radiance = np.nan_to_num(radiance, nan=0.0, posinf=float(finite.max(initial=0)), neginf=0.0)
-    return _lit(radiance.clip(0, None), what)
+        return _lit(light if alpha is None else np.multiply(light, alpha, out=light), what)
+    finite = np.isfinite(radiance)
+    if not finite.all():
+        brightest = float(np.max(radiance, initial=0, where=finite))
+        np.nan_to_num(radiance, copy=False, nan=0.0, posinf=brightest, neginf=0.0)
+    return _lit(np.maximum(radiance, 0, out=radiance), what)
 
 
 def _lit(radiance: Floats, what: str) -> Floats:
@@ -114,16 +119,18 @@ def fingerprint(source: ImageLike) -> str:
     radiance = _stored_radiance(source, "The picture")
     if radiance is None:
         return images.fingerprint(source)
-    return hashlib.sha256(repr(radiance.shape).encode() + np.ascontiguousarray(radiance).tobytes()).hexdigest()
+    digest = hashlib.sha256(repr(radiance.shape).encode())
+    digest.update(np.ascontiguousarray(radiance).data)
+    return digest.hexdigest()
 
 
 def _stored_radiance(source: ImageLike, what: str) -> Floats | None:
-    """HxWx3 as a file or array of radiance has it, not checked; None for anything else."""
+    """HxWx3 as a file or array of radiance has it, the caller's to write to, not checked; None for anything else."""
     if isinstance(source, np.ndarray) and source.dtype.kind == "f":
         return _from_floats(source, what)
-    opening = _opening(source)
+    opening = _opening(source, what)
     if opening.startswith(RADIANCE_MAGIC):
-        return _from_floats(_read_hdr(source, opening, what), what)
+        return _from_floats(_read_hdr(_all_of(source, what), what), what)
     if opening.startswith(EXR_MAGIC):
         return _from_floats(_read_exr(source, what), what)
     return None
@@ -140,35 +147,36 @@ def _from_floats(array: NDArray[Any], what: str) -> Floats:
 
 
 def _check_size(width: int, height: int, what: str) -> None:
-    if width < 1 or height < 1:
-        raise ImageError(f"{what} is empty ({width}x{height} pixels).")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{what} has more than {MAX_PIXELS / 1e6:.0f} megapixels; scale it down, to 2048x1024 say.")
+    # A radiance as it is stored, 16 bytes at most, beside its copy of 12.
+    budgets.check_decode(width, height, 28, what, MAX_PIXELS)
+    if max(width, height) > MAX_SIDE:
+        raise ImageError(f"{what} is {width}x{height} pixels; a side may have {MAX_SIDE}. Scale it down first.")
 
 
-def _opening(source: ImageLike) -> bytes:
-    """The first bytes of a file that is there, else nothing."""
+def _opening(source: ImageLike, what: str) -> bytes:
+    """The first bytes of a file or of a file's bytes, else nothing."""
     if isinstance(source, (bytes, bytearray)):
-        return bytes(source[:4096])
-    if isinstance(source, (str, os.PathLike)) and os.path.isfile(source):
-        with open(source, "rb") as file:
-            return file.read(4096)
+        return bytes(source[:16])
+    if isinstance(source, (str, os.PathLike)):
+        with budgets.open_regular(source, what, budgets.PANORAMA_FILE) as file:
+            return file.read(16)
     return b""
 
 
-def _read_hdr(source: ImageLike, opening: bytes, what: str) -> NDArray[np.float32]:
+def _read_hdr(data: bytes, what: str) -> NDArray[np.float32]:
     import cv2
 
-    sides = re.search(rb"\n[-+][XY] (\d{1,9}) [-+][XY] (\d{1,9})\s", opening)
-    if sides is None:
+    # Wherever the decoder may find the sides, and as loosely as it reads them: before anything is allocated.
+    sides = [(int(match[1]), int(match[2])) for match in HDR_SIDES.finditer(data)]
+    if not sides:
         raise _broken(what, "Radiance .hdr")
-    _check_size(int(sides[1]), int(sides[2]), what)  # before anything of that size is allocated
-    data = np.frombuffer(_all_of(source), np.uint8)
+    for height, width in sides:
+        _check_size(width, height, what)
     try:
-        decoded = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise _broken(what, "Radiance .hdr") from error
-    if decoded is None:
+    if decoded is None or decoded.ndim != 3:
         raise _broken(what, "Radiance .hdr")
     return decoded[..., ::-1]
 
@@ -184,16 +192,13 @@ def _read_exr(source: ImageLike, what: str) -> NDArray[Any]:
     import OpenEXR
 
     try:
-        with OpenEXR.File(os.fspath(source), header_only=True) as file:
-            low, high = file.header()["dataWindow"]
+        with budgets.open_regular(source, what, budgets.PANORAMA_FILE) as file:
+            check_exr(file, what, MAX_PIXELS)
+        with OpenEXR.File(os.fspath(source)) as decoded:
+            layers = [channel.pixels for channel in decoded.channels().values()]
+    except ImageError:
+        raise
     except Exception as error:  # the library raises bare RuntimeError, ValueError and others
-        raise _broken(what, "OpenEXR") from error
-    width, height = (int(b) - int(a) + 1 for a, b in zip(low, high, strict=True))
-    _check_size(width, height, what)
-    try:
-        with OpenEXR.File(os.fspath(source)) as file:
-            layers = [channel.pixels for channel in file.channels().values()]
-    except Exception as error:
         raise _broken(what, "OpenEXR") from error
     layers = [layer for layer in layers if layer is not None and layer.dtype.kind == "f"]
     coloured = [layer for layer in layers if layer.ndim == 3]
@@ -202,11 +207,10 @@ def _read_exr(source: ImageLike, what: str) -> NDArray[Any]:
     return (coloured or layers)[0]
 
 
-def _all_of(source: ImageLike) -> bytes:
+def _all_of(source: ImageLike, what: str) -> bytes:
     if isinstance(source, (bytes, bytearray)):
         return bytes(source)
-    with open(source, "rb") as file:
-        return file.read()
+    return budgets.read_regular(source, what, budgets.PANORAMA_FILE)
 
 
 def _broken(what: str, kind: str) -> ImageError:

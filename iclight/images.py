@@ -13,13 +13,18 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
 
-from .errors import ImageError
+from . import budgets, exif
+from .budgets import MAX_PIXELS
+from .canvas import PART, Canvas, parts
+from .errors import ImageError, first_line
+from .tiff_directory import MAGIC as TIFF_MAGIC
 
 if TYPE_CHECKING:
     import torch
@@ -27,56 +32,74 @@ if TYPE_CHECKING:
 # What a person may hand over: pixels, a Pillow picture, a path, or a file's bytes.
 ImageLike = Any
 
-# Larger pictures are refused from their header, before a single pixel is decoded.
-MAX_PIXELS = 100_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "MPO", "JPEG2000", "PPM", "ICO", "TGA")
+# What a decoder of Pillow's holds at its worst moment, in bytes per pixel (measured; AVIF's of 10 bits, JPEG's
+# progressive), and any other one: four for Pillow's picture, three of RGB, one of alpha.
+BYTES_PER_PIXEL = {"JPEG": 12, "MPO": 12, "WEBP": 16, "AVIF": 18, "JPEG2000": 25}
+PLAIN = 8
+ORIENTATION = 274  # EXIF's tag
 # Scaled beyond this, a picture is cropped before it is resized. No ordinary shape comes near it.
 MAX_RESIZED = 64_000_000
 SIZE_STEP = 64
 MAX_SIDE = 2048
 
 
-def read_image(image: ImageLike, what: str = "The picture") -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+def read_image(
+    image: ImageLike, what: str = "The picture", most: int = MAX_PIXELS
+) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
     """Decode a picture into (HxWx3 uint8 RGB, HxWx1 float32 alpha or None).
 
     Takes a uint8 or uint16 array (HxW, HxWx1, HxWx3 or HxWx4), a Pillow picture, a path, or encoded bytes. EXIF
     rotation is applied; greyscale, palette, CMYK, 16-bit and float pictures become 8-bit RGB. An alpha channel that is
-    opaque everywhere counts as none. Raises ImageError, opening with `what`, for anything that cannot be used.
+    opaque everywhere counts as none. Raises ImageError, opening with `what`, for anything that cannot be used, of more
+    than `most` pixels, or not to be decoded within `budgets.DECODE_BYTES`.
     """
     if isinstance(image, np.ndarray):
-        return _split_alpha(_array_to_uint8(image, what), what)
-    if isinstance(image, (str, os.PathLike, bytes, bytearray)):
-        image = _open(image, what)
+        return _split_alpha(_array_to_uint8(image, what, most), what)
+    if isinstance(image, (bytes, bytearray)):
+        budgets.check_bytes(len(image), budgets.PICTURE_FILE, what)
+        return _read_file(io.BytesIO(image), what, most)
+    if isinstance(image, (str, os.PathLike)):
+        with budgets.open_regular(image, what, budgets.PICTURE_FILE) as file:
+            return _read_file(file, what, most)
     if not isinstance(image, Image.Image):
         raise ImageError(f"{what} is a {type(image).__name__}; give a picture file, a Pillow image or a uint8 array.")
-    check_size(image.width, image.height, what)
-    try:
-        return _split_alpha(_pil_to_uint8(image), what)
-    except ImageError:
-        raise
-    except Exception as error:  # decoders raise whatever their parsers trip over
-        raise ImageError(f"{what} is broken or cut short and cannot be decoded ({error}). Export it again.") from error
+    check_size(image.width, image.height, what, most)
+    return _finished(_decoded(image, what, most), what)
 
 
-def _open(source: Any, what: str) -> Image.Image:
-    if isinstance(source, (bytes, bytearray)):
-        handle: Any = io.BytesIO(source)
-    else:
-        if not os.path.exists(source):
-            raise ImageError(f"{what} {os.fspath(source)!r} does not exist.")
-        if os.path.isdir(source):
-            raise ImageError(f"{what} {os.fspath(source)!r} is a folder, not a picture.")
-        handle = source
+def _read_file(file: BinaryIO, what: str, most: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    if _opening(file) in TIFF_MAGIC:
+        return _finished(_read_tiff(file.read(), what, most), what)
+    with _open(file, what, most) as picture:
+        painted = _decoded(picture, what, most)
+    return _finished(painted, what)
+
+
+def _opening(file: BinaryIO) -> bytes:
+    """The first four bytes; the file is left at its beginning."""
+    opening = file.read(4)
+    file.seek(0)
+    return opening
+
+
+def _open(file: BinaryIO, what: str, most: int) -> Image.Image:
+    """A picture whose header has been read and whose size will do. Raises ImageError for anything else."""
+    exif.check_file(file, what)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(handle, formats=_formats())
+            warnings.simplefilter("ignore")
+            picture = Image.open(file, formats=_formats())
     except Image.DecompressionBombError as error:
         raise ImageError(_too_large(what)) from error
     except Exception as error:  # decoders raise whatever their parsers trip over
         raise ImageError(
             f"{what} is not an image this can read; give a PNG, JPEG, WebP or another common format."
         ) from error
+    held = BYTES_PER_PIXEL.get(picture.format or "", PLAIN)
+    budgets.check_decode(picture.width, picture.height, held, what, most)
+    exif.check_info(picture.info, what)
+    return picture
 
 
 def _formats() -> list[str]:
@@ -85,40 +108,85 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def check_size(width: int, height: int, what: str) -> None:
-    if width < 1 or height < 1:
-        raise ImageError(f"{what} is empty ({width}x{height} pixels).")
-    if width * height > MAX_PIXELS:
-        raise ImageError(_too_large(what))
+def check_size(width: int, height: int, what: str, most: int = MAX_PIXELS) -> None:
+    """Raise ImageError for a picture without pixels, or of more than `most`."""
+    budgets.check_decode(width, height, PLAIN, what, most)
 
 
 def _too_large(what: str) -> str:
     return f"{what} has more than {MAX_PIXELS / 1e6:.0f} megapixels; scale it down first."
 
 
-def _pil_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
+def _decoded(image: Image.Image, what: str, most: int) -> Canvas:
+    """A Pillow picture, painted. A TIFF that is not decoded yet goes the way of TIFF files."""
+    try:
+        if isinstance(image, TiffImageFile) and image.tile and image.fp is not None and image.tell() == 0:
+            image.fp.seek(0)
+            return _read_tiff(image.fp.read(), what, most)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _painted(image, what, most)
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever their parsers trip over
+        reason = first_line(error)
+        raise ImageError(f"{what} is broken or cut short and cannot be decoded ({reason}). Export it again.") from error
+
+
+def _read_tiff(data: bytes, what: str, most: int) -> Canvas:
+    from .tiff_reader import read_tiff
+
+    read = read_tiff(data, what, most)
+    return read if isinstance(read, Canvas) else _deep_canvas(read)
+
+
+def _painted(image: Image.Image, what: str, most: int) -> Canvas:
+    """A Pillow picture on a canvas, upright, converted part by part."""
     image.load()
+    check_size(image.width, image.height, what, most)  # an ICO holds a picture that may be larger than it says
+    orientation = 1
     with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to refuse the picture
-        image = ImageOps.exif_transpose(image)
+        orientation = int(image.getexif().get(ORIENTATION, 1))
+    orientation = orientation if 1 <= orientation <= 8 else 1
     if image.mode.startswith("I") or image.mode == "F":
-        return _deep_to_uint8(np.asarray(image))
-    if image.mode in ("RGB", "RGBA"):
-        return np.array(image)
-    has_alpha = image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
-    return np.array(image.convert("RGBA" if has_alpha else "RGB"))
+        return _deep_canvas(np.asarray(image), orientation)
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or (
+        image.mode != "RGB" and "transparency" in image.info
+    )
+    mode = "RGBA" if has_alpha else "RGB"
+    canvas = Canvas(image.width, image.height, has_alpha, orientation)
+    for box in parts(image.width, image.height):
+        part = image.crop(box)
+        canvas.put(box[0], box[1], np.asarray(part if part.mode == mode else part.convert(mode)))
+    return canvas
 
 
-def _deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Greyscale of more than 8 bits: 16-bit integers, or floats in [0, 1] or [0, 255]."""
-    grey = np.nan_to_num(values.astype(np.float64))
-    if values.dtype.kind == "f":
-        grey = grey * 255.0 if grey.max(initial=0) <= 1.0 else grey
-    else:
-        grey = grey / 257.0 if grey.max(initial=0) > 255 else grey
-    return np.repeat(np.rint(grey).clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+def _deep_canvas(values: NDArray[Any], orientation: int = 1) -> Canvas:
+    """Greyscale of more than 8 bits, HxW: 16-bit integers, or floats in [0, 1] or [0, 255]."""
+    height, width = values.shape
+    is_float = values.dtype.kind == "f"
+    boxes = list(parts(width, height))
+    most = max(float(np.nan_to_num(values[top:bottom, left:right]).max()) for left, top, right, bottom in boxes)
+    scale = (255.0 if most <= 1.0 else 1.0) if is_float else (1 / 257.0 if most > 255 else 1.0)
+    canvas = Canvas(width, height, False, orientation)
+    for left, top, right, bottom in boxes:
+        grey = np.nan_to_num(values[top:bottom, left:right].astype(np.float64)) * scale
+        canvas.put(left, top, np.rint(grey).clip(0, 255).astype(np.uint8))
+    return canvas
 
 
-def _array_to_uint8(array: NDArray[Any], what: str) -> NDArray[np.uint8]:
+def _finished(canvas: Canvas, what: str) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    cover = canvas.alpha
+    if cover is None or int(cover.min()) == 255:
+        return canvas.rgb, None
+    if not cover.any():
+        raise ImageError(f"{what} is fully transparent; there is nothing in it to light.")
+    matte = cover[..., None].astype(np.float32)
+    matte /= np.float32(255)
+    return canvas.rgb, matte
+
+
+def _array_to_uint8(array: NDArray[Any], what: str, most: int) -> NDArray[np.uint8]:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
@@ -127,7 +195,7 @@ def _array_to_uint8(array: NDArray[Any], what: str) -> NDArray[np.uint8]:
         array = np.rint(array / 257.0).astype(np.uint8)
     if array.dtype != np.uint8:
         raise ImageError(f"{what} has values of type {array.dtype}; give uint8 from 0 to 255.")
-    check_size(array.shape[1], array.shape[0], what)
+    check_size(array.shape[1], array.shape[0], what, most)
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
 
 
@@ -182,9 +250,10 @@ def read_mask(mask: ImageLike, width: int, height: int) -> NDArray[np.float32]:
 def fingerprint(image: ImageLike) -> str:
     """SHA-256 over a picture's size and decoded pixels, alpha included: the same for any lossless copy of it."""
     rgb, alpha = read_image(image)
-    digest = hashlib.sha256(repr(rgb.shape).encode() + rgb.tobytes())
-    if alpha is not None:
-        digest.update(np.rint(alpha * 255).astype(np.uint8).tobytes())
+    digest = hashlib.sha256(repr(rgb.shape).encode())
+    digest.update(np.ascontiguousarray(rgb).data)
+    for rows in np.array_split(alpha, max(1, alpha.size // PART)) if alpha is not None else ():
+        digest.update(np.rint(rows * 255).astype(np.uint8).tobytes())
     return digest.hexdigest()
 
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ImageError
+from . import budgets
+from .canvas import parts
+from .deep_png import BadPng, read_png
+from .errors import ImageError, first_line, plain
+from .exr_header import check_exr
 from .gains import Light
 
 Floats = NDArray[np.float32]
 
 # A light layer's gains reach this many stops either way (16-bit files hold them so).
 STOPS = 8.0
+# Layers have the model's size. A light takes this many bytes a pixel, beside the file's 16.
+MAX_PIXELS = 36_000_000
+LIGHT_BYTES = 16
 
 
 def save_layer(light: Light, path: str | Path) -> None:
@@ -43,21 +51,48 @@ def save_layer(light: Light, path: str | Path) -> None:
 def read_layer(path: str | Path) -> Light:
     """A light from its file. Raises ImageError when the file is none; NaN and infinite gains count as no change."""
     source = Path(path)
+    what = f"The light layer {plain(source.name)}"
     try:
-        if source.suffix.lower() == ".exr":
-            import OpenEXR
-
-            with OpenEXR.File(str(source)) as file:
-                values = np.asarray(file.channels()["RGBA"].pixels, np.float32)
-            gain = np.log2(np.where(np.isfinite(values[..., :3]), values[..., :3], 1).clip(2**-STOPS, 2**STOPS))
-            matte = np.nan_to_num(values[..., 3:], nan=0, posinf=1, neginf=0).clip(0, 1)
-        else:
-            coded = cv2.imdecode(np.fromfile(source, np.uint8), cv2.IMREAD_UNCHANGED)
-            if coded is None or coded.dtype != np.uint16 or coded.ndim != 3 or coded.shape[2] != 4:
-                raise ValueError("not a 16-bit RGBA picture")
-            gain = (coded[..., 2::-1].astype(np.float32) - 32768) * (STOPS / 32768)
-            matte = coded[..., 3:].astype(np.float32) / 65535
+        return _read_exr(source, what) if source.suffix.lower() == ".exr" else _read_png(source, what)
+    except ImageError:
+        raise
     except Exception as error:  # OpenEXR and OpenCV raise undocumented types on broken files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ImageError(f"{source.name} is not a light layer ({reason}); give a file that iclight saved.") from error
-    return Light(np.ascontiguousarray(gain, np.float32), np.ascontiguousarray(matte, np.float32))
+        reason = first_line(error)
+        raise ImageError(
+            f"{plain(source.name)} is not a light layer ({reason}); give a file that iclight saved."
+        ) from error
+
+
+def _read_exr(source: Path, what: str) -> Light:
+    import OpenEXR
+
+    with budgets.open_regular(source, what, budgets.LAYER_FILE) as file:
+        check_exr(file, what, MAX_PIXELS)
+    with OpenEXR.File(str(source)) as decoded:
+        values = decoded.channels()["RGBA"].pixels
+    light = _dark(values)
+    for left, top, right, bottom in parts(values.shape[1], values.shape[0]):
+        place = slice(top, bottom), slice(left, right)
+        part = values[place].astype(np.float32)
+        gain = np.where(np.isfinite(part[..., :3]), part[..., :3], 1)
+        light.gain[place] = np.log2(gain.clip(2**-STOPS, 2**STOPS))
+        light.matte[place] = np.nan_to_num(part[..., 3:], nan=0, posinf=1, neginf=0).clip(0, 1)
+    return light
+
+
+def _read_png(source: Path, what: str) -> Light:
+    coded = read_png(budgets.read_regular(source, what, budgets.LAYER_FILE), what, LIGHT_BYTES, MAX_PIXELS)
+    if coded.dtype != np.uint16 or coded.ndim != 3 or coded.shape[2] != 4:
+        raise BadPng("not a 16-bit RGBA picture")
+    light = _dark(coded)
+    for left, top, right, bottom in parts(coded.shape[1], coded.shape[0]):
+        place = slice(top, bottom), slice(left, right)
+        light.gain[place] = (coded[place][..., :3].astype(np.float32) - 32768) * (STOPS / 32768)
+        light.matte[place] = coded[place][..., 3:].astype(np.float32) / 65535
+    return light
+
+
+def _dark(values: NDArray[Any]) -> Light:
+    """A light of the size of HxWx4 values, to be filled part by part: whole copies would be as large again."""
+    height, width = values.shape[:2]
+    return Light(np.zeros((height, width, 3), np.float32), np.zeros((height, width, 1), np.float32))

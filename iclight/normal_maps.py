@@ -13,15 +13,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ImageError
-from .images import check_size
+from . import budgets, images
+from .canvas import parts
+from .deep_png import MAGIC as PNG_MAGIC
+from .deep_png import BadPng, read_png
+from .errors import ImageError, plain
 from .normal_knobs import NORMAL_KNOBS
 from .settings import NORMAL_LIGHTS as LIGHTS
+from .tiff_reader import MAGIC as TIFF_MAGIC
+from .tiff_reader import read_deep_rgb
 
 Floats = NDArray[np.float32]
 
 EXPONENT: float = NORMAL_KNOBS["exponent"].default  # the reference's
 EPSILON = 1e-5
+WHAT = "The normal map"
+# A vector of three floats.
+VECTOR_BYTES = 12
 FACING = np.array([0, 0, 1], np.float32)
 
 
@@ -89,27 +97,44 @@ def write_normals(path: str | Path, normal: Floats, green: str = "opengl") -> No
 
 
 def read_normals(path: str | Path, green: str = "opengl") -> Floats:
-    """HxWx3 unit vectors from a normal map of 8 or 16 bits, iclight's or another program's.
+    """HxWx3 unit vectors from a normal map, iclight's or another program's: a PNG or TIFF of 8 or 16 bits, or what
+    `images.read_image` takes, in 8 bits.
 
     `green`: how the file stores y. Raises ImageError for what cannot be read or holds no directions.
     """
-    import cv2
-
     source = Path(path)
-    if not source.is_file():
-        raise ImageError(f"The normal map {str(path)!r} does not exist.")
-    try:
-        coded = cv2.imdecode(np.fromfile(source, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        coded = None
-    if coded is None or coded.dtype not in (np.uint8, np.uint16) or coded.ndim != 3:
-        raise ImageError(f"{source.name} is no normal map; give an RGB picture of 8 or 16 bits.")
-    check_size(coded.shape[1], coded.shape[0], "The normal map")
-    middle = 127.5 if coded.dtype == np.uint8 else 32767.5
-    vectors = coded[..., 2::-1].astype(np.float32) / np.float32(middle) - 1
+    data = budgets.read_regular(source, WHAT, budgets.LAYER_FILE)
+    coded = _coded(data, plain(source.name))
+    del data
+    if coded.dtype not in (np.uint8, np.uint16) or coded.ndim != 3 or coded.shape[2] < 3:
+        raise ImageError(f"{plain(source.name)} is no normal map; give an RGB picture of 8 or 16 bits.")
+    middle = np.float32(127.5 if coded.dtype == np.uint8 else 32767.5)
     # Eight bits truncate: what faces the viewer is a little to the left and below in them.
-    if coded.dtype == np.uint8:
-        vectors += np.float32(0.5 / 127.5)
-    if float(vectors[..., 2].mean()) < 0:
-        raise ImageError(f"{source.name} is no normal map: its surface faces away from the viewer.")
-    return unit(flip_green(vectors, green))
+    shift = np.float32(0.5 / 127.5 if coded.dtype == np.uint8 else 0)
+    normals = np.zeros((*coded.shape[:2], 3), np.float32)
+    depth = 0.0
+    for left, top, right, bottom in parts(coded.shape[1], coded.shape[0]):
+        place = slice(top, bottom), slice(left, right)
+        vectors = coded[place][..., :3].astype(np.float32) / middle - 1 + shift
+        depth += float(vectors[..., 2].sum(dtype=np.float64))
+        normals[place] = unit(flip_green(vectors, green))
+    if depth < 0:
+        raise ImageError(f"{plain(source.name)} is no normal map: its surface faces away from the viewer.")
+    return normals
+
+
+def _coded(data: bytes, name: str) -> NDArray[Any]:
+    """HxWxC as the file has it."""
+    if data.startswith(PNG_MAGIC):
+        try:
+            return read_png(data, WHAT, VECTOR_BYTES)
+        except BadPng as error:
+            raise ImageError(f"{name} is no normal map; it is broken ({error}). Export it again.") from error
+    coded = read_deep_rgb(data, WHAT, VECTOR_BYTES) if data.startswith(TIFF_MAGIC) else None
+    if coded is not None:
+        return coded
+    pixels, _ = images.read_image(data, f"{name} is no normal map: it")
+    budgets.check_decode(pixels.shape[1], pixels.shape[0], 3 + VECTOR_BYTES, WHAT)
+    if all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2)):
+        raise ImageError(f"{name} is no normal map; it is grey. Give an RGB picture of 8 or 16 bits.")
+    return pixels

@@ -37,6 +37,13 @@ FLOORS = {
         "placing",
         "shading",
         "tiff",
+        "tiff_apart",
+        "tiff_directory",
+        "tiff_reader",
+        "canvas",
+        "exif",
+        "exr_header",
+        "deep_png",
         "normal_maps",
     ],
     1: [
@@ -65,8 +72,8 @@ FLOORS = {
 }
 # The studio's own floors, from the ground up.
 STUDIO = [
-    ["words", "chinese", "chinese_sentences", "sessions", "page", "components", "inputs", "inline", "examples"],
-    ["handlers", "engine", "outcome", "moods"],
+    ["words", "chinese", "chinese_sentences", "sessions", "page", "inline", "examples", "storage", "guard"],
+    ["handlers", "engine", "outcome", "moods", "components", "inputs", "pages"],
     ["live", "history"],
     ["work"],
     ["desk", "relief", "painting", "restore"],

@@ -48,7 +48,7 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.sheets:
         columns, side = SHEETS[name]
-        made = [[np.array(Image.open(asset(photo)).convert("RGB")) for photo in PHOTOS]]
+        made = [[np.array(Image.open(asset(photo), formats=["PNG", "JPEG"]).convert("RGB")) for photo in PHOTOS]]
         made += relit(options.model, columns)
         rows = [np.hstack([resize_and_center_crop(one, side, side) for one in row]) for row in zip(*made, strict=True)]
         Image.fromarray(np.vstack(rows)).save(options.folder / f"{name}.jpg", quality=88, optimize=True)

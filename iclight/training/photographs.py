@@ -184,7 +184,7 @@ def _wallpapers(scratch: Path) -> Iterator[tuple[str, Image.Image]]:
         files = sorted(path for path in _unpacked(package, scratch).rglob("*.jpg") if "screenshot" not in path.name)
         for name in names:
             fitting = [path for path in files if f"/{name}" in str(path)]
-            with Image.open(max(fitting, key=lambda path: path.stat().st_size)) as file:
+            with Image.open(max(fitting, key=lambda path: path.stat().st_size), formats=["JPEG"]) as file:
                 picture = file.convert("RGB")
                 picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
                 yield re.split("_by_|[./]", name)[0].lower(), picture
@@ -194,7 +194,7 @@ def _stamps(scratch: Path) -> Iterator[tuple[str, Image.Image]]:
     for path in sorted(_unpacked(STAMPS, scratch).rglob("*.png")):
         if any(word in str(path) for word in NOT_PHOTOGRAPHS):
             continue
-        with Image.open(path) as file:
+        with Image.open(path, formats=["PNG"]) as file:
             picture = file.convert("RGBA")
             alpha = np.asarray(picture)[..., 3] > 127
             # Those that fill their frame, or hardly show in it, are no cut-outs.
@@ -211,7 +211,7 @@ def _package_file(package: str, inside: str) -> Path:
 
 
 def _read(path: Path, mode: str = "RGB") -> Pixels:
-    with Image.open(path) as picture:
+    with Image.open(path, formats=["PNG", "JPEG", "GIF", "TIFF"]) as picture:
         return np.asarray(picture.convert(mode))
 
 

@@ -1,0 +1,55 @@
+"""A picture that a decoder fills part by part, so that nothing but the result is ever held whole a second time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Box = tuple[int, int, int, int]
+
+# Pixels of a part: large enough to cost no time, small enough that copies of it count for nothing.
+PART = 1 << 20
+
+
+class Canvas:
+    """An upright picture, filled in the stored one's coordinates: `rgb` HxWx3 uint8, `alpha` HxW uint8 or None.
+
+    `width` and `height` are the stored picture's; `orientation` is EXIF's, 1 to 8, of which 5 to 8 swap the sides.
+    """
+
+    def __init__(self, width: int, height: int, has_alpha: bool, orientation: int = 1) -> None:
+        sides = (width, height) if orientation >= 5 else (height, width)
+        # Zeros: whatever a decoder leaves out, nothing of an earlier picture's memory shows there.
+        self.rgb = np.zeros((*sides, 3), np.uint8)
+        self.alpha = np.zeros(sides, np.uint8) if has_alpha else None
+        self._stored_rgb = _as_stored(self.rgb, orientation)
+        self._stored_alpha = None if self.alpha is None else _as_stored(self.alpha, orientation)
+
+    def put(self, left: int, top: int, pixels: NDArray[np.uint8]) -> None:
+        """Fill from (left, top) on with hxw grey, hxwx3 RGB or, if there is an alpha, hxwx4 RGBA."""
+        height, width = pixels.shape[:2]
+        place = slice(top, top + height), slice(left, left + width)
+        self._stored_rgb[place] = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
+        if self._stored_alpha is not None:
+            self._stored_alpha[place] = pixels[..., 3]
+
+
+def parts(width: int, height: int) -> Iterator[Box]:
+    """(left, top, right, bottom) of parts of at most `PART` pixels that cover a picture; whole rows, if they fit."""
+    columns = min(width, PART)
+    rows = max(1, PART // columns)
+    for top in range(0, height, rows):
+        for left in range(0, width, columns):
+            yield left, top, min(left + columns, width), min(top + rows, height)
+
+
+def _as_stored(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """A view of an upright array, in which the picture lies as its file has it."""
+    if orientation >= 5:
+        upright = upright.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 6, 7) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 7, 8) else 1)
+    return upright[rows, columns]
