@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup app app-bg app-env test test-slow test-gpu test-floor bench train evaluate lint format clean
+.PHONY: help setup app app-bg app-env test test-slow test-gpu test-floor soak bench train evaluate lint format clean
 
 help:
 	@echo "make app        the page for words and light directions    (ARGS=\"--port 7861 --model sd15\")"
 	@echo "make app-bg     the page for backgrounds"
 	@echo "make app-env    the page for environment maps"
 	@echo "make test       the tests        make lint   style and types      make bench   speed and memory"
+	@echo "make soak       a served page under ten minutes of visitors, some of them hostile"
 	@echo "make train      mini, from nothing      make evaluate   how good a model is (ARGS=\"--model FOLDER\")"
 	@echo "make setup      only set up $(VENV); then $(BIN)/iclight --help"
 
@@ -39,6 +40,9 @@ test-slow: $(VENV)/.ready-test
 
 test-gpu: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+soak: $(VENV)/.ready-test
+	$(BIN)/python tests/soak.py $(ARGS)
 
 test-floor:
 	$(PYTHON) tools/setup.py .venv-floor --extra test --floor

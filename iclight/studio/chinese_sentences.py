@@ -77,4 +77,8 @@ SENTENCES: dict[str, str] = {
     r"The .* this was made from .* is not here; .*": "做这张画面用的图片不在这里。",
     r".* is not the .* this was made from: .*": "这不是当时用的图片:像素不同。",
     r"The picture is not valid base64\.": "图片不是有效的 base64 编码。",
+    r"A file of this request was not uploaded here: .*": "请求里的文件不是在这里上传的:请先上传,再给出它的路径。",
+    r"A file of this request is larger than (\d+) MB; .*": r"请求里的文件超过 \1 MB;请换一个较小的。",
+    r"The painting is too large\.": "涂画的图片太大。",
+    r"The painting cannot be read; .*": "涂画的图片无法读取;请重新涂画。",
 }

@@ -6,11 +6,21 @@ Nothing else lives here: Gradio writes a type stub beside any file that defines 
 
 from __future__ import annotations
 
-import base64
-import tempfile
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.components.base import server
+from gradio.components.image_editor import AcceptBlobs
+
+from ..errors import ImageError
+from .handlers import shown
+from .inline import read_painting
+
+# What browsers hand a canvas over with, before the event that uses it: at most so many paintings, pictures of each, and
+# bytes of one picture. The oldest painting goes first.
+PAINTINGS, LAYERS, PAINTED_BYTES = 24, 4, 16 << 20
 
 
 class PictureInput(gr.Image):
@@ -19,21 +29,49 @@ class PictureInput(gr.Image):
     is_template = True
 
     def preprocess(self, payload: Any) -> Any:
+        return None if payload is None else payload.path
+
+
+class Canvas(gr.ImageEditor):
+    """A canvas to paint on that yields {"background", "layers", "composite"}: HxWx4 uint8 pictures, or None.
+
+    Gradio's own opens any format, and keeps for ever what a browser sends ahead.
+    """
+
+    is_template = True
+
+    @server
+    def accept_blobs(self, data: AcceptBlobs) -> None:
+        """Take a picture of a painting, which the browser sends before the event that needs it."""
+        kind, index = data.data["type"], str(data.data["index"])  # of a form: text
+        if not data.files or len(data.files[0][1]) > PAINTED_BYTES:
+            raise gr.Error("The painting is too large.", print_exception=False)
+        if kind not in ("background", "composite"):
+            kind = f"layer {index}" if index in map(str, range(LAYERS)) else ""
+        paintings: OrderedDict[str, dict[str, bytes]] = self.__dict__.setdefault("_paintings", OrderedDict())
+        if kind:
+            paintings.setdefault(data.data["id"][:64], {})[kind] = data.files[0][1]
+        while len(paintings) > PAINTINGS:
+            paintings.popitem(last=False)
+
+    def preprocess(self, payload: Any) -> Any:
         if payload is None:
             return None
-        if (payload.url or "").startswith("data:"):
-            return self._to_file(payload.url)
-        return payload.path
-
-    def _to_file(self, url: str) -> str:
-        """A picture sent inside of the request becomes a file like any other, undecoded."""
+        if payload.id is not None:
+            blobs: dict[str, bytes] = self.__dict__.get("_paintings", {}).pop(payload.id[:64], {})
+            layers: Sequence[Any] = [blobs[name] for name in sorted(blobs) if name.startswith("layer")]
+            ground, composite = blobs.get("background"), blobs.get("composite")
+        else:
+            files = (payload.background, *payload.layers[:LAYERS], payload.composite)
+            ground, *layers, composite = (file and file.path for file in files)
         try:
-            data = base64.b64decode(url.partition(",")[2], validate=True)
-        except ValueError as error:
-            raise gr.Error("The picture is not valid base64.") from error
-        with tempfile.NamedTemporaryFile(dir=self.GRADIO_CACHE, suffix=".img", delete=False) as file:
-            file.write(data)
-        return file.name
+            return {
+                "background": ground and read_painting(ground),
+                "layers": [read_painting(layer) for layer in layers if layer],
+                "composite": composite and read_painting(composite),
+            }
+        except ImageError as error:
+            raise shown(error, None) from error
 
 
 class PanoramaInput(gr.File):

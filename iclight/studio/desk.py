@@ -5,6 +5,7 @@ What a session's faders mix lies here, by session, and goes when the tab is clos
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from ..errors import ImageError
 from ..settings import LIGHT_INPUTS, LIGHTS
 from .inline import data_url, jpeg
 from .live import follow
-from .outcome import output_folder
 from .sessions import PerSession
 from .words import Say, speaker
 from .work import Work, settings_of
@@ -74,7 +74,7 @@ class Desk:
     def mix(self, request: gr.Request, **values: Any) -> Any:
         """Mix this session's lights (/lights): exposure in stops; of each light strength, colour, muted, solo."""
         stack = self._of(request).stack
-        return stack.mix(*_read(values, stack))
+        return self.work.live_picture(request, stack.mix(*_read(values, stack)))
 
     def shown(self, request: gr.Request) -> str:
         """This session's lights as pictures in the page itself, for the browser to mix (`faders.js`)."""
@@ -88,7 +88,7 @@ class Desk:
         from ..recipes import save_png
 
         made = self._of(request)
-        folder = output_folder()
+        folder = self.work.folder(request)
         save_png(folder / "mix.png", made.export(*_read(values, made.stack)))
         for name in ("lights.tiff", "lights.exr"):
             save_stack(made.stack, folder / name)
@@ -129,5 +129,13 @@ def _read(values: dict[str, Any], stack: Stack) -> tuple[dict[str, Channel], flo
         colour = values.get(f"{light}_colour")
         tint = parse_colour(colour) if colour else WHITE
         muted, solo = bool(values.get(f"{light}_muted")), bool(values.get(f"{light}_solo"))
-        channels[light] = Channel(float(values[light] or 0), tint, muted, solo)
-    return channels, float(values.get("exposure") or 0)
+        channels[light] = Channel(_number(values, light), tint, muted, solo)
+    return channels, _number(values, "exposure")
+
+
+def _number(values: dict[str, Any], name: str) -> float:
+    """A fader's value; 0 where none came, and for what is no number one that every check refuses."""
+    try:
+        return float(values.get(name) or 0)
+    except (TypeError, ValueError):
+        return math.nan

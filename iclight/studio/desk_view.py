@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from .components import KnobSlider
 from .desk import LABELS, OWN, OWN_LABELS, Desk, lights_of
 from .handlers import with_signature
 from .page import HIDDEN, LIVE, Page
@@ -84,13 +85,13 @@ def show_desk(desk: Desk, page: Page) -> DeskView:
 def _faders(workflow: str) -> dict[str, Any]:
     """The desk's inputs by their names in the API: exposure; strength, colour, muted and solo of each light."""
     made: dict[str, Any] = {
-        "exposure": gr.Slider(-3, 3, value=0, step=0.1, label="Exposure, stops", elem_id="exposure")
+        "exposure": KnobSlider(-3, 3, value=0, step=0.1, label="Exposure, stops", elem_id="exposure")
     }
     small: dict[str, Any] = {"scale": 1, "min_width": 70}
     labels = {**{light: LABELS[light] for light in lights_of(workflow)}, OWN: OWN_LABELS[workflow]}
     for light, label in labels.items():
         with gr.Row(elem_classes="fader"):
-            made[light] = gr.Slider(
+            made[light] = KnobSlider(
                 0, 2, START.get(light, 0.0), step=0.01, label=label, scale=5, elem_id=f"fader-{light}"
             )
             made[f"{light}_colour"] = gr.ColorPicker("#ffffff", label="Colour", elem_id=f"colour-{light}", **small)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gradio as gr
 
 from ..catalogue import MATTING_CHOICES
 from ..settings import FINISHING, KNOBS, LIGHTS
 from . import examples
 from .components import PanoramaInput
+from .handlers import index_of
 from .inputs import knob_input, picture_input
 from .moods import bind_moods, show_moods
-from .page import HIDDEN, Page
+from .page import DECODE, HIDDEN, Page
 from .painting import Painting, show_light_tools, show_matte_tools
 from .work import look_at_map
 
@@ -83,9 +86,12 @@ def _pictures(page: Page) -> gr.Gallery | None:
 
 
 def _bind_backgrounds(page: Page, gallery: gr.Gallery) -> None:
-    def pick(event: gr.SelectData) -> tuple[str, str]:
+    def pick(event: gr.SelectData) -> Any:
+        index = index_of(event)
+        if not 0 <= index < len(examples.BACKGROUNDS):
+            return gr.skip(), gr.skip()
         # Whoever picks a background wants to be lit by it, whatever light was chosen before.
-        return examples.asset(examples.BACKGROUNDS[int(event.index)]), "upload"
+        return examples.asset(examples.BACKGROUNDS[index]), "upload"
 
     gallery.select(pick, None, [page.inputs["background"], page.inputs["light"]], queue=False, **HIDDEN)
 
@@ -110,8 +116,8 @@ def _show_map(page: Page) -> None:
             look_at_map,
             sources,
             page.looks["map"],
-            queue=False,
             show_progress="hidden",
+            **DECODE,
             **HIDDEN,
         )
 
@@ -140,9 +146,11 @@ def _quick_lists(page: Page) -> None:
                 samples_per_page=20,
                 elem_id=f"quick-{label.lower()}",
             )
-            rows.click(
-                lambda row, text, pick=pick: pick(row[0], text or ""), [rows, prompt], prompt, queue=False, **HIDDEN
-            )
+
+            def filled_in(row: Any, text: str | None, pick: Any = pick) -> Any:
+                return pick(str(row[0]), text or "") if row else gr.skip()
+
+            rows.click(filled_in, [rows, prompt], prompt, queue=False, **HIDDEN)
 
 
 def _shape(page: Page, painting: Painting) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +44,18 @@ def with_signature(function: Callable[..., Any], names: dict[str, Any]) -> Calla
     return handler
 
 
-def shown(error: IclightError, request: gr.Request | None) -> gr.Error:
+def index_of(event: gr.SelectData) -> int:
+    """Which of a gallery's pictures was clicked; -1 for an event that no gallery sent."""
+    return event.index if isinstance(event.index, int) else -1
+
+
+class Shown(gr.Error):
+    """An error whose words may stand on a page as they are: HTML in them is escaped already."""
+
+
+def shown(error: IclightError, request: gr.Request | None) -> Shown:
     """An error as the page shows it: it stays until it is closed, in the visitor's language."""
     say = speaker(request)
-    return gr.Error(translate(str(error), say), duration=None, title=say(title_of(error)), print_exception=False)
+    # A page shows its errors as HTML; names and values in them come from files and requests.
+    words = html.escape(translate(str(error), say), quote=False)
+    return Shown(words, duration=None, title=say(title_of(error)), print_exception=False)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ..errors import ImageError
 from . import outcome
+from .guard import visitor_of
 from .outcome import Shot
 from .sessions import PerSession
+from .storage import Storage
 from .words import speaker
 
 # Pictures kept for each session, and sessions kept.
@@ -30,7 +33,8 @@ class Past:
 class History:
     """The histories of all sessions."""
 
-    def __init__(self) -> None:
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
         self._past: PerSession[Past] = PerSession(SESSIONS)
 
     def add(self, session: str | None, shots: Sequence[Shot]) -> None:
@@ -46,7 +50,9 @@ class History:
         self._past.drop(session)
 
     def of(self, session: str | None) -> Past:
-        return self._past.get(session) or Past()
+        """What is still there: a visitor's oldest files make room for new ones."""
+        past = self._past.get(session) or Past()
+        return replace(past, shots=_still_there(past.shots), picked=_still_there(past.picked))
 
     # --- what the page and programs ask ----------------------------------------------------------------------------
 
@@ -86,7 +92,7 @@ class History:
             return None
         if len(picked) == 1 or picked[0] is picked[1]:
             return picked[-1].before, picked[-1].path
-        return fit(picked[0].path, picked[1].path), picked[1].path
+        return self._fit(request, picked[0].path, picked[1].path), picked[1].path
 
     def picked(self, request: gr.Request) -> Shot:
         """The picture clicked last. Raises ImageError if there is none."""
@@ -95,18 +101,22 @@ class History:
             raise ImageError("Click a picture first.")
         return picked[-1]
 
+    def _fit(self, request: gr.Request, path: str, other: str) -> str:
+        """A picture at another's size: sliders want two of one size. The same file if it has it already."""
+        from PIL import Image
 
-def fit(path: str, other: str) -> str:
-    """A picture at another's size: sliders want two of one size. The same file if it has it already."""
-    from PIL import Image
+        from ..images import read_image
 
-    from ..images import read_image
+        with Image.open(path, formats=("PNG",)) as first, Image.open(other, formats=("PNG",)) as second:
+            if first.size == second.size:
+                return path
+            width, height = second.size
+        folder = self.storage.new_folder(visitor_of(request.client))
+        return outcome.save_plain(folder, "fitted", outcome.crop(read_image(path)[0], width, height))
 
-    with Image.open(path) as first, Image.open(other) as second:
-        if first.size == second.size:
-            return path
-        width, height = second.size
-    return outcome.save_plain(outcome.output_folder(), "fitted", outcome.crop(read_image(path)[0], width, height))
+
+def _still_there(shots: tuple[Shot, ...]) -> tuple[Shot, ...]:
+    return tuple(shot for shot in shots if Path(shot.path).is_file())
 
 
 def caption(shot: Shot, say: Any) -> str:

@@ -8,12 +8,12 @@ import gradio as gr
 
 from ..errors import IclightError
 from .components import PanoramaInput
-from .handlers import shown, with_signature
+from .handlers import index_of, shown, with_signature
 from .history import caption
-from .page import HIDDEN, QUIET, Page
+from .page import DECODE, HIDDEN, QUIET, Page
 from .relight_view import slider
 from .restore import Restore
-from .words import speaker
+from .words import as_text, speaker
 from .work import Work
 
 
@@ -45,10 +45,10 @@ def show_history(page: Page, work: Work, tab: gr.Tab) -> None:
 
     def pick(request: gr.Request, event: gr.SelectData) -> tuple[Any, ...]:
         try:
-            shot = work.history.pick(request, int(event.index))
+            shot = work.history.pick(request, index_of(event))
         except IclightError as error:
             raise shown(error, request) from error
-        return caption(shot, speaker(request)), gr.Button(interactive=True), work.history.pair(request)
+        return as_text(caption(shot, speaker(request))), gr.Button(interactive=True), work.history.pair(request)
 
     past.select(pick, None, [picked, again, both], **QUIET)
     tab.select(work.history.thumbnails, None, past, **QUIET)
@@ -71,13 +71,14 @@ def show_history(page: Page, work: Work, tab: gr.Tab) -> None:
         recipe,
         api_name=page.endpoint("recipe"),
         api_description=restore.recipe.__doc__,
-        queue=False,
+        **DECODE,
     )
     drop.upload(
         with_signature(restore.from_recipe, {**dict.fromkeys(page.inputs), "recipe": None}),
         [*page.values, drop],
         [*page.values, said],
         show_progress_on=said,
+        **DECODE,
         **HIDDEN,
     )
     page.looks["history"] = past

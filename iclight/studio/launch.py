@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import IclightError, SettingsError
 from ..options import add_engine_options, engine_arguments
+from .guard import LOCAL_NAMES, Doors, Guard, guarded
+
+if TYPE_CHECKING:
+    from .pages import Pages
+    from .storage import Storage
 
 HERE = Path(__file__).parent
 SCRIPTS = ("keys.js", "faders.js")
 PAGE_NAMES = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}
-# Panoramas hold four bytes and more for each pixel.
-UPLOAD_LIMIT = "80mb"
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 GPU_SECONDS = 120
+# Requests that wait at once, over all visitors; one more is told so.
+QUEUE = 20
 
 
 def parse_options(workflow: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -29,6 +35,14 @@ def parse_options(workflow: str, arguments: Sequence[str] | None = None) -> argp
     group = parser.add_argument_group("server")
     group.add_argument("--host", help="address to listen on (default 127.0.0.1: this machine only)")
     group.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    group.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which the page is reached, besides --host: what a proxy or the network calls this machine "
+        "(*.example.com for all below it); repeatable",
+    )
     group.add_argument("--share", action="store_true", help="make a public link through Gradio")
     group.add_argument("--auth", metavar="USER:PASSWORD", help="ask visitors for a name and a password")
     group.add_argument("--mcp", action="store_true", help="let assistants use the page (Model Context Protocol)")
@@ -72,15 +86,36 @@ def run_page(workflow: str, arguments: Sequence[str] | None = None) -> int:
     """Build the page for a workflow, serve it, and stay until it is stopped. Returns an exit status."""
     options = parse_options(workflow, arguments)
     try:
-        return _serve(workflow, options)
+        if importlib.util.find_spec("gradio") is None:
+            raise IclightError("The pages need Gradio: pip install 'iclight[app]', or run `make app` in a clone.")
+        from .storage import open_storage
+
+        with _stopped_by_signal(), open_storage() as storage:
+            return _serve(workflow, options, storage)
     except IclightError as error:
         print(f"iclight: {error}", file=sys.stderr)
         return 1
 
 
-def _serve(workflow: str, options: argparse.Namespace) -> int:
-    if importlib.util.find_spec("gradio") is None:
-        raise IclightError("The pages need Gradio: pip install 'iclight[app]', or run `make app` in a clone.")
+@contextlib.contextmanager
+def _stopped_by_signal() -> Iterator[None]:
+    """A service that is stopped (SIGTERM) leaves as a person's Ctrl-C does: nothing of it stays on the disk."""
+
+    def leave(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        usual = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not in the main thread: whoever started it stops it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+
+
+def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
     if options.mcp and importlib.util.find_spec("mcp") is None:
         raise IclightError("--mcp needs the mcp package: pip install 'gradio[mcp]', then start the page again.")
     auth = parse_auth(options.auth)
@@ -97,18 +132,22 @@ def _serve(workflow: str, options: argparse.Namespace) -> int:
     if zero_gpu:
         engine.get()  # ZeroGPU wants models in place before the first request forks
     from .layout import build
+    from .pages import LARGEST_FILE
     from .words import i18n
 
-    blocks = build(workflow, engine, gpu)
-    blocks.queue(max_size=20, default_concurrency_limit=1)
+    blocks = build(workflow, engine, gpu, storage)
+    blocks.queue(max_size=QUEUE, default_concurrency_limit=1, api_open=False)
+    host = options.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # the history is the page's own
     try:
         blocks.launch(
-            server_name=options.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+            server_name=host,
+            app_kwargs={"lifespan": guarded(lambda app: _guard(app, blocks, host, options.allow_host))},
             server_port=options.port,
             share=options.share,
             auth=auth,
             inbrowser=options.open,
-            max_file_size=UPLOAD_LIMIT,
+            max_file_size=LARGEST_FILE,
             allowed_paths=[],
             enable_monitoring=False,
             strict_cors=True,
@@ -128,3 +167,16 @@ def _serve(workflow: str, options: argparse.Namespace) -> int:
         engine.warm_up()  # after the page answers, so that nobody looks at nothing
     blocks.block_thread()
     return 0
+
+
+def _guard(app: Any, blocks: Pages, host: str, allowed: Sequence[str]) -> Guard:
+    """What stands before the page: see `guard`. Logins are Gradio's own."""
+    space = os.environ.get("SPACE_HOST", "")
+    doors = Doors.of(host, [*allowed, *([space] if space else [])], bool(space), lambda: blocks.share_url)
+
+    def user_of(cookies: dict[str, str]) -> str | None:
+        names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+        return next((app.tokens[cookies[name]] for name in names if cookies.get(name) in app.tokens), None)
+
+    shown = [f"/{path}" for path, *_ in blocks.pages]
+    return Guard(app.middleware_stack, doors, blocks.storage, user_of if app.auth else None, shown)

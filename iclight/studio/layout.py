@@ -22,11 +22,13 @@ from .history_view import refresh, show_history
 from .live import Live
 from .moods import in_their_language
 from .normals_view import show_after, show_relief
-from .page import HIDDEN, QUIET, Page
+from .page import DECODE, HIDDEN, QUIET, Page
+from .pages import Pages
 from .painting import Painting
 from .relief import Relief
 from .relight_view import show_pair, show_results
-from .words import Pages, mark, speaker
+from .storage import KEPT, Storage
+from .words import mark, speaker
 from .work import Work
 
 TITLES = {
@@ -40,10 +42,14 @@ SWITCH = {"fc": "By words", "fbc": "By background", "env": "By environment"}
 CONCURRENCY: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
 
 
-def build(workflow: str, engine: Engine, gpu: Callable[..., Any]) -> gr.Blocks:
-    """The whole site as `gr.Blocks`, ready to be launched: the workflow's page, and the others' under their paths."""
+def build(workflow: str, engine: Engine, gpu: Callable[..., Any], storage: Storage | None = None) -> Pages:
+    """The whole site as `gr.Blocks`, ready to be launched: the workflow's page, and the others' under their paths.
+
+    `storage`: where uploads and results are; by default where Gradio puts them.
+    """
     # Results stay for a day: a history whose pictures are gone is none.
-    with Pages(title="iclight", delete_cache=(3600, 86400), analytics_enabled=False) as blocks:
+    cache = {"delete_cache": (3600, KEPT)}
+    with Pages(storage or Storage(), title="iclight", analytics_enabled=False, **cache) as blocks:
         _show_page(blocks, Page(workflow), engine, gpu, workflow)
     for other in PATHS:
         if other != workflow:
@@ -62,8 +68,8 @@ def _name_tools(blocks: gr.Blocks) -> None:
             event.fn.__name__ = str(event.api_name)
 
 
-def _show_page(blocks: gr.Blocks, page: Page, engine: Engine, gpu: Callable[..., Any], home: str) -> None:
-    work = Work(engine, gpu)
+def _show_page(blocks: Pages, page: Page, engine: Engine, gpu: Callable[..., Any], home: str) -> None:
+    work = Work(engine, gpu, blocks.storage)
     live, desk, relief = Live(work.runs, engine), Desk(work, gpu), Relief(work, gpu)
     with gr.Row(elem_id="head"):
         gr.Markdown("# iclight", elem_id="title")
@@ -137,8 +143,8 @@ class _Bound:
             with_signature(looked_at, defaults),
             inputs,
             live.parts,
-            concurrency_limit=None,
             show_progress="hidden",
+            **DECODE,
             **HIDDEN,
         )
         made = first.success(

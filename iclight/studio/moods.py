@@ -14,6 +14,7 @@ import gradio as gr
 
 from ..settings import KNOBS, LIGHTS
 from .examples import ASSETS, pick_lighting
+from .handlers import index_of
 from .page import HIDDEN, Page
 from .words import Say, speaker
 
@@ -101,11 +102,13 @@ def bind_moods(page: Page, shown: Any) -> None:
     prompt = page.inputs["prompt"]
     targets = [prompt, *(page.inputs[name] for name in DECIDES)]
 
-    def choose(index: int, words: str | None) -> list[Any]:
+    def choose(index: Any, words: str | None) -> Any:
+        if not isinstance(index, int) or not 0 <= index < len(MOODS):
+            return [gr.skip()] * len(targets)
         return [pick_lighting(MOODS[index].words, words or ""), *knobs_of(MOODS[index], page.workflow).values()]
 
     def by_picture(event: gr.SelectData, words: str | None) -> list[Any]:
-        return choose(int(event.index), words)
+        return choose(index_of(event), words)
 
     settings: dict[str, Any] = {"queue": False, "show_progress": "hidden", **HIDDEN}
     if isinstance(shown, gr.Gallery):

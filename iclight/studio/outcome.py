@@ -1,8 +1,7 @@
-"""What comes out of a request: PNGs with their recipes in Gradio's own cache, and a line that tells about them."""
+"""What comes out of a request: PNGs with their recipes in a folder of the visitor's, and a line about them."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,15 +31,6 @@ class Shot:
     thumbnail: str
     values: dict[str, Any]
     settings: Settings
-
-
-def output_folder() -> Path:
-    """A new folder inside Gradio's own cache, which serves it and clears it when it is old."""
-    from gradio.utils import get_upload_folder
-
-    root = Path(get_upload_folder())
-    root.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="iclight-", dir=root))
 
 
 def recipe_of(result: Any, values: dict[str, Any], kind: str) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 HIDDEN: dict[str, Any] = {"api_visibility": "private"}
 LIVE: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 QUIET: dict[str, Any] = {**LIVE, **HIDDEN}
+# Events that decode visitors' files: in the queue, a few at a time, because each may take a gigabyte.
+DECODE: dict[str, Any] = {"concurrency_id": "decode", "concurrency_limit": 2}
 
 
 @dataclass

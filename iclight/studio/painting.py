@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ..errors import ImageError
+from .components import Canvas
 from .handlers import shown, with_signature
-from .outcome import output_folder
-from .page import HIDDEN
+from .inputs import picture_input
+from .page import DECODE, HIDDEN
 from .work import Work
 
 if TYPE_CHECKING:
@@ -41,15 +42,20 @@ class Painting:
         relighter = self.work.engine.get()
         relighter.check_matting(values.get("matting"))
         with relighter.exclusive():
-            return self._save(relighter.prepare(picture, alpha, values.get("matting")).alpha)
+            return self._save(request, relighter.prepare(picture, alpha, values.get("matting")).alpha)
 
     @staticmethod
-    def begin(image: str, start: str) -> dict[str, Any]:
+    def begin(request: gr.Request, image: str | None, start: str | None) -> dict[str, Any]:
         """What is painted on: the picture, veiled where the matte to start from is 0."""
         from ..images import read_image
         from ..retouch import canvas
 
-        ground = canvas(read_image(image)[0], _as_matte(start))
+        if not image or not start:
+            raise shown(ImageError("Press 'Show the matte' first, then paint on it."), request)
+        try:
+            ground = canvas(read_image(image)[0], _as_matte(start))
+        except ImageError as error:
+            raise shown(error, request) from error
         return {"background": ground, "layers": [], "composite": ground}
 
     def use_matte(self, request: gr.Request, painted: dict[str, Any] | None, start: str | None) -> str:
@@ -58,13 +64,13 @@ class Painting:
 
         if not painted or not start:
             raise shown(ImageError("Press 'Show the matte' first, then paint on it."), request)
-        alpha = _as_matte(start)
         try:
+            alpha = _as_matte(start)
             for layer in painted.get("layers") or []:
                 alpha = retouched(alpha, layer)
         except ImageError as error:
             raise shown(error, request) from error
-        return self._save(alpha)
+        return self._save(request, alpha)
 
     def use_light(self, request: gr.Request, painted: dict[str, Any] | None) -> tuple[str, str]:
         """The painted light as a picture, softened, and the light that uses it."""
@@ -74,15 +80,15 @@ class Painting:
 
         if not painted or painted.get("composite") is None or not painted.get("layers"):
             raise shown(ImageError("Paint where the light comes from first."), request)
-        path = output_folder() / "light.png"
+        path = self.work.folder(request) / "light.png"
         strokes = painted["composite"][..., :3]
         save_png(path, cv2.GaussianBlur(strokes, (0, 0), SOFT * min(strokes.shape[:2])))
         return str(path), "upload"
 
-    def _save(self, alpha: Any) -> str:
+    def _save(self, request: gr.Request, alpha: Any) -> str:
         from ..recipes import save_png
 
-        path: Path = output_folder() / "matte.png"
+        path: Path = self.work.folder(request) / "matte.png"
         save_png(path, (alpha[..., 0] * 255).round().astype("uint8"))
         return str(path)
 
@@ -99,9 +105,9 @@ def show_matte_tools(page: Page, painting: Painting) -> None:
 
     inputs = [page.inputs[name] for name in ("image", "mask", "matting")]
     defaults = {name: page.defaults[name] for name in ("image", "mask", "matting")}
-    start = gr.Image(type="filepath", format="png", visible="hidden", label="Matte")
+    start = picture_input(visible="hidden", label="Matte")
     button = gr.Button("Show the matte, to paint on it", elem_id="show-matte")
-    editor = gr.ImageEditor(
+    editor = Canvas(
         label="Green adds to the subject, red takes away",
         type="numpy",
         sources=(),
@@ -123,18 +129,18 @@ def show_matte_tools(page: Page, painting: Painting) -> None:
         concurrency_id="gpu",
         show_progress_on=button,
     )
-    opened = found.success(painting.begin, [page.inputs["image"], start], editor, queue=False, **HIDDEN)
+    opened = found.success(painting.begin, [page.inputs["image"], start], editor, **DECODE, **HIDDEN)
     opened.success(
-        lambda: (gr.ImageEditor(visible=True), gr.Button(visible=True)), None, [editor, used], queue=False, **HIDDEN
+        lambda: (gr.update(visible=True), gr.Button(visible=True)), None, [editor, used], queue=False, **HIDDEN
     )
-    used.click(painting.use_matte, [editor, start], page.inputs["mask"], queue=False, **HIDDEN)
+    used.click(painting.use_matte, [editor, start], page.inputs["mask"], **DECODE, **HIDDEN)
 
 
 def show_light_tools(page: Page, painting: Painting, workflow: str) -> None:
     """An editor that paints the light map (fc) or the background (fbc)."""
     target = {"fc": "light_map", "fbc": "background"}[workflow]
     dark = 0 if workflow == "fc" else 32
-    editor = gr.ImageEditor(
+    editor = Canvas(
         value=_dark_canvas(dark),
         label="Paint where light comes from",
         type="numpy",
@@ -147,7 +153,7 @@ def show_light_tools(page: Page, painting: Painting, workflow: str) -> None:
         elem_id="light-editor",
     )
     used = gr.Button("Use this light", elem_id="use-light")
-    used.click(painting.use_light, editor, [page.inputs[target], page.inputs["light"]], queue=False, **HIDDEN)
+    used.click(painting.use_light, editor, [page.inputs[target], page.inputs["light"]], **DECODE, **HIDDEN)
 
 
 def _dark_canvas(grey: int) -> Any:

@@ -61,7 +61,7 @@ class Relief:
             result = self._estimate(asked, flag, say)
         height, width = result.normal.shape[:2]
         self._made.put(request.session_hash, Seen(result, outcome.crop(result.picture, width, height)))
-        folder = outcome.output_folder()
+        folder = self.work.folder(request)
         paths = outcome.save_all(folder, result, asked, "normals")
         captions = [say(caption) for caption in outcome.NORMALS_CAPTIONS]
         return list(zip(paths, captions, strict=True)), *outcome.about(folder, result, say)
@@ -71,13 +71,13 @@ class Relief:
         from ..normal_maps import write_normals
 
         green = str(values.get("green") or NORMAL_KNOBS["green"].default)
-        path = outcome.output_folder() / f"normals-{green}.png"
+        path = self.work.folder(request) / f"normals-{green}.png"
         write_normals(path, self._read(request, values).normals.normal, green)
         return str(path)
 
     def map_picture(self, request: gr.Request, **values: Any) -> Any:
         """The normal map as a picture, read with an exponent."""
-        return self._read(request, values).normals.images[0]
+        return outcome.save_plain(self.work.folder(request), "map", self._read(request, values).normals.images[0])
 
     def shade(self, request: gr.Request, **values: Any) -> Any:
         """This session's picture (/normals) under a light from any direction, by its normals and no model: degrees
@@ -87,7 +87,7 @@ class Relief:
         seen = self._read(request, values)
         light = {name: _or_default(values.get(name), knob) for name, knob in SHADE_KNOBS.items()}
         # At the size of the normals: this is a preview, and it answers while a slider moves.
-        return shade(seen.photo, seen.normals.normal, seen.normals.matte, **light)
+        return self.work.live_picture(request, shade(seen.photo, seen.normals.normal, seen.normals.matte, **light))
 
     def forget(self, request: gr.Request) -> None:
         """Drop a closed tab's normals."""

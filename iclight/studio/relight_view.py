@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from .handlers import index_of
 from .page import QUIET, Page
 from .work import Work
 
@@ -57,7 +58,7 @@ def show_results(page: Page, work: Work) -> None:
     page.looks["compare"] = both
 
     def other(request: gr.Request, event: gr.SelectData) -> Any:
-        return work.history.latest(request, int(event.index)) or gr.skip()
+        return work.history.latest(request, index_of(event)) or gr.skip()
 
     gallery.select(other, None, both, **QUIET)
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import gradio as gr
 
-from ..errors import ImageError, RecipeError
+from ..catalogue import MATTING_CHOICES
+from ..errors import ImageError, RecipeError, plain
 from ..files import INPUTS
 from ..settings import KNOBS, LIGHT_INPUTS
 from .outcome import Shot
-from .words import Say, speaker
+from .words import Say, as_text, speaker
 from .work import Work
 
 PAGES = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}
@@ -53,7 +54,7 @@ class Restore:
         check_model(recipe, self.work.engine.get().identity())
         asked = {name: getattr(recipe.settings, name) for name in KNOBS if name in self.names}
         asked["random_seed"] = False
-        if recipe.matting not in ("mask", "alpha"):
+        if recipe.matting in MATTING_CHOICES:
             asked |= {"matting": recipe.matting, "mask": None}
         known = self._known_inputs(request)
         missing = []
@@ -85,23 +86,17 @@ class Restore:
     def _line(missing: list[tuple[str, str]], say: Say) -> str:
         line = say("The settings are back.")
         if missing:
-            files = ", ".join(f"{say(INPUTS[name])} ({file})" for name, file in missing)
+            files = ", ".join(f"{say(INPUTS[name])} ({as_text(plain(file))})" for name, file in missing)
             line += " " + say("A PNG does not hold what it was made from; give that again: {files}.", files=files)
         return line
 
     @staticmethod
     def _read(path: Any) -> Any:
-        from pathlib import Path
-
         from ..recipes import read_recipe
 
         if not path:
             raise ImageError("Give a PNG that was made here.")
-        try:
-            return read_recipe(path)
-        except (RecipeError, ImageError) as error:
-            # A visitor's file is known by its name; where the server keeps it is nobody's business.
-            raise type(error)(str(error).replace(repr(str(path)), repr(Path(path).name))) from error
+        return read_recipe(path)
 
 
 def _fits(path: Any, entry: dict[str, str]) -> bool:

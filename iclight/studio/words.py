@@ -18,6 +18,8 @@ from .chinese_sentences import SENTENCES
 
 I18N = gr.I18n()
 MARK = "__i18n__"
+# The folders of an absolute path, at the start of a word or behind a quotation mark.
+FOLDERS = re.compile(r"""(?<![^\s'"(\[=])(?:[A-Za-z]:)?[/\\](?:[^/\\\s'"]+[/\\])+""")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,11 @@ def speaker(request: gr.Request | None) -> Say:
 
 
 def translate(message: str, say: Say) -> str:
-    """A sentence of the engine's in the visitor's language; one that is not known by heart stays English."""
+    """A sentence of the engine's in the visitor's language; one that is not known by heart stays English.
+
+    Files are called by their bare names: where a server keeps them is nobody's business.
+    """
+    message = FOLDERS.sub("", message)
     if not say.chinese:
         return message
     for pattern, chinese in SENTENCES.items():
@@ -69,13 +75,9 @@ def english(text: Any) -> Any:
     return text
 
 
-class Pages(gr.Blocks):
-    """Blocks whose API is described in English, whatever language its labels are shown in."""
+def as_text(text: str) -> str:
+    """Text from a file or a request for a place that shows Markdown or HTML: nothing in it is either.
 
-    def get_api_info(self, *args: Any, **options: Any) -> Any:
-        info = super().get_api_info(*args, **options)
-        for endpoints in ("named_endpoints", "unnamed_endpoints"):
-            for endpoint in (info or {}).get(endpoints, {}).values():
-                for part in (*endpoint["parameters"], *endpoint["returns"]):
-                    part["label"] = english(part["label"])
-        return info
+    Everything but letters and digits of ASCII becomes a character reference, so that no link, picture or tag is left.
+    """
+    return "".join(one if one.isalnum() or one == " " or ord(one) > 127 else f"&#{ord(one)};" for one in text)

@@ -15,11 +15,14 @@ from ..files import INPUTS, check_inputs
 from ..settings import KNOBS, Settings
 from . import outcome
 from .engine import Engine
+from .guard import visitor_of
 from .handlers import title_of
 from .history import History
+from .inline import jpeg
 from .live import follow
 from .sessions import Runs
-from .words import Say, speaker, translate
+from .storage import Storage
+from .words import Say, as_text, speaker, translate
 
 LIGHT_NOUNS = {
     "light_map": "a light map",
@@ -41,11 +44,12 @@ def settings_of(workflow: str, values: dict[str, Any]) -> Settings:
 class Work:
     """The actions of one page."""
 
-    def __init__(self, engine: Engine, gpu: Callable[..., Any]) -> None:
+    def __init__(self, engine: Engine, gpu: Callable[..., Any], storage: Storage) -> None:
         """`gpu` decorates what needs the accelerator (`spaces.GPU` on ZeroGPU, else nothing)."""
         self.engine = engine
+        self.storage = storage
         self.runs = Runs()
-        self.history = History()
+        self.history = History(storage)
         self._relight = gpu(self._relight_here)
 
     # The order of the outputs is the order of the page's components: gallery, foreground, matte, used seed, line.
@@ -65,7 +69,7 @@ class Work:
         say = speaker(request)
         with self.runs.of(request.session_hash) as flag:
             results = self._relight(values, asked, flag, say)
-        folder = outcome.output_folder()
+        folder = self.folder(request)
         shown: list[tuple[str, str | None]] = []
         shots = []
         for result in results:
@@ -84,6 +88,17 @@ class Work:
             ]
         last = replace(last, seconds=sum(result.seconds for result in results))
         return shown, *outcome.about(folder, last, say, [result.settings.seed for result in results])
+
+    def folder(self, request: gr.Request) -> Path:
+        """A new folder for a request's results."""
+        return self.storage.new_folder(visitor_of(request.client))
+
+    def live_picture(self, request: gr.Request, pixels: Any) -> str:
+        """A JPEG of what a moving slider shows, as one of the visitor's files."""
+        path = self.storage.root / f"{secrets.token_hex(16)}.jpg"
+        path.write_bytes(jpeg(pixels, 92))
+        self.storage.keep(path, visitor_of(request.client))
+        return str(path)
 
     def cancel(self, request: gr.Request) -> None:
         """Stop this session's work after the step that is running."""
@@ -154,6 +169,6 @@ def look_at_map(request: gr.Request, environment: str | None, light: str) -> Any
         made = read_map(settings, environment)
     except IclightError as error:
         say = speaker(request)
-        gr.Warning(translate(str(error), say), title=say(title_of(error)))
+        gr.Warning(as_text(translate(str(error), say)), title=say(title_of(error)))
         return None
     return None if made is None else maps.preview(made)

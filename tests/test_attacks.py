@@ -1,0 +1,316 @@
+"""A served page as its worst visitors meet it: each kind of attack, and afterwards a decent request that works."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from attacks import API, Visitor, at_once, png
+from pages import MODEL, running
+
+pytest.importorskip("gradio")
+
+REFUSED = "A file of this request was not uploaded here: upload it first, then name it by its path."
+SECRET = (13, 200, 77)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    with running("app.py", tmp_path_factory.mktemp("attacked"), *MODEL) as page:
+        yield page
+
+
+@pytest.fixture
+def visitor(site):
+    visitor = Visitor(site.url)
+    yield visitor
+    kind, said = visitor.ask(image=visitor.file(png()))
+    assert kind == "complete", said  # whatever was done, a decent visitor is served afterwards
+    visitor.http.close()
+
+
+@pytest.fixture(scope="module")
+def secret(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("private") / "secret.png"
+    path.write_bytes(png(SECRET))
+    return path
+
+
+def files_of(site) -> Path:
+    """The page's upload folder: the test sees the server's disk, a visitor does not."""
+    return next((site.log.parent / "gradio").glob("page-*/files"))
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["bare", "meta", "list", "url", "dots"])
+@pytest.mark.parametrize("there", [True, False])
+def test_no_endpoint_reads_a_path_of_the_servers_disk_or_tells_what_is_there(visitor, secret, form, there):
+    path = str(secret) if there else "/nothing/here.png"
+    file = {
+        "bare": {"path": path},
+        "meta": {"path": path, "meta": {"_type": "gradio.FileData"}},
+        "list": [{"image": {"path": path}}],
+        "url": {"path": None, "url": f"file://{path}"},
+        "dots": {"path": str(Path(visitor.upload(png())).parent / ".." / ".." / ".." / ".." / ".." / ".." / path)},
+    }[form]
+    for name, data in (("matte", [file, None, "none"]), ("recipe", [file])):
+        kind, said = visitor.call(name, data)
+        assert kind == "error"
+        assert said["error"] == REFUSED
+    kind, said = visitor.ask(image=file, finish="native", finish_strength=0, finish_background="original")
+    assert (kind, said["error"]) == ("error", REFUSED)
+
+
+def test_no_event_of_the_page_reads_a_path_private_ones_neither(visitor, secret):
+    config = visitor.config()
+    takes = [one for one in config["dependencies"] if one["inputs"]]
+    assert len(takes) > 30
+    for one in takes:
+        data = [{"path": str(secret)} for _ in one["inputs"]]
+        if not one["queue"]:
+            answer = visitor.http.post(f"{API}/run/predict", json={"data": data, "fn_index": one["id"]})
+            assert answer.status_code == 500 and answer.json()["error"] == REFUSED
+            continue
+        message = visitor.event(one["id"], data)
+        assert not message["success"] and message["output"]["error"] == REFUSED
+
+
+def test_a_pipe_a_device_or_a_link_out_of_the_folder_is_no_upload(visitor, site, secret, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    link = files_of(site) / "link.png"
+    link.symlink_to(secret)
+    os.mkfifo(files_of(site) / "pipe.png")
+    for path in (
+        tmp_path / "pipe",
+        "/dev/ptmx",
+        "/dev/zero",
+        "/proc/self/mem",
+        link,
+        files_of(site) / "pipe.png",
+        "\0",
+    ):
+        kind, said = visitor.call("matte", [{"path": str(path)}, None, "none"])
+        assert (kind, said["error"]) == ("error", REFUSED), path
+
+
+def test_a_picture_inside_of_the_request_is_one_of_the_visitors_files(visitor, site):
+    before = {path for path in files_of(site).rglob("*") if path.is_file()}
+    url = "data:image/png;base64," + base64.b64encode(png()).decode()
+    kind, _ = visitor.call("matte", [{"url": url}, None, "none"])
+    assert kind == "complete"
+    assert len(set(files_of(site).glob("*.img")) - before) == 1
+    for broken in ("data:image/png;base64,####", "data:image/png,plain", "data:"):
+        kind, said = visitor.call("matte", [{"url": broken}, None, "none"])
+        assert kind == "error" and "base64" in said["error"]
+
+
+def inputs_of(queued: bool | None = None) -> set[str]:
+    """The classes of the components that the site's events take, of all or of those in or beside the queue."""
+    from iclight.studio.engine import Engine
+    from iclight.studio.layout import build
+
+    site = build("fc", Engine("fc", {}), lambda function: function)
+    events = [event for event in site.fns.values() if queued is None or bool(event.queue) == queued]
+    return {type(component).__name__ for event in events for component in event.inputs}
+
+
+def test_no_event_takes_a_file_through_gradios_own_components():
+    """They decode whatever Pillow knows before any check of ours, PostScript among it."""
+    assert {"PictureInput", "PanoramaInput", "Canvas"} <= inputs_of()
+    gradios = {"Image", "ImageEditor", "Sketchpad", "Gallery", "File", "ImageSlider", "AnnotatedImage", "UploadButton"}
+    assert inputs_of().isdisjoint(gradios)
+
+
+# --- formats ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["loop.png", "loop.eps"])
+def test_postscript_is_no_picture_and_no_recipe(visitor, name):
+    endless = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n{} loop\n"
+    file = visitor.file(endless, name)
+    for kind, said in (
+        visitor.call("recipe", [file]),
+        visitor.call("matte", [file, None, "none"]),
+        visitor.ask(image=file),
+        visitor.ask(image=visitor.file(png()), mask=file),
+    ):
+        assert kind == "error" and said["error"] and "/" not in said["error"]
+
+
+def test_a_damaged_tiff_never_shows_another_visitors_photo(visitor):
+    """A strip that cannot be decoded must not come out as what lay in that memory before."""
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (96, 64), (90, 90, 90)).save(buffer, "TIFF", compression="jpeg")
+    whole = buffer.getvalue()
+    start = whole.index(b"\xff\xda")  # from the scan on, noise
+    broken = whole[: start + 14] + bytes(range(255, 175, -1)) + whole[start + 94 :]
+    for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255)):
+        visitor.call("matte", [visitor.file(png(colour, (96, 64))), None, "none"])
+        kind, said = visitor.call("matte", [visitor.file(broken, "broken.tif"), None, "none"])
+        assert kind == "error" and said["error"]
+
+
+# --- the queue --------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_that_decodes_or_lights_goes_past_the_queue(visitor):
+    file = visitor.file(png())
+    answers = at_once(40, lambda _: visitor.run("matte", [file, None, "none"]).status_code)
+    assert set(answers) <= {404, 503}
+    # What remains beside the queue moves text and sliders; it takes no picture.
+    assert inputs_of(queued=False).isdisjoint({"PictureInput", "PanoramaInput", "Canvas"})
+
+
+def test_more_than_the_queue_holds_is_refused_in_words(site, visitor):
+    file = visitor.file(png())
+    body = {"image": file, "width": 64, "height": 64, "steps": 20, "matting": "none"}
+
+    def join(_: int) -> tuple[int, str]:
+        answer = visitor.http.post(f"{API}/call/v2/relight", json=body)
+        return answer.status_code, answer.text
+
+    answers = at_once(60, join)
+    taken = [event for status, event in answers if status == 200]
+    refused = [words for status, words in answers if status == 503]
+    assert 1 <= len(taken) <= 24 and len(refused) == 60 - len(taken)
+    assert all("full" in words.lower() or "many" in words.lower() for words in refused)
+    for event in taken:  # nobody's request is lost for it
+        with visitor.http.stream("GET", f"{API}/call/relight/{json.loads(event)['event_id']}") as lines:
+            assert any("complete" in line for line in lines.iter_lines())
+
+
+# --- hosts and origins ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:7860", "localhost.evil.example", "10.0.0.7", "[::2]", ""]
+)
+def test_only_the_names_the_page_was_started_for_are_served(site, visitor, host):
+    for method, path in (("GET", "/"), ("GET", "/config"), ("POST", f"{API}/upload"), ("OPTIONS", f"{API}/upload")):
+        headers = {"host": host, "origin": f"http://{host}", "access-control-request-method": "POST"}
+        answer = visitor.http.request(method, path, headers=headers)
+        assert answer.status_code == 403
+        assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LOCALHOST."])
+def test_the_machines_own_names_are_served(site, visitor, host):
+    port = site.url.rsplit(":", 1)[1].rstrip("/")
+    assert visitor.http.get("/config", headers={"host": f"{host}:{port}"}).status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "https://127.0.0.1:444", "x"])
+def test_another_sites_page_can_do_and_read_nothing(visitor, origin):
+    for method, path in (
+        ("POST", f"{API}/upload"),
+        ("POST", f"{API}/queue/join"),
+        ("POST", f"{API}/run/history"),
+        ("POST", f"{API}/cancel"),
+        ("GET", "/config"),
+        ("OPTIONS", f"{API}/queue/join"),
+    ):
+        headers = {"origin": origin, "access-control-request-method": "POST"}
+        answer = visitor.http.request(method, path, headers=headers)
+        assert answer.status_code == 403 and "access-control-allow-origin" not in answer.headers
+    cross = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+    assert visitor.http.get(f"{API}/heartbeat/x", headers=cross).status_code == 403
+
+
+def test_a_page_is_framed_by_nobody_and_guesses_no_types(visitor):
+    answer = visitor.http.get("/")
+    assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+    assert "frame-ancestors 'self'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["deep_link?session_hash=x", "runs", "run-history/buckets", "proxy=http://127.0.0.1/", "vibe-code", "dev/reload"],
+)
+def test_what_no_page_uses_is_not_there(visitor, path):
+    assert visitor.http.get(f"{API}/{path}").status_code == 404
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_request_of_any_length_is_cut_off(site, visitor):
+    host, port = site.url.removeprefix("http://").rstrip("/").split(":")
+    for path in ("run/history", "upload", "queue/join"):
+        with socket.create_connection((host, int(port)), timeout=60) as line:
+            head = f"POST {API}/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 40}\r\n\r\n"
+            line.sendall(head.encode())
+            assert line.recv(100).startswith(b"HTTP/1.1 413")
+    # Of no declared length: read no further than the limit, and refused.
+    with socket.create_connection((host, int(port)), timeout=60) as line:
+        line.sendall(b"POST /gradio_api/run/history HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(200):  # megabytes
+                line.sendall(b"100000\r\n" + b" " * 0x100000 + b"\r\n")
+            line.sendall(b"0\r\n\r\n")
+        assert line.recv(100).startswith(b"HTTP/1.1 4")
+
+
+def test_a_painting_cannot_fill_the_memory(visitor):
+    canvas = next(one["id"] for one in visitor.config()["components"] if one["type"] == "imageeditor")
+    for index in ("1000000000", "-5", "x", "3"):
+        form = {"type": "layer", "index": index, "id": "a" * 100_000, "session_hash": "s", "component_id": str(canvas)}
+        answer = visitor.http.post(
+            f"{API}/component_server", data={**form, "fn_name": "accept_blobs"}, files={"file": ("a.png", png())}
+        )
+        assert answer.status_code in (200, 422, 500)
+
+
+# --- what comes back --------------------------------------------------------------------------------------------------
+
+
+def test_text_from_files_and_requests_is_never_markup(visitor):
+    loud = "<img src=x onerror=alert(1)>![a](http://evil.example/a.png)\x1b]0;x\x07"
+    for kind, said in (
+        visitor.ask(image=visitor.file(png()), light=loud),
+        visitor.ask(image=visitor.file(png()), matting=loud * 10_000),
+        visitor.ask(image=visitor.file(png()), finish=loud * 10_000),
+        visitor.ask(image=visitor.file(png()), light_colour=loud * 10_000),
+    ):
+        assert kind == "error" and said["error"]
+        assert "<" not in said["error"] and "\x1b" not in said["error"] and len(said["error"]) < 1500
+
+
+def test_forged_clicks_are_ignored(visitor):
+    events = [
+        one
+        for one in visitor.config()["dependencies"]
+        if any(name in ("select", "click") for _, name in one["targets"])
+    ]
+    assert events
+    for one in events:
+        for index in ("x", None, [1, 2], 10**9, -1, {"a": 1}):
+            if one["queue"]:
+                visitor.event(one["id"], [None] * len(one["inputs"]), {"index": index, "value": index})
+            else:
+                visitor.http.post(
+                    f"{API}/run/predict",
+                    json={"data": [None] * len(one["inputs"]), "fn_index": one["id"], "event_data": {"index": index}},
+                )
+
+
+def test_the_server_never_stumbled(site):
+    """Last: no attack above ended in a traceback of ours."""
+    log = site.log.read_text(errors="replace")
+    stumbles = []
+    for trace in log.split("Traceback (most recent call last)")[1:]:
+        frames = [line for line in trace.splitlines() if line.startswith('  File "')]
+        if frames and f"{os.sep}iclight{os.sep}" in frames[-1]:
+            stumbles.append(trace[-1500:])
+    assert not stumbles, stumbles[0]

@@ -1,0 +1,103 @@
+"""A page behind a password: nothing but the login page answers, and guessing is slow."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from attacks import API, Visitor, at_once, png
+from pages import MODEL, running
+
+pytest.importorskip("gradio")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("login")
+    with running("app.py", folder, *MODEL, "--auth", "anna:correct-horse", "--allow-host", "*.lamp.example") as page:
+        yield page
+
+
+@pytest.fixture
+def visitor(site):
+    return Visitor(site.url)
+
+
+def log_in(visitor: Visitor, password: str) -> int:
+    return visitor.http.post("/login", data={"username": "anna", "password": password}).status_code
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/config"),
+        ("GET", "/gradio_api/info"),
+        ("GET", "/gradio_api/openapi.json"),
+        ("GET", "/openapi.json"),
+        ("GET", "/docs"),
+        ("GET", "/gradio_api/heartbeat/x"),
+        ("GET", "/gradio_api/startup-events"),
+        ("GET", "/gradio_api/app_id"),
+        ("GET", "/gradio_api/token"),
+        ("GET", "/gradio_api/user"),
+        ("GET", "/logout"),
+        ("POST", "/gradio_api/cancel"),
+        ("POST", "/gradio_api/reset"),
+        ("POST", "/gradio_api/upload"),
+        ("POST", "/gradio_api/run/history"),
+        ("POST", "/gradio_api/call/history"),
+        ("POST", "/gradio_api/queue/join"),
+        ("POST", "/gradio_api/component_server"),
+        ("GET", "/gradio_api/file=/etc/passwd"),
+        ("POST", "/"),
+        ("GET", "/login"),
+    ],
+)
+def test_without_login_nothing_answers(visitor, method, path):
+    answer = visitor.http.request(method, path, json={} if method == "POST" else None)
+    assert answer.status_code == 401
+    visitor.http.cookies.set("access-token-unsecure-x", "forged")
+    assert visitor.http.request(method, path, json={} if method == "POST" else None).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/background", "/environment"])
+def test_the_login_page_tells_nothing_of_the_page(visitor, path):
+    answer = visitor.http.get(path)
+    assert answer.status_code == 200 and "auth_required" in answer.text
+    assert '"components":[],"dependencies":[]' in answer.text
+
+
+def test_wrong_logins_wait_longer_each_time_and_one_at_a_time(site, visitor):
+    started = time.monotonic()
+    assert log_in(visitor, "wrong") == 400
+    first = time.monotonic() - started
+    started = time.monotonic()
+    assert [log_in(visitor, "wrong"), log_in(visitor, "wrong")] == [400, 400]
+    assert time.monotonic() - started > 3 * first
+    # Meanwhile there is no second line to guess on.
+    assert sorted(at_once(8, lambda _: log_in(Visitor(site.url), "wrong"))).count(429) == 7
+    assert log_in(visitor, "correct-horse") == 200
+
+
+def test_whoever_logged_in_is_served(visitor):
+    assert log_in(visitor, "correct-horse") == 200
+    assert visitor.http.get("/config").status_code == 200
+    kind, said = visitor.ask(image=visitor.file(png()))
+    assert kind == "complete", said
+
+
+def test_names_that_were_allowed_are_served_and_their_pages_may_ask(visitor):
+    """As behind a proxy that hands on its own Host, or the visitor's."""
+    assert log_in(visitor, "correct-horse") == 200
+    for headers, status in (
+        ({"host": "lights.lamp.example"}, 200),
+        ({"origin": "https://lights.lamp.example"}, 200),
+        ({"host": "lamp.example.evil"}, 403),
+        ({"origin": "https://evil.example"}, 403),
+    ):
+        assert visitor.http.get("/config", headers=headers).status_code == status, headers
+
+
+def test_the_api_path_is_what_the_tests_think_it_is(visitor):
+    assert log_in(visitor, "correct-horse") == 200
+    assert visitor.http.get(f"{API}/app_id").status_code == 200
