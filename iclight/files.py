@@ -76,6 +76,8 @@ def check_output(target: Path, *inputs: str | None) -> None:
     """Raise before any work is done if the output cannot be written, or would replace an input."""
     if os.path.isdir(target):
         raise ImageError(f"{target} is a folder; give a name for the picture, or end it with a slash.")
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise ImageError(f"{target} is a pipe or a device; give a name for the picture.")
     for source in inputs:
         if source and os.path.exists(target) and os.path.exists(source) and os.path.samefile(target, source):
             raise ImageError(f"{target} is an input of this request; give the output another name.")

@@ -30,6 +30,8 @@ Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "top": (0.0, 1.0), "bottom": (0.0, -1.0)}
 AMBIENT = "ambient"
+# Of a stack's files, all lights together: twelve bytes each in linear light. Five lights of 6144 x 6144 have fewer.
+STACK_PIXELS = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -210,4 +212,11 @@ def read_stack(paths: Mapping[str, str | Path] | Sequence[str | Path]) -> Stack:
     from .images import read_image
 
     named = paths if isinstance(paths, Mapping) else {Path(path).stem.split("-")[-1]: path for path in paths}
-    return Stack({name: read_image(str(path), f"The picture lit by {name}")[0] for name, path in named.items()})
+    pictures: dict[str, Pixels] = {}
+    for name, path in named.items():
+        pictures[name] = read_image(str(path), f"The picture lit by {plain(name)}")[0]
+        if sum(picture.size for picture in pictures.values()) > 3 * STACK_PIXELS:
+            raise ImageError(
+                f"A stack of more than {STACK_PIXELS / 1e6:.0f} megapixels, all lights together, is refused."
+            )
+    return Stack(pictures)

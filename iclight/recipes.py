@@ -66,7 +66,8 @@ class Recipe:
     normals: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        return json.dumps(
+        """Text that can be encoded: of a file's name, what is no text is lost."""
+        text = json.dumps(
             {
                 "format": FORMAT,
                 "kind": self.kind,
@@ -81,6 +82,7 @@ class Recipe:
             },
             ensure_ascii=False,
         )
+        return text.encode("utf-8", "replace").decode("utf-8")
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
@@ -223,6 +225,8 @@ def read_recipe(source: str | os.PathLike[str]) -> Recipe:
     with open_regular(source, "The picture", sys.maxsize) as file:
         try:
             text = text_of(file, KEY, RECIPE_BYTES)
+        except RecipeError:
+            raise
         except (OSError, ValueError, IndexError, zlib.error) as error:
             raise ImageError(f"{name} is not a picture that can be read.") from error
     if text is None:

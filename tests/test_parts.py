@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import time
 
 import ldm_checkpoint
 import pytest
@@ -102,4 +105,61 @@ def test_a_part_without_weights_or_config_is_refused_by_name(part, copy):
     shutil.copytree(MODEL / part, copy / part)
     (copy / part / "config.json").write_text("{")
     with pytest.raises(WeightsError, match=part):
+        load(copy)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        ("unet", {"layers_per_block": 10**6}, "layers; at most"),
+        ("unet", {"down_block_types": ["DownBlock2D"] * 10**5}, "layers; at most"),
+        ("text_encoder", {"num_hidden_layers": 10**5}, "layers; at most"),
+        ("vae", {"layers_per_block": float("inf")}, "layers; at most"),
+        ("vae", {"latent_channels": 10**6}, "does not match its config.json"),
+        ("vae", {"block_out_channels": [30_016] * 4}, "does not match its config.json"),
+        ("vae", {"scaling_factor": "x"}, "scaled by 'x'"),
+        ("text_encoder", {"hidden_size": 10**6}, "does not match its config.json"),
+        ("text_encoder", {"num_attention_heads": 0}, "describes no model"),
+        ("text_encoder", {"hidden_act": "\x1b[31m"}, "describes no model"),
+        ("text_encoder", {"quantization_config": {"quant_method": "x"}}, "quantised"),
+        ("unet", {"cross_attention_dim": 48}, "not of one piece"),
+    ],
+)
+def test_a_config_that_asks_for_too_much_or_for_nonsense_is_refused_before_anything_is_built(part, change, words, copy):
+    path = copy / part / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    started = time.perf_counter()
+    with pytest.raises(ModelError, match=words):
+        load(copy)
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize(
+    "name", ["unet/config.json", "vae/config.json", "tokenizer/vocab.json", "tokenizer/merges.txt"]
+)
+def test_small_files_that_are_deep_or_huge_are_refused(name, copy):
+    (copy / name).write_text("[" * 10**6 if name.endswith("json") else "a b\n" * 5_000_000)
+    with pytest.raises(WeightsError, match=name.split("/")[1]):
+        load(copy)
+    with (copy / name).open("wb") as file:
+        file.truncate(2**32)  # sparse: takes no room on disk
+    with pytest.raises(WeightsError, match="MB"):
+        load(copy)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize(
+    "name", ["tokenizer/added_tokens.json", "vae/config.json", "text_encoder/generation_config.json"]
+)
+def test_a_pipe_among_a_models_files_is_refused_rather_than_waited_for(name, copy):
+    (copy / name).unlink(missing_ok=True)
+    os.mkfifo(copy / name)
+    with pytest.raises(WeightsError, match="not a regular file"):
+        load(copy)
+
+
+def test_weights_of_whole_numbers_are_refused(copy):
+    path = copy / "vae" / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor.to(torch.int8) for name, tensor in load_file(path).items()}, path)
+    with pytest.raises(ModelError, match="quantised"):
         load(copy)

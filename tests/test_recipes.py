@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -149,3 +152,103 @@ def test_what_was_asked_for_is_remembered_as_a_way_and_found_again(tmp_path):
     assert (tmp_path / "out" / kept["model"]).samefile(again["model"])
     assert again["lora"][0].endswith("style.safetensors:0.5")
     assert describe_asked(asked, None)["model"] == "mine", "a page tells no folder at all"
+
+
+# --- files that are no picture of ours, and fields that are none ------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "BMP", "JPEG", "EPS", "DDS"])
+def test_nothing_but_a_png_is_opened_whatever_it_is_called(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("PIL.Image.open", None)
+    Image.fromarray(PICTURE).save(tmp_path / "a.png", kind)
+    with pytest.raises(ImageError, match="not a picture that can be read"):
+        read_recipe(tmp_path / "a.png")
+
+
+def test_a_png_that_is_cut_short_anywhere_is_no_picture(tmp_path):
+    data = png_bytes(PICTURE, recipe())
+    for length in (*range(60), *range(60, len(data), 97), len(data) - 1):
+        (tmp_path / "cut.png").write_bytes(data[:length])
+        with pytest.raises(ImageError, match="not a picture"):
+            read_recipe(tmp_path / "cut.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="not a regular file"):
+        read_recipe(tmp_path / "pipe.png")
+    with pytest.raises(RecipeError, match="is not here"):
+        find_input({"file": "pipe.png", "sha256": "0"}, tmp_path, "picture")
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt", b"packed"])
+def test_a_recipe_is_found_in_every_kind_of_text_and_on_either_side_of_the_pixels(kind, tmp_path):
+    text = json.dumps(json.loads(recipe().to_json())).encode()
+    body = {
+        b"tEXt": text,
+        b"zTXt": b"\0" + zlib.compress(text),
+        b"iTXt": bytes(4) + text,
+        b"packed": b"\1\0\0\0" + zlib.compress(text),
+    }[kind]
+    named = (b"iTXt" if kind == b"packed" else kind) + b"iclight\0" + body
+    chunk = struct.pack(">I", len(named) - 4) + named + struct.pack(">I", zlib.crc32(named))
+    data = png_bytes(PICTURE)
+    for at in (33, len(data) - 12):
+        (tmp_path / "a.png").write_bytes(data[:at] + chunk + data[at:])
+        assert read_recipe(tmp_path / "a.png") == recipe()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values["model"].update(dtype=["a"]),
+        lambda values: values["model"].update(device=1),
+        lambda values: values["model"].update(lora=[{}]),
+        lambda values: values["model"].update(lora=[{"file": "a", "scale": "b", "sha256": "c"}]),
+        lambda values: values["model"].update(lora=[{"file": 1, "scale": 1, "sha256": "c"}]),
+        lambda values: values["model"].update(asked=[1]),
+        lambda values: values["model"].update(asked={"model": ["mini"]}),
+        lambda values: values["model"].update(asked={"lora": "a"}),
+        lambda values: values["model"].update(asked={"offset": "n" * 300}),
+        lambda values: values["inputs"]["image"].update(file="n" * 300),
+        lambda values: values["inputs"]["image"].update(file="a\0b"),
+        lambda values: values["inputs"]["image"].update(file="\ud800"),
+        lambda values: values["inputs"].update(mask=["a", "b"]),
+        lambda values: values.update(matting={}),
+        lambda values: values.update(index=True),
+        lambda values: values.update(software=[["a", "b"]]),
+        lambda values: values.update(mix=1),
+        lambda values: values.update(normals=float("nan")),
+        lambda values: values.update(settings=[["steps", 1]]),
+        lambda values: values.update(mix={"a": json.loads("[" * 50 + "]" * 50)}),
+        lambda values: values.update(mix={"a": 10**200}),
+        lambda values: values.update(mix={"a": "x" * 3_000_000}),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_refused_in_a_short_sentence(change):
+    values = json.loads(recipe().to_json())
+    change(values)
+    with pytest.raises(RecipeError, match="recipe is broken") as caught:
+        Recipe.from_json(json.dumps(values))
+    assert len(str(caught.value)) < 200
+
+
+def test_json_of_any_depth_is_refused():
+    with pytest.raises(RecipeError, match="nested too deeply"):
+        Recipe.from_json("[" * 100_000)
+
+
+def test_an_input_at_an_absolute_path_is_not_opened(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Image.fromarray(PICTURE).save(tmp_path / "there" / "a.png")
+    entry = {**describe_input(PICTURE), "file": str(tmp_path / "there" / "a.png")}
+    with pytest.raises(RecipeError, match="is not here"):
+        find_input(entry, tmp_path / "here", "picture")
+
+
+def test_a_name_that_is_no_text_can_be_written():
+    made = Recipe(recipe().settings, MODEL, "none", {"image": describe_input(PICTURE, "x\udcff.png")})
+    assert b'"x?.png"' in png_bytes(PICTURE, made)

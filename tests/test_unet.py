@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,43 @@ def test_a_bin_file_is_read_and_its_code_is_not_run(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize("kind", [torch.int8, torch.complex64, torch.bool])
+def test_weights_that_are_no_real_numbers_are_refused_by_name(kind, tmp_path):
+    name = "mid_block.resnets.0.conv1.bias"
+    for file, whole in (("base", BASE), ("offset", OFFSETS["fc"])):
+        tensors = load_file(whole)
+        tensors[name] = tensors[name].to(kind)
+        save_file(tensors, tmp_path / f"{file}.safetensors")
+        torch.save(tensors, tmp_path / f"{file}.pt")
+        for path in (tmp_path / f"{file}.safetensors", tmp_path / f"{file}.pt"):
+            with pytest.raises(ModelError, match=rf"{path.name} holds {name} as .*quantised"):
+                merged(**{file: path})
+
+
+def test_a_torch_file_without_numbers_or_with_compressed_parts_is_refused(tmp_path):
+    torch.save({"conv_in.weight": torch.zeros(3, 3, device="meta")}, tmp_path / "meta.pt")
+    torch.save({"conv_in.weight": torch.zeros(3, 3).to_sparse()}, tmp_path / "sparse.pt")
+    torch.save({"a": torch.zeros(2)}, tmp_path / "whole.pt")
+    with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(tmp_path / "packed.pt", "w", 8) as packed:
+        for part in whole.namelist():
+            packed.writestr(part, whole.read(part))
+    with zipfile.ZipFile(tmp_path / "empty.pt", "w") as empty:
+        empty.writestr("archive/data.pkl", b"")
+    for name in ("meta", "sparse", "packed", "empty"):
+        with pytest.raises(WeightsError, match=rf"{name}\.pt.*get the \.safetensors version"):
+            open_tensors(tmp_path / f"{name}.pt")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize("name", ["pipe.safetensors", "pipe.pt"])
+def test_a_pipe_is_refused_rather_than_waited_for(name, tmp_path):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(WeightsError, match="not a regular file"):
+        open_tensors(tmp_path / name)
+    with pytest.raises(WeightsError, match="not a regular file"):
+        add_loras(merged(), [(tmp_path / name, 1.0)])
+
+
 PEAK = """
 import json, resource, sys, torch
 from iclight.tensors import open_tensors
@@ -269,3 +308,30 @@ def test_a_lora_option_is_a_path_and_maybe_a_scale():
     assert parse_lora("a/b.safetensors") == (Path("a/b.safetensors"), 1.0)
     assert parse_lora("a/b.safetensors:0.7") == (Path("a/b.safetensors"), 0.7)
     assert parse_lora("C:/b.safetensors") == (Path("C:/b.safetensors"), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda down, up: {"lora_A.weight": down}, "is not whole"),
+        (lambda down, up: {"lora_B.weight": up}, "is not whole"),
+        (lambda down, up: {"lora_A.weight": torch.tensor(1.0), "lora_B.weight": torch.tensor(1.0)}, "is not whole"),
+        (lambda down, up: {"lora_A.weight": down, "lora_B.weight": up[:, :2].contiguous()}, "is not whole"),
+        (lambda down, up: {"lora_A.weight": down, "lora_B.weight": up, "dora_scale": torch.ones(1)}, "is a DoRA"),
+        (lambda down, up: {"lora_A.weight": down.to(torch.int8), "lora_B.weight": up}, "not quantised"),
+        (
+            lambda down, up: {"lora_A.weight": down, "lora_B.weight": up, "(x+)+$": down.clone()},
+            "no LoRA for SD1.5 has",
+        ),
+    ],
+)
+def test_a_lora_that_would_not_be_folded_whole_is_refused_and_the_unet_stays_as_it_was(change, words, tmp_path):
+    unet = merged()
+    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    down, up = lora_tensors(before[f"{TARGET}.weight"], "peft")[0].values()
+    path = tmp_path / "odd.safetensors"
+    save_file({f"unet.{TARGET}.{name}": tensor for name, tensor in change(down, up).items()}, path)
+    with pytest.raises(ModelError, match=words) as caught:
+        add_loras(unet, [(path, 1.0)])
+    assert str(path) in str(caught.value)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in unet.state_dict().items())
