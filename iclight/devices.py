@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .errors import DeviceError, OutOfMemory
+from .errors import DeviceError, OutOfMemory, quoted
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -52,7 +52,7 @@ def choose(device: str = "auto", dtype: str = "auto", offload: bool = False) -> 
     """
     place = _device(device)
     if dtype != "auto" and dtype not in DTYPES:
-        raise DeviceError(f"dtype {dtype!r} is not known; give auto, {', '.join(DTYPES)}.")
+        raise DeviceError(f"dtype {quoted(dtype)} is not known; give auto, {', '.join(DTYPES)}.")
     if dtype != "auto":
         half, vae = DTYPES[dtype], DTYPES[dtype]
     elif place.type == "cuda":
@@ -72,9 +72,9 @@ def _device(name: str) -> torch.device:
     try:
         place = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(f"device {name!r} is not known; give one of {', '.join(DEVICES)}.") from error
+        raise DeviceError(f"device {quoted(name)} is not known; give one of {', '.join(DEVICES)}.") from error
     if place.type not in DEVICES:
-        raise DeviceError(f"device {name!r} is not supported; give one of {', '.join(DEVICES)}.")
+        raise DeviceError(f"device {quoted(name)} is not supported; give one of {', '.join(DEVICES)}.")
     if place.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError("device cuda was asked for, but this PyTorch sees no CUDA GPU; see `iclight doctor`.")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():

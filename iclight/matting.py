@@ -6,6 +6,7 @@ A picture is HxWx3 uint8 RGB, a matte HxWx1 float32 in [0, 1]. Where there is no
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 from briarmbg import BriaRMBG
 
 from . import images
-from .errors import ImageError, ModelError, WeightsError
+from .checks import check_safetensors
+from .errors import ImageError, ModelError, WeightsError, first_line, plain
+from .tensors import check_unpacked, is_plain
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -78,24 +81,26 @@ def load_matting_network(path: str | Path, device: str | torch.device = "cpu") -
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(f"The matting weights {path} are not there; `iclight models` says how to get them.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
+            check_safetensors(path)
             content: Any = load_file(path)
         else:
+            check_unpacked(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise undocumented types on broken files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"{path} cannot be read as plain weights ({reason}). Code inside such files is never run; fetch it again."
+            f"{path} cannot be read as plain weights ({first_line(error)}). "
+            "Code inside such files is never run; fetch it again."
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(is_plain(value) for value in content.values()):
         raise ModelError(f"{path} holds something other than named tensors; give it the weights of a BriaRMBG.")
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
@@ -106,6 +111,11 @@ def _check_weights(network: BriaRMBG, weights: dict[str, torch.Tensor], path: st
     faults = {
         "missing": [name for name in wanted if name not in given],
         "unexpected": [name for name in given if name not in wanted],
+        "of no real numbers": [
+            name
+            for name, tensor in weights.items()
+            if not tensor.is_floating_point() and not name.endswith("num_batches_tracked")
+        ],
         "of another shape": [
             f"{name} {given[name]} for {wanted[name]}"
             for name in wanted
@@ -113,7 +123,7 @@ def _check_weights(network: BriaRMBG, weights: dict[str, torch.Tensor], path: st
         ],
     }
     said = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        f"{len(names)} {what} ({plain(', '.join(names[:3]))}{', ...' if len(names) > 3 else ''})"
         for what, names in faults.items()
         if names
     ]

@@ -46,12 +46,15 @@ def find_offset(found: Base, workflow: str, offset: str | None, download: bool, 
 def _offset_by_name(found: Base, workflow: str, name: str, download: bool, say: Say) -> Path:
     if SD15.offset_workflows.get(name, name) != workflow:
         raise WeightsError(
-            f"The offset {name!r} is not for the workflow {workflow!r}. Leave --offset out, or change the workflow."
+            f"The offset {quoted(name)} is not for the workflow {workflow!r}. "
+            "Leave --offset out, or change the workflow."
         )
     if name in found.facts.offsets:
         return _own_offset(found, name, download, say)
     if found.facts.offsets:
-        raise WeightsError(f"{found.facts.name} has no offset {name!r}, and sd15's does not fit it. Add --model sd15.")
+        raise WeightsError(
+            f"{found.facts.name} has no offset {quoted(name)}, and sd15's does not fit it. Add --model sd15."
+        )
     return _sd15_offset(name, download, say)
 
 

@@ -9,6 +9,7 @@ A picture's way: decode -> matte -> foreground on grey -> low pass -> decode, en
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
@@ -27,7 +28,7 @@ from .catalogue import MATTING_CHOICES
 from .codec import Codec
 from .devices import Placement
 from .environment import Floats
-from .errors import ModelError, SettingsError
+from .errors import ModelError, SettingsError, quoted
 from .finish import finished
 from .grabcut import grabcut_matte
 from .identity import identify
@@ -104,7 +105,7 @@ class Relighter:
         check_workflow(workflow)
         cls.check_matting(matting)
         placement = devices.choose(device, dtype, offload)
-        if str(model).endswith(".safetensors") and Path(model).is_file():
+        if str(model).endswith(".safetensors") and os.path.isfile(model):
             check_checkpoint(Path(model))  # before anything is fetched for it
         found = weights.resolve_model(
             str(model), workflow, None if offset is None else str(offset), device_type=placement.device.type
@@ -209,7 +210,7 @@ class Relighter:
     def check_matting(matting: str | None) -> None:
         """Raise SettingsError unless `matting` is a known choice or None."""
         if matting is not None and matting not in MATTING_CHOICES:
-            raise SettingsError(f"matting is {matting!r}, but it takes one of {', '.join(MATTING_CHOICES)}.")
+            raise SettingsError(f"matting is {quoted(matting, 60)}, but it takes one of {', '.join(MATTING_CHOICES)}.")
 
     def complete(self, settings: Settings, picture: NDArray[np.uint8]) -> Settings:
         """Settings with everything left open decided: size after the picture, seed drawn."""

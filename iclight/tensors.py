@@ -134,7 +134,7 @@ def open_tensors(path: Path) -> TensorSource:
         return SafetensorsSource(path)
     check_regular(path, "The file of weights", WeightsError)
     try:
-        _check_unpacked(path)
+        check_unpacked(path)
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:
         raise WeightsError(
@@ -142,18 +142,18 @@ def open_tensors(path: Path) -> TensorSource:
             "Code inside such files is never run; get the .safetensors version of it."
         ) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(content, dict) or not all(isinstance(n, str) and _is_plain(one) for n, one in content.items()):
+    if not isinstance(content, dict) or not all(isinstance(n, str) and is_plain(one) for n, one in content.items()):
         raise WeightsError(f"{path} holds something other than named tensors; get the .safetensors version of it.")
     return MemorySource(content, str(path))
 
 
-def _check_unpacked(path: Path) -> None:
+def check_unpacked(path: Path) -> None:
     """Raise ValueError for an archive with compressed parts: PyTorch writes none, and a few kilobytes could unfold."""
     with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
         if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
             raise ValueError("it holds compressed parts")
 
 
-def _is_plain(value: object) -> bool:
+def is_plain(value: object) -> bool:
     """Is this a tensor whose numbers are there, each in a place of its own?"""
     return isinstance(value, torch.Tensor) and value.device.type == "cpu" and value.layout is torch.strided

@@ -510,7 +510,9 @@ def test_a_wrong_call_repeats_nothing_that_a_terminal_obeys(arguments, capsys):
 
 
 @pytest.mark.parametrize("option", ["--model", "--offset", "--lora"])
-@pytest.mark.parametrize("value", [LONG, ESCAPE, "~nobody-of-this-name/x", "pipe.safetensors", "a\0b"])
+@pytest.mark.parametrize(
+    "value", [LONG, f"{LONG}.safetensors", ESCAPE, "~nobody-of-this-name/x", "pipe.safetensors", "a\0b"]
+)
 def test_weights_by_a_hostile_name_are_refused_in_one_line(option, value, photo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe.safetensors")
