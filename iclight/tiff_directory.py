@@ -16,25 +16,13 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Tags of TIFF 6.0.
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES = 273, 274, 277, 278, 279
-PLANAR, PREDICTOR, COLOURS, EXTRA, FORMAT, JPEG_TABLES = 284, 317, 320, 338, 339, 347
+PLANAR, PREDICTOR, COLOURS, EXTRA, FORMAT = 284, 317, 320, 338, 339
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
 _KNOWN = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS}
-_KNOWN |= {
-    STRIP_BYTES,
-    JPEG_TABLES,
-    PLANAR,
-    PREDICTOR,
-    COLOURS,
-    EXTRA,
-    FORMAT,
-    TILE_WIDTH,
-    TILE_HEIGHT,
-    TILE_OFFSETS,
-    TILE_BYTES,
-}
+_KNOWN |= {STRIP_BYTES, PLANAR, PREDICTOR, COLOURS, EXTRA, FORMAT, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES}
 UNCOMPRESSED = 1
-# Types of entries that hold whole numbers: BYTE, SHORT, LONG, bytes, IFD, LONG8, IFD8.
-_TYPES = {1: "u1", 7: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
+# Types of entries that hold whole numbers: BYTE, SHORT, LONG, IFD, LONG8, IFD8.
+_TYPES = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
 
 class Damaged(ValueError):
@@ -63,11 +51,11 @@ class Page:
     predictor: int
     orientation: int
     colours: NDArray[np.uint16]  # 3 x 2**bits, or empty
+    tiled: bool
     segment_width: int
     segment_height: int
     offsets: NDArray[np.uint64]
     counts: NDArray[np.uint64]
-    tables: bytes  # JPEG's, without its pixels, or empty
     size: int  # of the file, in bytes
 
     @property
@@ -138,10 +126,10 @@ def read_page(data: bytes) -> Page:
         _one(tags, PREDICTOR, 1),
         _one(tags, ORIENTATION, 1),
         tags.get(COLOURS, nothing).astype(np.uint16),
+        tiled,
         *sides,
         offsets,
         tags.get(TILE_BYTES, tags.get(STRIP_BYTES, nothing)),
-        tags.get(JPEG_TABLES, nothing).astype(np.uint8).tobytes(),
         len(data),
     )
 

@@ -1,8 +1,9 @@
 """TIFFs, decoded where no error passes unseen.
 
 libtiff, which Pillow and OpenCV use, leaves the rows that it cannot decode as memory happened to be: with what another
-picture left there. Here every strip and tile must be there and unfold to just its size, or the file is refused; what
-needs a codec beyond that (JPEG, fax, ...) is decoded in a process of its own (`tiff_apart`).
+picture left there. Here every strip and tile must be there and unfold to its size, or the file is refused, and where
+libtiff is needed it runs in a process of its own (`tiff_apart`): only to decompress (LZW, PackBits), or to decode the
+whole page (JPEG, fax, kinds of samples that are not read here).
 
 bytes -> directory -> segments -> samples -> `Canvas` or, for 16-bit data, an array.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,18 @@ from PIL import Image
 from . import budgets, exif
 from .canvas import PART, Canvas
 from .errors import ImageError, first_line
+from .tiff_apart import decode_apart, unfold_apart
 from .tiff_directory import MAGIC, UNCOMPRESSED, Damaged, Page, Unsupported, read_page
 
 __all__ = ["MAGIC", "read_deep_rgb", "read_tiff"]
 
 LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 5, 7, 8, 32946, 32773
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK = 0, 1, 2, 3, 5
 # Colours of a pixel by photometric interpretation.
-_COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3}
-_CODECS = (UNCOMPRESSED, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS)
-# What a JPEG of each kind holds, and what it is to be decoded to.
-_JPEG_SPACES = {YCBCR: ("YCBCR", "RGB"), RGB: ("RGB", "RGB"), CMYK: ("CMYK", "CMYK")}
+_COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4}
+_INFLATED, _APART = (DEFLATE, OLD_DEFLATE), (LZW, PACKBITS)
+# Bytes per pixel of a page that libtiff decodes: a strip, Pillow's picture and its upright copy there, a canvas here.
+_WHOLE = 16
 # ExtraSamples: associated and unassociated alpha, and what Corel Draw 10 writes for the latter.
 _ASSOCIATED, _ALPHAS = 1, (1, 2, 999)
 
@@ -42,18 +44,19 @@ def read_tiff(data: bytes, what: str, most: int = budgets.MAX_PIXELS) -> Canvas 
 
     Raises ImageError, opening with `what`, for what is damaged, of a kind that cannot be read, or too large.
     """
-    from .tiff_apart import decode_apart
-
     try:
         page = read_page(data)
         budgets.check_decode(page.width, page.height, 8, what, most)
-        if not _is_plain(page):
-            raise Unsupported
-        return _paint(page, data, what)
+        if _is_plain(page):
+            return _paint(page, data, what)
+        budgets.check_decode(page.width, page.height, _WHOLE, what, most)
+        if page.compression == JPEG:
+            _check_jpegs(page, data)
     except Unsupported:
-        return decode_apart(data, what, most)
+        pass
     except Damaged as error:
         raise _broken(what, error) from error
+    return decode_apart(data, what, min(most, budgets.DECODE_BYTES // _WHOLE))
 
 
 def read_deep_rgb(data: bytes, what: str, beside: float) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
@@ -67,7 +70,7 @@ def read_deep_rgb(data: bytes, what: str, beside: float) -> NDArray[np.uint8] | 
             return None
         budgets.check_decode(page.width, page.height, 3 * page.bits[0] // 8 + max(_held(page), beside), what)
         out = np.zeros((page.height, page.width, 3), np.uint8 if page.bits[0] == 8 else np.uint16)
-        for left, top, samples in _samples(page, data):
+        for left, top, samples in _samples(page, data, what):
             out[top : top + samples.shape[0], left : left + samples.shape[1]] = samples[..., :3]
         return out
     except Unsupported:
@@ -92,8 +95,8 @@ def _is_plain(page: Page) -> bool:
         and page.samples >= colours
         and (page.samples == colours or page.photometric == RGB or len(page.extra) == page.samples - colours)
         and not (page.photometric == CMYK and alpha)
-        and (page.compression in _CODECS if page.photometric != YCBCR else page.compression == JPEG)
-        and (page.compression != JPEG or (page.bits[0] == 8 and page.planar == 1 and page.samples == colours))
+        and page.compression in (UNCOMPRESSED, *_INFLATED, *_APART)
+        and page.segment_width <= PART  # a row is unpacked at once
         and page.bits[0] in depths
         and set(page.bits) == {page.bits[0]}
         and set(page.formats) <= {1, 4}
@@ -104,24 +107,28 @@ def _is_plain(page: Page) -> bool:
 
 
 def _predicts(page: Page) -> bool:
-    return page.compression in (LZW, DEFLATE, OLD_DEFLATE)
+    return page.compression in (LZW, *_INFLATED)
 
 
 def _held(page: Page) -> float:
-    """Bytes per pixel of the picture while one segment of each plane is unfolded, zlib's second copy included."""
+    """Bytes per pixel of the picture that unfolding takes, here and in the process apart."""
     segment = page.segment_height * page.row_bytes * _planes(page)
-    return 2 * segment / (page.width * page.height)
+    if page.compression in _APART:
+        # All of them: here, in Pillow's picture there, and perhaps as one strip there.
+        return 3 * segment * page.across * page.down / (page.width * page.height)
+    return 2 * segment / (page.width * page.height)  # zlib joins what it has unfolded
 
 
 # --- segments to samples ----------------------------------------------------------------------------------------------
 
 
-def _samples(page: Page, data: bytes) -> Iterator[tuple[int, int, NDArray[Any]]]:
+def _samples(page: Page, data: bytes, what: str) -> Iterator[tuple[int, int, NDArray[Any]]]:
     """(left, top, hxwxsamples uint8 or uint16) parts of the picture, as they are stored, predictors undone."""
+    unfolded = _unfolding(page, data, what)
     for number in range(page.across * page.down):
         row, column = divmod(number, page.across)
         left, top = column * page.segment_width, row * page.segment_height
-        raw = [_unfolded(page, data, column, row, plane) for plane in range(_planes(page))]
+        raw = [unfolded(column, row, plane) for plane in range(_planes(page))]
         height = min(page.segment_height, page.height - top)
         rows = max(1, PART // page.segment_width)
         for first in range(0, height, rows):
@@ -136,20 +143,34 @@ def _planes(page: Page) -> int:
     return max(_COLOURS[page.photometric], _alpha(page) + 1) if page.planar == 2 else 1
 
 
+def _unfolding(page: Page, data: bytes, what: str) -> Callable[[int, int, int], bytes | memoryview]:
+    """A function of a segment's column, row and plane: its rows, decompressed, as many as are shown."""
+    if page.compression in _APART:
+        planes = [_plane_apart(page, data, plane, what) for plane in range(_planes(page))]
+        size = page.segment_height * page.row_bytes
+
+        def from_plane(column: int, row: int, plane: int) -> bytes | memoryview:
+            at = (row * page.across + column) * size
+            return planes[plane][at : at + size]
+
+        return from_plane
+    return lambda column, row, plane: _unfolded(page, data, column, row, plane)
+
+
+def _plane_apart(page: Page, data: bytes, plane: int, what: str) -> memoryview:
+    """All segments of a plane, decompressed by libtiff, one after the other."""
+    places = [page.segment(column, row, plane) for row in range(page.down) for column in range(page.across)]
+    segments = [memoryview(data)[start : start + size] for start, size, _ in places]
+    height = page.down * page.across * page.segment_height if page.tiled else page.height
+    return unfold_apart(segments, page.compression, page.row_bytes, page.segment_height, height, what)
+
+
 def _unfolded(page: Page, data: bytes, column: int, row: int, plane: int) -> bytes | memoryview:
-    """A segment's rows, decompressed: as many as are shown."""
     start, size, rows = page.segment(column, row, plane)
     wanted = rows * page.row_bytes
     coded = memoryview(data)[start : start + size]
     try:
-        if page.compression == UNCOMPRESSED:
-            unfolded: bytes | memoryview = coded
-        elif page.compression in (DEFLATE, OLD_DEFLATE):
-            unfolded = zlib.decompressobj().decompress(coded, wanted)
-        elif page.compression == JPEG:
-            unfolded = _jpeg(page, bytes(coded), rows)
-        else:
-            unfolded = _decoded(page.compression, bytes(coded), wanted)
+        unfolded = coded if page.compression == UNCOMPRESSED else zlib.decompressobj().decompress(coded, wanted)
     except zlib.error as error:
         raise Damaged(str(error)) from error
     if len(unfolded) < wanted:
@@ -157,38 +178,20 @@ def _unfolded(page: Page, data: bytes, column: int, row: int, plane: int) -> byt
     return unfolded
 
 
-def _decoded(compression: int, coded: bytes, wanted: int) -> bytes:
-    import imagecodecs
-
-    if compression == LZW and len(coded) > 1 and coded[0] == 0 and coded[1] & 1:
-        raise Unsupported  # LZW of before TIFF 5, its bits the other way round
-    # PackBits may run on beyond the last row, and is refused if its room is too small for that.
-    room = wanted if compression == LZW else 128 * len(coded)
-    try:
-        decode = imagecodecs.lzw_decode if compression == LZW else imagecodecs.packbits_decode
-        return bytes(decode(coded, out=min(room, wanted + 128)))
-    except (RuntimeError, ValueError) as error:
-        raise Damaged(str(error)) from error
-
-
-def _jpeg(page: Page, coded: bytes, rows: int) -> memoryview:
-    """A JPEG's first rows. It must have the size of its strip or tile, and end: libjpeg invents what is missing."""
-    import imagecodecs
-
-    sides = next((body[:6] for marker, body in exif.segments(io.BytesIO(coded)) if 0xC0 <= marker <= 0xC2), b"")
-    if sides[:1] != b"\x08" or len(sides) < 6:
-        raise Unsupported  # not of 8 bits, or of a process that libjpeg does not have
-    height, width, channels = struct.unpack(">HHB", sides[1:])
-    if not rows <= height <= max(page.segment_height, rows + 16) or width < page.segment_width:
-        raise Damaged(f"a strip or tile is a JPEG of {width}x{height} pixels")
-    if width > page.segment_width + 16 or channels != page.samples or b"\xff\xd9" not in coded[-64:]:
-        raise Damaged("a strip or tile is another JPEG than it should be, or cut short")
-    space, wanted = _JPEG_SPACES.get(page.photometric, (None, None))
-    try:
-        decoded = imagecodecs.jpeg8_decode(coded, tables=page.tables or None, colorspace=space, outcolorspace=wanted)
-    except (RuntimeError, ValueError) as error:
-        raise Damaged(str(error)) from error
-    return np.ascontiguousarray(decoded[:rows, : page.segment_width]).reshape(-1).data
+def _check_jpegs(page: Page, data: bytes) -> None:
+    """Raise Damaged unless each segment's JPEG has its size, and an end: libtiff does not tell."""
+    for plane in range(page.samples if page.planar == 2 else 1):
+        for number in range(page.across * page.down):
+            row, column = divmod(number, page.across)
+            start, size, rows = page.segment(column, row, plane)
+            coded = data[start : start + size]
+            frames = (body for marker, body in exif.segments(io.BytesIO(coded)) if 0xC0 <= marker <= 0xC2)
+            frame = next(frames, b"")
+            if len(frame) < 6:
+                raise Damaged("a strip or tile is no JPEG")
+            height, width = struct.unpack(">HH", frame[1:5])
+            if height < rows or width < min(page.segment_width, page.width) or b"\xff\xd9" not in coded[-64:]:
+                raise Damaged(f"a strip or tile is a JPEG of {width}x{height} pixels, or cut short")
 
 
 def _unpacked(page: Page, raw: bytes | memoryview, first: int, count: int) -> NDArray[Any]:
@@ -224,7 +227,7 @@ def _paint(page: Page, data: bytes, what: str) -> Canvas:
     budgets.check_decode(page.width, page.height, max(8, 3 + _held(page) + (alpha > 0)), what)
     orientation = page.orientation if 1 <= page.orientation <= 8 else 1
     canvas = Canvas(page.width, page.height, alpha > 0, orientation)
-    for left, top, samples in _samples(page, data):
+    for left, top, samples in _samples(page, data, what):
         pixels = _pixels(page, samples)
         if alpha:
             cover = _eight(samples[..., alpha], page.bits[0])
@@ -250,7 +253,7 @@ def _pixels(page: Page, samples: NDArray[Any]) -> NDArray[np.uint8]:
     colours = _eight(samples[..., : _COLOURS[page.photometric]], page.bits[0])
     if page.photometric == CMYK:
         return np.array(Image.fromarray(np.ascontiguousarray(colours), "CMYK").convert("RGB"))
-    if page.photometric in (RGB, YCBCR):
+    if page.photometric == RGB:
         return colours
     grey = 255 - colours if page.photometric == WHITE_IS_ZERO else colours
     return np.repeat(grey, 3, axis=2)
