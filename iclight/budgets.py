@@ -63,11 +63,9 @@ def read_regular(path: str | os.PathLike[str], what: str, limit: int, error: typ
     """All of a regular file of at most `limit` bytes. Raises `error` for anything else."""
     with open_regular(path, what, limit, error) as file:
         try:
-            data = file.read(limit + 1)
+            return file.read(os.fstat(file.fileno()).st_size)  # what has been added since is no part of it
         except OSError as reason:
             raise _cannot_open(path, what, error, reason) from reason
-    check_bytes(len(data), limit, what, error)  # a file of /proc says that it has 0
-    return data
 
 
 def check_bytes(count: int, limit: int, what: str, error: type[IclightError] = ImageError) -> None:
