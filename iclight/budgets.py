@@ -83,8 +83,12 @@ def check_decode(width: int, height: int, bytes_per_pixel: float, what: str, mos
         raise ImageError(f"{what} is empty ({width}x{height} pixels).")
     most = min(most, int(DECODE_BYTES / bytes_per_pixel))
     if width * height > most:
-        # To two digits, downwards: what is said to be taken is taken.
-        raise ImageError(f"{what} has more than {most // 1_000_000} megapixels; scale it down first.")
+        raise ImageError(too_large(what, most))
+
+
+def too_large(what: str, most: int) -> str:
+    """What is said of a picture of more than `most` pixels; rounded down, so that what it allows is taken."""
+    return f"{what} has more than {most // 1_000_000} megapixels; scale it down first."
 
 
 def _check_kind(status: os.stat_result, path: str | os.PathLike[str], what: str, error: type[IclightError]) -> None:

@@ -24,7 +24,7 @@ from . import budgets, images
 from .colour import LUMINANCE, to_linear, to_srgb
 from .errors import ImageError
 from .exr_header import MAGIC as EXR_MAGIC
-from .exr_header import check_exr
+from .exr_header import check_exr, threads_of
 from .images import ImageLike
 from .tints import channels_of
 
@@ -193,7 +193,7 @@ def _read_exr(source: ImageLike, what: str) -> NDArray[Any]:
 
     try:
         with budgets.open_regular(source, what, budgets.PANORAMA_FILE) as file:
-            check_exr(file, what, MAX_PIXELS)
+            check_exr(file, what, MAX_PIXELS, threads_of(OpenEXR))
         with OpenEXR.File(os.fspath(source)) as decoded:
             layers = [channel.pixels for channel in decoded.channels().values()]
     except ImageError:

@@ -6,9 +6,10 @@ The file's format: https://openexr.com/en/latest/OpenEXRFileLayout.html
 from __future__ import annotations
 
 import math
+import os
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from . import budgets
 from .errors import ImageError
@@ -17,6 +18,10 @@ MAGIC = b"\x76\x2f\x31\x01"
 _LONGEST = 1 << 20  # of an attribute's value, and of a header, in bytes
 _MULTIPART = 0x1000
 _PIXEL_BYTES = (4, 2, 4)  # uint, half, float
+# Rows that are compressed together, by compression; 256 for DWAB and whatever is newer.
+_ROWS = (1, 1, 1, 16, 32, 16, 32, 32, 32)
+# Measured: copies of a chunk while it is decoded, and bytes for each entry of a part's table.
+CHUNK_COPIES, TABLE_BYTES = 5, 64
 
 
 class BadHeader(ValueError):
@@ -33,6 +38,7 @@ class Part:
     pixel_bytes: int
     deep: bool
     chunks: int  # of its table of offsets, in which tiles and their smaller levels count
+    chunk_pixels: int  # of a tile, or of the rows that are compressed together
 
 
 def read_parts(file: BinaryIO) -> list[Part]:
@@ -53,20 +59,22 @@ def read_parts(file: BinaryIO) -> list[Part]:
     return parts
 
 
-def check_exr(file: BinaryIO, what: str, most: int) -> None:
+def check_exr(file: BinaryIO, what: str, most: int, threads: int) -> None:
     """Raise ImageError for a file that the library could not decode within the budget; it decodes all parts.
 
-    `most`: pixels that a part may have. Raises BadHeader for what is no such file.
+    `most`: pixels that a part may have; `threads`: those of the library. Raises BadHeader for what is no such file.
     """
-    held = 0
+    pixels, working = 0, 0
     for part in read_parts(file):
         budgets.check_decode(part.width, part.height, 1, what, most)
         if part.deep:
             raise ImageError(f"{what} holds no colours (R, G, B or Y) but deep data; export it as flat RGB.")
-        # A tile or a block of rows, unfolded beside the picture, can be all of it; tables are kept twice.
-        held += part.width * part.height * part.pixel_bytes * 2 + part.chunks * 32
-    if held > 2 * budgets.DECODE_BYTES:
-        raise ImageError(f"{what} holds more channels and parts than can be decoded; export the one picture as RGB.")
+        size = part.width * part.height * part.pixel_bytes
+        chunk = min(size, part.chunk_pixels * part.pixel_bytes)
+        pixels += size + part.chunks * TABLE_BYTES
+        working = max(working, min(size, chunk * max(1, threads)))
+    if pixels + CHUNK_COPIES * working > budgets.DECODE_BYTES:
+        raise ImageError(f"{what} takes too much memory; export one picture as RGB, in half floats and scan lines.")
 
 
 def _attributes(file: BinaryIO) -> dict[str, bytes]:
@@ -103,17 +111,27 @@ def _part(attributes: dict[str, bytes]) -> Part:
         width, height = right - left + 1, bottom - top + 1
         if width < 1 or height < 1:
             raise BadHeader("a data window of no size")
-        chunks = height
+        compression = attributes.get("compression", b"") or b"\xff"
+        rows = _ROWS[compression[0]] if compression[0] < len(_ROWS) else 256
+        chunks, chunk_pixels = height, rows * width
         if "tiles" in attributes:
             across, down, mode = struct.unpack("<IIB", attributes["tiles"])
             tiles = math.ceil(width / max(across, 1)) * math.ceil(height / max(down, 1))
+            chunk_pixels = min(across, width) * min(down, height)
             # Mipmaps add a third, ripmaps all combinations of halved sides; a row and a column of tiles remain in each.
             levels = 1 if mode & 15 == 0 else 4
             chunks = levels * tiles + levels * (width.bit_length() + height.bit_length()) ** 2
     except (KeyError, struct.error) as error:
         raise BadHeader("no data window or channels") from error
     names = tuple(name for name, _ in channels)
-    return Part(width, height, names, sum(size for _, size in channels), b"deep" in attributes.get("type", b""), chunks)
+    pixel_bytes = sum(size for _, size in channels)
+    return Part(width, height, names, pixel_bytes, b"deep" in attributes.get("type", b""), chunks, chunk_pixels)
+
+
+def threads_of(library: Any) -> int:
+    """How many chunks the OpenEXR module decodes at once."""
+    count = getattr(library, "global_thread_count", None)
+    return int(count()) if count is not None else os.cpu_count() or 1
 
 
 def _channels(coded: bytes) -> list[tuple[str, int]]:

@@ -91,7 +91,7 @@ def _open(file: BinaryIO, what: str, most: int) -> Image.Image:
             warnings.simplefilter("ignore")
             picture = Image.open(file, formats=_formats())
     except Image.DecompressionBombError as error:
-        raise ImageError(_too_large(what)) from error
+        raise ImageError(budgets.too_large(what, most)) from error
     except Exception as error:  # decoders raise whatever their parsers trip over
         raise ImageError(
             f"{what} is not an image this can read; give a PNG, JPEG, WebP or another common format."
@@ -111,10 +111,6 @@ def _formats() -> list[str]:
 def check_size(width: int, height: int, what: str, most: int = MAX_PIXELS) -> None:
     """Raise ImageError for a picture without pixels, or of more than `most`."""
     budgets.check_decode(width, height, PLAIN, what, most)
-
-
-def _too_large(what: str) -> str:
-    return f"{what} has more than {MAX_PIXELS / 1e6:.0f} megapixels; scale it down first."
 
 
 def _decoded(image: Image.Image, what: str, most: int) -> Canvas:

@@ -13,7 +13,7 @@ from . import budgets
 from .canvas import parts
 from .deep_png import BadPng, read_png
 from .errors import ImageError, first_line, plain
-from .exr_header import check_exr
+from .exr_header import check_exr, threads_of
 from .gains import Light
 
 Floats = NDArray[np.float32]
@@ -67,7 +67,7 @@ def _read_exr(source: Path, what: str) -> Light:
     import OpenEXR
 
     with budgets.open_regular(source, what, budgets.LAYER_FILE) as file:
-        check_exr(file, what, MAX_PIXELS)
+        check_exr(file, what, MAX_PIXELS, threads_of(OpenEXR))
     with OpenEXR.File(str(source)) as decoded:
         values = decoded.channels()["RGBA"].pixels
     light = _dark(values)

@@ -133,6 +133,29 @@ def test_what_is_no_panorama_is_refused_in_words(source, words):
         read_environment(source, "The light")
 
 
+def test_a_long_comment_hides_neither_a_panorama_nor_its_size(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.hdr"), RADIANCE[..., ::-1])
+    head, _, rest = (tmp_path / "a.hdr").read_bytes().partition(b"\n")
+    comments = b"\n".join([head, *[b"# a comment of some length"] * 500, b""])
+    assert np.array_equal(read_environment(comments + rest), read_environment(tmp_path / "a.hdr"))
+    for sides in (b"-Y 99999 +X 99999", b"-Y99999+X99999", b"-Y  99999\t+X  99999"):
+        hidden = comments + b"\n-Y 4 +X 8\n" + rest.replace(b"-Y 16 +X 32", sides)
+        with pytest.raises(ImageError, match="36 megapixels"):
+            read_environment(hidden)
+
+
+def test_a_side_is_bounded_as_the_weights_of_a_map_are():
+    with pytest.raises(ImageError, match="a side may have 65536"):
+        read_environment(np.broadcast_to(np.float32(1), (1, 70_000, 3)))
+
+
+def test_what_is_given_is_not_written_to():
+    given = np.array([[[np.nan, -1, np.inf]], [[1, 2, 3]]], np.float32)
+    kept = given.copy()
+    read_environment(given)
+    assert np.array_equal(given, kept, equal_nan=True)
+
+
 def test_files_cut_short_are_refused(tmp_path):
     path = exr(tmp_path / "a.exr", {"RGB": RADIANCE})
     path.write_bytes(path.read_bytes()[:900])
