@@ -7,9 +7,12 @@ copies the reader makes. A file of at most 20 MB then takes at most 1.5 GB while
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+import threading
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from .errors import IclightError, ImageError, quoted
@@ -24,7 +27,21 @@ PANORAMA_FILE = 1 << 30
 # Layers and normal maps are read whole, and stay beside their pixels.
 LAYER_FILE = 256 << 20
 
+# Pixels from which on a decode takes its turn.
+HEAVY = 8_000_000
+_TURN = threading.RLock()  # a reader may lead to another
+
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+@contextlib.contextmanager
+def turn(pixels: int = HEAVY) -> Iterator[None]:
+    """While a large file is decoded: one at a time in this process, so that their memory does not add up.
+
+    `pixels`: of the picture; small ones do not wait. By default it counts as large.
+    """
+    with _TURN if pixels >= HEAVY else contextlib.nullcontext():
+        yield
 
 
 def check_regular(path: str | os.PathLike[str], what: str, error: type[IclightError] = ImageError) -> os.stat_result:

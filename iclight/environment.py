@@ -130,9 +130,11 @@ def _stored_radiance(source: ImageLike, what: str) -> Floats | None:
         return _from_floats(source, what)
     opening = _opening(source, what)
     if opening.startswith(RADIANCE_MAGIC):
-        return _from_floats(_read_hdr(_all_of(source, what), what), what)
+        with budgets.turn():
+            return _from_floats(_read_hdr(_all_of(source, what), what), what)
     if opening.startswith(EXR_MAGIC):
-        return _from_floats(_read_exr(source, what), what)
+        with budgets.turn():
+            return _from_floats(_read_exr(source, what), what)
     return None
 
 

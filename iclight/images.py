@@ -70,8 +70,9 @@ def read_image(
 
 def _read_file(file: BinaryIO, what: str, most: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
     if _opening(file) in TIFF_MAGIC:
-        return _finished(_read_tiff(file.read(), what, most), what)
-    with _open(file, what, most) as picture:
+        with budgets.turn():
+            return _finished(_read_tiff(file.read(), what, most), what)
+    with _open(file, what, most) as picture, budgets.turn(picture.width * picture.height):
         painted = _decoded(picture, what, most)
     return _finished(painted, what)
 

@@ -72,7 +72,20 @@ FLOORS = {
 }
 # The studio's own floors, from the ground up.
 STUDIO = [
-    ["words", "chinese", "chinese_sentences", "sessions", "page", "inline", "examples", "storage", "guard"],
+    [
+        "words",
+        "chinese",
+        "chinese_sentences",
+        "sessions",
+        "page",
+        "inline",
+        "examples",
+        "storage",
+        "requests",
+        "logins",
+        "paintings",
+        "guard",
+    ],
     ["handlers", "engine", "outcome", "moods", "components", "inputs", "pages"],
     ["live", "history"],
     ["work"],

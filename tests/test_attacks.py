@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
 from attacks import API, Visitor, at_once, png
-from pages import MODEL, running
+from pages import MODEL, ROOT, running
+from PIL import Image
 
 pytest.importorskip("gradio")
+
+from iclight.studio.storage import Storage
 
 REFUSED = "A file of this request was not uploaded here: upload it first, then name it by its path."
 SECRET = (13, 200, 77)
@@ -146,15 +151,11 @@ def test_postscript_is_no_picture_and_no_recipe(visitor, name):
 
 def test_a_damaged_tiff_never_shows_another_visitors_photo(visitor):
     """A strip that cannot be decoded must not come out as what lay in that memory before."""
-    import io
-
-    from PIL import Image
-
     buffer = io.BytesIO()
     Image.new("RGB", (96, 64), (90, 90, 90)).save(buffer, "TIFF", compression="jpeg")
     whole = buffer.getvalue()
-    start = whole.index(b"\xff\xda")  # from the scan on, noise
-    broken = whole[: start + 14] + bytes(range(255, 175, -1)) + whole[start + 94 :]
+    sides = whole.index(b"\xff\xc0") + 5  # the JPEG of the strip says that it is lower than the strip
+    broken = whole[:sides] + b"\0\x08" + whole[sides + 2 :]
     for colour in ((255, 0, 0), (0, 255, 0), (0, 0, 255)):
         visitor.call("matte", [visitor.file(png(colour, (96, 64))), None, "none"])
         kind, said = visitor.call("matte", [visitor.file(broken, "broken.tif"), None, "none"])
@@ -270,6 +271,93 @@ def test_a_painting_cannot_fill_the_memory(visitor):
             f"{API}/component_server", data={**form, "fn_name": "accept_blobs"}, files={"file": ("a.png", png())}
         )
         assert answer.status_code in (200, 422, 500)
+
+
+def memory(site) -> float:
+    """MB that the server holds."""
+    status = Path(f"/proc/{site.process.pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
+
+
+def test_json_cannot_unfold_to_gigabytes(site, visitor):
+    before = memory(site)
+    for body in (
+        b'{"data":[' + b"{}," * 4_000_000 + b'0],"session_hash":"x"}',
+        b'{"data":[' + b"[" * 4_000_000,
+        b'{"data":[' + b"0," * 4_000_000 + b"0]}",
+    ):
+        for path in ("run/history", "call/relight", "queue/join", "component_server"):
+            answer = visitor.http.post(f"{API}/{path}", content=body, headers={"content-type": "application/json"})
+            assert answer.status_code == 413, path
+    assert memory(site) < before + 200
+
+
+@pytest.mark.parametrize("key", ["a" * 65, "a/b", "a b", "", 7, ["x"]])
+def test_a_sessions_key_is_a_short_word(visitor, key):
+    for path in ("run/history", "call/history", "queue/join", "component_server"):
+        answer = visitor.http.post(f"{API}/{path}", json={"data": [], "fn_index": 0, "session_hash": key})
+        assert answer.status_code == 422, path
+    if isinstance(key, str) and key:
+        form = {"type": "background", "index": "", "id": "p", "session_hash": key, "component_id": "1", "fn_name": "x"}
+        posted = visitor.http.post(f"{API}/component_server", data=form, files={"file": ("a.png", png())})
+        assert posted.status_code == 422
+        assert visitor.http.get(f"{API}/queue/data", params={"session_hash": key}).status_code == 422
+
+
+def test_uploads_that_break_off_leave_nothing(site, visitor):
+    host, port = site.url.removeprefix("http://").rstrip("/").split(":")
+    for _ in range(3):
+        with socket.create_connection((host, int(port)), timeout=60) as line:
+            head = (
+                f"POST {API}/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 310000000\r\n"
+                "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+            )
+            part = '--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+            line.sendall(head.encode())
+            for _ in range(2):
+                line.sendall(part.encode() + bytes(4_000_000) + b"\r\n")
+    deadline = time.monotonic() + 30
+    while any(files_of(site).glob("tmp*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not list(files_of(site).glob("tmp*"))
+
+
+def test_whoever_sends_nothing_keeps_nobody_out(site, visitor):
+    host, port = site.url.removeprefix("http://").rstrip("/").split(":")
+    with contextlib.ExitStack() as lines:
+        for number in range(60):
+            line = lines.enter_context(socket.create_connection((host, int(port)), timeout=60))
+            path, length = ("upload", 1 << 29) if number % 2 else ("run/history", 20)
+            line.sendall(f"POST {API}/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode())
+        assert visitor.run("history", []).status_code == 200
+        assert visitor.http.get("/").status_code == 200
+        visitor.upload(png((7, 7, 7), (900, 900)))
+
+
+def test_examples_belong_to_the_page(site, visitor):
+    """A visitor who uploads an example's content does not get it removed with the visitor's other files."""
+    coffee = ROOT / "iclight" / "studio" / "assets" / "coffee.jpg"
+    path = Path(visitor.upload(coffee.read_bytes(), "coffee.jpg"))
+    assert path.is_file()
+    storage = Storage(files_of(site), per_visitor=1)
+    storage.pin()
+    storage.keep(path, "a")
+    storage.keep(storage.new_folder("a"), "a")
+    assert path.is_file()
+
+
+def test_no_header_gives_the_page_another_address(visitor):
+    for header in ("x-forwarded-host", "x-gradio-server"):
+        answer = visitor.http.get(f"{API}/info", headers={header: "evil.example", "x-forwarded-proto": "https"})
+        assert "evil.example" not in answer.text
+        assert "evil.example" not in visitor.http.get("/", headers={header: "https://evil.example"}).text
+
+
+def test_odd_forms_of_a_painting_change_nothing(visitor):
+    canvas = next(one["id"] for one in visitor.config()["components"] if one["type"] == "imageeditor")
+    for data in (None, {}, "x", {"data": {}}, {"data": {"type": 1}, "files": []}):
+        body = {"data": data, "fn_name": "accept_blobs", "component_id": canvas, "session_hash": "s"}
+        assert visitor.http.post(f"{API}/component_server", json=body).status_code in (200, 422)
 
 
 # --- what comes back --------------------------------------------------------------------------------------------------

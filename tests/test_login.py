@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 
 import pytest
@@ -79,6 +80,41 @@ def test_wrong_logins_wait_longer_each_time_and_one_at_a_time(site, visitor):
     assert log_in(visitor, "correct-horse") == 200
 
 
+def test_a_slow_or_wrong_visitor_keeps_nobody_else_out(site, visitor):
+    host, port = site.url.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as line:
+        line.sendall(b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+        for number in range(40):  # addresses are easily forged from this machine
+            guess = Visitor(site.url, **{"x-forwarded-for": f"10.0.0.{number}"})
+            assert log_in(guess, "wrong") in (400, 429)
+        assert log_in(visitor, "correct-horse") == 200
+
+
+def test_a_login_of_any_length_is_cut_off(site):
+    host, port = site.url.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as line:
+        line.sendall(b"POST /login HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        line.sendall(b"100000\r\n" + b" " * 0x100000 + b"\r\n")
+        assert line.recv(100).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("odd", ['a={"b": 1}', "x[y]=1", "a b=1", "=1", 'k="un'])
+def test_other_programs_odd_cookies_log_nobody_out(visitor, odd):
+    """Cookies are shared by all ports of localhost."""
+    assert log_in(visitor, "correct-horse") == 200
+    own = "; ".join(f"{name}={value}" for name, value in visitor.http.cookies.items())
+    bare = Visitor(visitor.url)
+    assert bare.http.get("/config", headers={"cookie": f"{odd}; {own}"}).status_code == 200
+
+
+def test_another_site_cannot_log_anybody_out(visitor):
+    assert log_in(visitor, "correct-horse") == 200
+    cross = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    assert visitor.http.get("/logout", headers=cross).status_code == 403
+    assert visitor.http.get("/", headers=cross).status_code == 200  # but a link may lead here
+    assert visitor.http.get("/config").status_code == 200
+
+
 def test_whoever_logged_in_is_served(visitor):
     assert log_in(visitor, "correct-horse") == 200
     assert visitor.http.get("/config").status_code == 200
@@ -92,7 +128,12 @@ def test_names_that_were_allowed_are_served_and_their_pages_may_ask(visitor):
     for headers, status in (
         ({"host": "lights.lamp.example"}, 200),
         ({"origin": "https://lights.lamp.example"}, 200),
+        ({"host": "lights.lamp.example:7860", "origin": "https://lights.lamp.example:7860"}, 200),
+        ({"host": "lights.lamp.example:7860", "origin": "http://lights.lamp.example:9999"}, 403),
+        ({"host": "localhost", "origin": "http://lights.lamp.example:9999"}, 403),
         ({"host": "lamp.example.evil"}, 403),
+        ({"host": "evil@lights.lamp.example"}, 403),
+        ({"host": "lights.lamp.example/x"}, 403),
         ({"origin": "https://evil.example"}, 403),
     ):
         assert visitor.http.get("/config", headers=headers).status_code == status, headers

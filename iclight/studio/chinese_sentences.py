@@ -31,6 +31,8 @@ SENTENCES: dict[str, str] = {
     rf"{WHAT} is (\d+x\d+) pixels; a side may have (\d+)\..*": r"图片为 \1 像素,边长最多 \2;请先缩小。",
     rf"{WHAT} is a file of (\d+) MB; it may have (\d+) MB\.": r"文件有 \1 MB,最多 \2 MB。",
     rf"{WHAT}.* is not a regular file\.": "这不是普通文件。",
+    rf"{WHAT} takes too much memory; .*": "解码这个文件占用内存过多;请单独导出一张图片。",
+    rf"{WHAT} .* cannot be read \(.*": "无法读取这个文件。",
     rf"{WHAT} is fully transparent.*": "图片完全透明,没有可打光的内容。",
     rf"{WHAT} is empty .*": "图片是空的。",
     r"The mask is (\d+x\d+), the picture (\d+x\d+); .*": r"蒙版为 \1,照片为 \2;两者尺寸须相同。",
@@ -82,6 +84,7 @@ SENTENCES: dict[str, str] = {
     r"The picture is not valid base64\.": "图片不是有效的 base64 编码。",
     r"A file of this request was not uploaded here: .*": "请求里的文件不是在这里上传的:请先上传,再给出它的路径。",
     r"A file of this request is larger than (\d+) MB; .*": r"请求里的文件超过 \1 MB;请换一个较小的。",
+    r"This request could not be answered \((\w+)\)\.": r"无法处理这个请求(\1)。",
     r"The painting is too large\.": "涂画的图片太大。",
     r"The painting cannot be read; .*": "涂画的图片无法读取;请重新涂画。",
 }

@@ -6,7 +6,7 @@ Nothing else lives here: Gradio writes a type stub beside any file that defines 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +16,7 @@ from gradio.components.image_editor import AcceptBlobs
 
 from ..errors import ImageError
 from .handlers import shown
-from .inline import read_painting
-
-# What browsers hand a canvas over with, before the event that uses it: at most so many paintings, pictures of each, and
-# bytes of one picture. The oldest painting goes first.
-PAINTINGS, LAYERS, PAINTED_BYTES = 24, 4, 16 << 20
+from .paintings import MOST_LAYERS, PAINTINGS, read_painting
 
 
 class PictureInput(gr.Image):
@@ -43,26 +39,18 @@ class Canvas(gr.ImageEditor):
     @server
     def accept_blobs(self, data: AcceptBlobs) -> None:
         """Take a picture of a painting, which the browser sends before the event that needs it."""
-        kind, index = data.data["type"], str(data.data["index"])  # of a form: text
-        if not data.files or len(data.files[0][1]) > PAINTED_BYTES:
-            raise gr.Error("The painting is too large.", print_exception=False)
-        if kind not in ("background", "composite"):
-            kind = f"layer {index}" if index in map(str, range(LAYERS)) else ""
-        paintings: OrderedDict[str, dict[str, bytes]] = self.__dict__.setdefault("_paintings", OrderedDict())
-        if kind:
-            paintings.setdefault(data.data["id"][:64], {})[kind] = data.files[0][1]
-        while len(paintings) > PAINTINGS:
-            paintings.popitem(last=False)
+        with contextlib.suppress(AttributeError, LookupError, TypeError):  # a form that no page sends
+            PAINTINGS.put(data.data["id"], data.data["type"], str(data.data["index"]), data.files[0][1])
 
     def preprocess(self, payload: Any) -> Any:
         if payload is None:
             return None
         if payload.id is not None:
-            blobs: dict[str, bytes] = self.__dict__.get("_paintings", {}).pop(payload.id[:64], {})
+            blobs = PAINTINGS.take(payload.id)
             layers: Sequence[Any] = [blobs[name] for name in sorted(blobs) if name.startswith("layer")]
             ground, composite = blobs.get("background"), blobs.get("composite")
         else:
-            files = (payload.background, *payload.layers[:LAYERS], payload.composite)
+            files = (payload.background, *payload.layers[:MOST_LAYERS], payload.composite)
             ground, *layers, composite = (file and file.path for file in files)
         try:
             return {

@@ -11,24 +11,36 @@ import asyncio
 import contextlib
 import ipaddress
 import json
-import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+from .logins import Logins
+from .requests import (
+    API,
+    Bodies,
+    Body,
+    Message,
+    Receive,
+    Refused,
+    Scope,
+    Send,
+    check_content,
+    check_session,
+    limit_of,
+    replayed,
+)
 from .storage import Storage
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 EVERYWHERE = ("0.0.0.0", "::")
-API = "/gradio_api"
+HOST = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::(?P<port>\d{1,5}))?")
+# Headers by which a proxy tells Gradio the page's address.
+FORWARDED = (b"x-forwarded-host", b"x-gradio-server")
 # Gradio's routes that no page here uses: they write files, list runs, reach other servers or edit the program.
 UNUSED = (
     f"{API}/deep_link",
@@ -57,15 +69,8 @@ FOR_ALL = (
 # Answered before the queue: as many at once as the queue has places.
 DIRECT = (f"{API}/run/", f"{API}/api/")
 DIRECT_AT_ONCE = 20
-REQUESTS_AT_ONCE = 400
-MEGABYTE = 1 << 20
-# Bytes of one request's body beyond what it uploads; a picture of 80 MB inside is 107 MB of base64.
-LARGEST_JSON = 120 * MEGABYTE
-# Bytes of all bodies that are being received at the moment; small ones do not count.
-BODIES_AT_ONCE, SMALL_BODY = 320 * MEGABYTE, MEGABYTE
-# Seconds that a wrong login waits for its answer: twice as long each time, up to a limit.
-FIRST_WAIT, LONGEST_WAIT, FORGOTTEN = 0.5, 4.0, 600.0
-MANY_WRONG = 30
+# Requests and streams (two for each open tab) that are answered at once, of one address and of all.
+OF_ONE, AT_ONCE = 120, 400
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
@@ -119,7 +124,7 @@ class Guard:
     """ASGI: hands on what may come in to `app`, answers the rest itself.
 
     `user_of`: the name behind a request's cookies, None for nobody; None where no login is asked for. `pages`: the
-    paths that show the login page to whoever has not logged in.
+    paths of the pages, which show the login page to whoever has not logged in.
     """
 
     def __init__(
@@ -136,38 +141,48 @@ class Guard:
         self.user_of = user_of
         self.pages = frozenset(pages)
         self._logins = Logins()
+        self._bodies = Bodies()
         self._started = False
-        self._requests = self._direct = self._bodies = 0
+        self._direct = 0
+        self._requests: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        refusal = self._refusal(scope, headers)
-        if refusal is not None:
-            await _answer(scope, send, *refusal)
-        elif scope["type"] == "websocket":
-            await self.app(scope, receive, send)
-        else:
-            await self._let_in(scope, headers, receive, send)
+        headers = _headers(scope)
+        visitor = visitor_of(scope.get("client"))
+        answer = _Answer(_with_headers(send, self.doors))
+        try:
+            self._check(scope, headers)
+            if self._requests.total() >= AT_ONCE or self._requests[visitor] >= OF_ONE:
+                raise Refused(503, "Too many requests at once; try again in a moment.")
+            self._requests[visitor] += 1
+            try:
+                await self._let_in(self._cleaned(scope), headers, receive, answer, visitor)
+            finally:
+                self._requests[visitor] -= 1
+                self._requests += Counter()  # forgets addresses of whom nothing is here
+        except Refused as refusal:
+            if not answer.began:
+                answer.muted = False
+                await _refuse(scope, answer.send, refusal)
 
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
-        """(status, words) for a request that may not come in."""
+    def _check(self, scope: Scope, headers: dict[str, str]) -> None:
+        """Raise Refused for a request that may not come in, by its head alone."""
         path, method = str(scope["path"]), str(scope.get("method", "GET"))
         if not self.doors.knows(_name_of(headers.get("host", ""))):
-            return 403, "This page is not served under that name. Start it with --allow-host NAME to allow one."
-        if _is_foreign(headers, self.doors):
-            return 403, "Another site's page may not use this one."
+            raise Refused(403, "This page is not served under that name. Start it with --allow-host NAME to allow one.")
+        if _is_foreign(headers, self.doors, method == "GET" and path in self.pages):
+            raise Refused(403, "Another site's page may not use this one.")
         if path.startswith(UNUSED):
-            return 404, "There is nothing here."
+            raise Refused(404, "There is nothing here.")
         if self.user_of is not None and not self._is_open(path, method) and self.user_of(_cookies(headers)) is None:
-            return 401, "Log in first."
-        if self._requests >= REQUESTS_AT_ONCE:
-            return 503, "Too many requests at once; try again in a moment."
-        if path.startswith(DIRECT) and self._direct >= DIRECT_AT_ONCE:
-            return 503, f"More than {DIRECT_AT_ONCE} requests at once; use the queue ({API}/call/...), or try again."
-        return None
+            raise Refused(401, "Log in first.")
+        if path.startswith(f"{API}/heartbeat/"):
+            check_session(path.removeprefix(f"{API}/heartbeat/"))
+        for key in parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", []):
+            check_session(key)
 
     def _is_open(self, path: str, method: str) -> bool:
         """Whether a path answers without a login: the login page and what it is made of."""
@@ -177,32 +192,84 @@ class Guard:
             return True  # asked for once, by the launch itself
         return method in ("GET", "HEAD") and (path in self.pages or path.startswith(FOR_ALL))
 
-    async def _let_in(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
-        path, visitor = str(scope["path"]), visitor_of(scope.get("client"))
+    def _cleaned(self, scope: Scope) -> Scope:
+        """The request without headers that tell Gradio another name of the page than it has."""
+
+        def stays(name: bytes, value: bytes) -> bool:
+            return name.lower() not in FORWARDED or self.doors.knows(_name_of(value.decode("latin-1").split(",")[0]))
+
+        return {**scope, "headers": [(name, value) for name, value in scope["headers"] if stays(name, value)]}
+
+    async def _let_in(
+        self, scope: Scope, headers: dict[str, str], receive: Receive, answer: _Answer, visitor: str
+    ) -> None:
+        path = str(scope["path"])
+        if scope["type"] == "websocket":
+            await self.app(scope, receive, answer.send)
+        elif path.rstrip("/") == f"{API}/upload":
+            await self._upload(scope, headers, receive, answer, visitor)
+        elif scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            await self.app(scope, receive, answer.send)
+            self._started |= path == f"{API}/startup-events"
+        else:
+            body = Body(receive, limit_of(path), self._bodies)
+            try:
+                body.check_declared(headers.get("content-length"))
+                content = await body.whole()
+                if content is None:
+                    return  # hung up
+                await check_content(content, headers.get("content-type", ""))
+                await self._hand_on(scope, replayed(content, body.receive), answer, visitor)
+            finally:
+                body.release()
+
+    async def _hand_on(self, scope: Scope, receive: Receive, answer: _Answer, visitor: str) -> None:
+        """A request whose body is here."""
+        path = str(scope["path"])
         if path.rstrip("/") == "/login" and self.user_of is not None:
-            await self._logins.follow(self.app, scope, receive, _with_headers(send, self.doors), visitor)
+            await self._logins.follow(self.app, scope, receive, answer.send, visitor)
             return
-        upload, direct = path.rstrip("/") == f"{API}/upload", path.startswith(DIRECT)
-        body = _Body(self, receive, self.storage.per_visitor if upload else LARGEST_JSON)
-        if (declared := headers.get("content-length", "")).isdigit() and (why := body.refuse(int(declared))):
-            await _answer(scope, send, *why)
-            return
-        self._requests += 1
+        direct = path.startswith(DIRECT)
+        if direct and self._direct >= DIRECT_AT_ONCE:
+            raise Refused(503, f"More than {DIRECT_AT_ONCE} requests at once; use the queue ({API}/call/...).")
         self._direct += direct
-        answer = _Answer(_with_headers(send, self.doors), upload)
         try:
-            await self.app(scope, body.receive, answer.send)
-            if path == f"{API}/startup-events":
-                self._started = True
-        except _TooLarge as error:
-            if not answer.began:
-                await _answer(scope, send, *error.args)
+            await self.app(scope, receive, answer.send)
         finally:
-            self._requests -= 1
             self._direct -= direct
-            self._bodies -= body.counted
+
+    async def _upload(
+        self, scope: Scope, headers: dict[str, str], receive: Receive, answer: _Answer, visitor: str
+    ) -> None:
+        """An upload goes to the disk while it comes; what breaks off leaves nothing there."""
+        # Nothing of it stays in memory, so it is not counted among the bodies.
+        body = Body(receive, self.storage.per_visitor, Bodies())
+        body.check_declared(headers.get("content-length"))
+        answer.listen()
+        with contextlib.suppress(_BrokenOff), self.storage.uploading(visitor) as room:
+
+            async def counted() -> Message:
+                before = body.size
+                try:
+                    message = await body.receive()
+                    if message["type"] != "http.request":
+                        raise _BrokenOff  # before Gradio's parser stumbles over it
+                    if not room(body.size - before):
+                        raise Refused(507, "There is no room for more uploads at the moment; try again in a while.")
+                except (Refused, _BrokenOff):
+                    answer.muted = True  # whoever catches it on the way has no better answer
+                    raise
+                return message
+
+            await self.app(scope, counted, answer.send)
+            if not answer.good:
+                raise _BrokenOff
         for path in answer.files():
             await asyncio.to_thread(self.storage.keep, path, visitor)
+
+
+class _BrokenOff(Exception):
+    """An upload ended without its files."""
 
 
 def guarded(make: Callable[[Any], Guard]) -> Callable[[Any], Any]:
@@ -225,95 +292,24 @@ def visitor_of(client: Any) -> str:
     return str(address)
 
 
-class Logins:
-    """Makes guessing passwords slow: a wrong one waits for its answer, and until then its address gets no other.
-
-    Addresses can be forged through a proxy: where many logins go wrong, all of them count as one address's.
-    """
-
-    def __init__(self) -> None:
-        self._wrong: dict[str, list[float]] = {}
-        self._waiting: set[str] = set()
-
-    async def follow(self, app: Any, scope: Scope, receive: Receive, send: Send, visitor: str) -> None:
-        """Hand a login on to `app`, or refuse it."""
-        now = time.monotonic()
-        recent = ((who, [at for at in times if now - at < FORGOTTEN]) for who, times in self._wrong.items())
-        self._wrong = {who: times for who, times in recent if times}
-        attacked = sum(map(len, self._wrong.values())) > MANY_WRONG
-        visitor = "" if attacked else visitor
-        if visitor in self._waiting:
-            await _answer(scope, send, 429, "Wrong logins have to wait; try again in a few seconds.")
-            return
-        self._waiting.add(visitor)
-        status = 0
-
-        async def delayed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = int(message["status"])
-                if status == 400:
-                    times = self._wrong.setdefault(visitor, [])
-                    times.append(time.monotonic())
-                    await asyncio.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(len(times) - 1, 10)))
-            await send(message)
-
-        try:
-            await app(scope, receive, delayed)
-        finally:
-            self._waiting.discard(visitor)
-            if status == 200:
-                self._wrong.pop(visitor, None)
-
-
-class _TooLarge(Exception):
-    """A body went on beyond its limit; args are (status, words)."""
-
-
-class _Body:
-    """A request's body as it comes in: counted, and stopped at a limit."""
-
-    def __init__(self, guard: Guard, receive: Receive, limit: int) -> None:
-        self._guard = guard
-        self._receive = receive
-        self._limit = limit
-        self._size = 0
-        self.counted = 0
-
-    def refuse(self, size: int) -> tuple[int, str] | None:
-        """Why a body of `size` bytes, or of what has come so far, is not taken; else counts it."""
-        if size > self._limit:
-            return 413, f"The request is larger than {self._limit // MEGABYTE} MB; send smaller pictures."
-        if size > max(SMALL_BODY, self.counted):
-            if self._guard._bodies + size - self.counted > BODIES_AT_ONCE:
-                return 503, "Too many large requests at once; try again in a moment."
-            self._guard._bodies += size - self.counted
-            self.counted = size
-        return None
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._size += len(message.get("body", b""))
-            if why := self.refuse(self._size):
-                raise _TooLarge(*why)
-        return message
-
-
 class _Answer:
-    """Hands an answer on; of an upload's it keeps what it says, the paths of the files."""
+    """Hands an answer on; after `listen` it keeps what a good one says, the paths of the files."""
 
-    def __init__(self, send: Send, upload: bool) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
-        self._upload = upload
+        self._listens = False
         self._said = bytearray()
-        self.began = False
+        self.began = self.good = self.muted = False
+
+    def listen(self) -> None:
+        self._listens = True
 
     async def send(self, message: Message) -> None:
+        if self.muted:
+            return
         if message["type"] == "http.response.start":
-            self.began = True
-            self._upload = self._upload and message["status"] == 200
-        elif self._upload:
+            self.began, self.good = True, message["status"] == 200
+        elif self._listens and self.good:
             self._said += message.get("body", b"")
         await self._send(message)
 
@@ -324,36 +320,50 @@ class _Answer:
         return []
 
 
+def _headers(scope: Scope) -> dict[str, str]:
+    """A request's headers by their names in lower case; several cookies are one."""
+    headers: dict[str, str] = {}
+    for raw, value in scope["headers"]:
+        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
+        headers[name] = f"{headers[name]}; {text}" if name == "cookie" and name in headers else text
+    return headers
+
+
+def _split(host: str) -> tuple[str, int | None]:
+    """Name and port of a Host header, both as browsers write them: ("", None) for anything else."""
+    match = HOST.fullmatch(host)
+    if match is None:
+        return "", None
+    name = (match["name"] or match["address"]).lower().rstrip(".")
+    return name, int(match["port"]) if match["port"] else None
+
+
 def _name_of(host: str) -> str:
-    """A Host header's, or an origin's, name without port and brackets, in lower case; "" for what has none."""
-    with contextlib.suppress(ValueError):
-        return (urlsplit(host if "://" in host else f"//{host}").hostname or "").rstrip(".")
-    return ""
+    return _split(host)[0]
 
 
-def _is_foreign(headers: dict[str, str], doors: Doors) -> bool:
-    """Whether another site's page makes the browser ask. Programs name no origin; reading a page by a link is fine."""
+def _is_foreign(headers: dict[str, str], doors: Doors, is_page: bool) -> bool:
+    """Whether another site's page makes the browser ask. Programs name no origin; a link may lead to a page."""
     origin = headers.get("origin")
     if origin is None:
-        return headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate"
-    if _with_port(origin) == _with_port(headers.get("host", "")):
-        return False
+        by_link = is_page and headers.get("sec-fetch-mode", "").lower() == "navigate"
+        return headers.get("sec-fetch-site", "").lower() == "cross-site" and not by_link
+    scheme, _, rest = origin.partition("://")
+    default = {"http": 80, "https": 443}.get(scheme)
+    own, (name, port) = _split(headers.get("host", "")), _split(rest)
+    if default is None or not name:
+        return True
+    # A Host header leaves the scheme's own port out, and does not say which scheme that is.
+    if name == own[0]:
+        return (port or default) != (own[1] or default)
     # Behind a proxy that hands on another Host, the page's own origin is a name that it was told to answer to.
-    return not doors.names_itself(_name_of(origin))
-
-
-def _with_port(host: str) -> tuple[str, int | None]:
-    """Name and port; the ports of http and https are left out, because a Host header leaves them out, too."""
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(host if "://" in host else f"//{host}")
-        return _name_of(host), parts.port if parts.port not in (80, 443) else None
-    return "", -1
+    return port is not None or not doors.names_itself(name)
 
 
 def _cookies(headers: dict[str, str]) -> dict[str, str]:
-    with contextlib.suppress(CookieError):
-        return {name: morsel.value for name, morsel in SimpleCookie(headers.get("cookie", "")).items()}
-    return {}
+    from starlette.requests import cookie_parser  # what Gradio reads them with
+
+    return cookie_parser(headers.get("cookie", ""))
 
 
 def _with_headers(send: Send, doors: Doors) -> Send:
@@ -372,14 +382,16 @@ def _with_headers(send: Send, doors: Doors) -> Send:
     return sent
 
 
-async def _answer(scope: Scope, send: Send, status: int, words: str) -> None:
-    """A refusal, as JSON in the form that Gradio's clients read."""
+async def _refuse(scope: Scope, send: Send, refusal: Refused) -> None:
+    """A refusal, as JSON in the form that Gradio's clients read. The rest of the request is not waited for."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    body = json.dumps({"detail": words, "error": words}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *HEADERS]
-    if status in (429, 503):
+    body = json.dumps({"detail": refusal.words, "error": refusal.words}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if refusal.status in (408, 413, 507):
+        headers.append((b"connection", b"close"))
+    if refusal.status in (429, 503):
         headers.append((b"retry-after", b"2"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

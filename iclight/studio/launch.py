@@ -26,6 +26,8 @@ PAGE_NAMES = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}
 GPU_SECONDS = 120
 # Requests that wait at once, over all visitors; one more is told so.
 QUEUE = 20
+# Sessions that Gradio keeps a copy of the page's state for, of nearly a megabyte each; the longest unused goes first.
+SESSIONS = 128
 
 
 def parse_options(workflow: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -142,6 +144,7 @@ def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
     try:
         blocks.launch(
             server_name=host,
+            state_session_capacity=SESSIONS,
             app_kwargs={"lifespan": guarded(lambda app: _guard(app, blocks, host, options.allow_host))},
             server_port=options.port,
             share=options.share,
@@ -179,4 +182,5 @@ def _guard(app: Any, blocks: Pages, host: str, allowed: Sequence[str]) -> Guard:
         return next((app.tokens[cookies[name]] for name in names if cookies.get(name) in app.tokens), None)
 
     shown = [f"/{path}" for path, *_ in blocks.pages]
+    blocks.storage.pin()  # the examples
     return Guard(app.middleware_stack, doors, blocks.storage, user_of if app.auth else None, shown)

@@ -50,15 +50,28 @@ def build(workflow: str, engine: Engine, gpu: Callable[..., Any], storage: Stora
     # Results stay for a day: a history whose pictures are gone is none.
     cache = {"delete_cache": (3600, KEPT)}
     with Pages(storage or Storage(), title="iclight", analytics_enabled=False, **cache) as blocks:
-        _show_page(blocks, Page(workflow), engine, gpu, workflow)
+        forgets: list[Callable[..., Any]] = []
+        _show_page(blocks, Page(workflow), engine, gpu, workflow, forgets)
     for other in PATHS:
         if other != workflow:
             with blocks.route(TITLES[other], PATHS[other], show_in_navbar=False):
-                _show_page(blocks, Page(other, suffix=f"_{other}"), engine.beside(other), gpu, workflow)
+                _show_page(blocks, Page(other, suffix=f"_{other}"), engine.beside(other), gpu, workflow, forgets)
+    with blocks:
+        blocks.unload(_forget_all(forgets))
     for block in blocks.blocks.values():
         mark(block)
     _name_tools(blocks)
     return blocks
+
+
+def _forget_all(forgets: list[Callable[..., Any]]) -> Callable[[gr.Request], None]:
+    """One event for a closed tab: Gradio does each with a state of its own, and strangers can ask for it."""
+
+    def forget(request: gr.Request) -> None:
+        for one in forgets:
+            one(request)
+
+    return forget
 
 
 def _name_tools(blocks: gr.Blocks) -> None:
@@ -68,7 +81,10 @@ def _name_tools(blocks: gr.Blocks) -> None:
             event.fn.__name__ = str(event.api_name)
 
 
-def _show_page(blocks: Pages, page: Page, engine: Engine, gpu: Callable[..., Any], home: str) -> None:
+def _show_page(
+    blocks: Pages, page: Page, engine: Engine, gpu: Callable[..., Any], home: str, forgets: list[Callable[..., Any]]
+) -> None:
+    """One page of the site; `forgets` gets what drops a session's things."""
     work = Work(engine, gpu, blocks.storage)
     live, desk, relief = Live(work.runs, engine), Desk(work, gpu), Relief(work, gpu)
     with gr.Row(elem_id="head"):
@@ -106,8 +122,7 @@ def _show_page(blocks: Pages, page: Page, engine: Engine, gpu: Callable[..., Any
     exponent = {"exponent": page.looks["exponent"]}
     show_after(page, bound.run("normals", estimate, relief.check, relief.normals, outputs, exponent))
     bound.cancel(buttons["cancel"], work.cancel)
-    for forget in (work.forget, desk.forget, relief.forget):
-        blocks.unload(forget)
+    forgets += (work.forget, desk.forget, relief.forget)
     _keep_status(blocks, engine, status)
     blocks.load(in_their_language(page.looks["moods"]), None, page.looks["moods"], **QUIET)
 

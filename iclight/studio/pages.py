@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
+import traceback
 from typing import Any
 
 import gradio as gr
@@ -48,6 +49,12 @@ class Pages(gr.Blocks):
                 raise
             # Gradio's own components quote what they were given, whole and as HTML.
             raise shown(SettingsError(plain(error.message)), request) from error
+        except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
+            # A request that no page sends, or a fault of ours: whoever started the page finds it in the log.
+            traceback.print_exc(limit=-3)
+            raise shown(
+                SettingsError(f"This request could not be answered ({type(error).__name__})."), request
+            ) from error
 
     def get_api_info(self, *args: Any, **options: Any) -> Any:
         info = super().get_api_info(*args, **options)

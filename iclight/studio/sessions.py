@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+# Seconds: a page asks for the strip more often than twice a second, one in the background every second.
+LAPSES = 20.0
 
 
 class PerSession(Generic[T]):
@@ -63,15 +67,15 @@ class Runs:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="iclight-runs-"))
         self._running: dict[str, list[Path]] = {}
-        # In the order of their coming: sessions whose button was pressed and whose turn has not come.
-        self._waiting: list[str] = []
+        # In the order of their coming: sessions whose button was pressed and whose turn has not come; and when each was
+        # last heard of. A place lapses: whoever pressed a button looks at the strip, until it is over.
+        self._waiting: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
 
     def wait(self, session: str | None) -> None:
         """The session's button was pressed: it stands in line until its request runs or is given up."""
         with self._lock:
-            if (session or "") not in self._waiting:
-                self._waiting.append(session or "")
+            self._waiting[session or ""] = time.monotonic()
 
     @contextlib.contextmanager
     def of(self, session: str | None) -> Iterator[Path]:
@@ -111,10 +115,14 @@ class Runs:
     def ahead(self, session: str | None) -> int | None:
         """How many requests come before the session's waiting one; None if it waits for nothing."""
         with self._lock:
+            now = time.monotonic()
+            if (session or "") in self._waiting:
+                self._waiting[session or ""] = now
+            for other in [known for known, heard in self._waiting.items() if now - heard > LAPSES]:
+                self._leave(other)
             if (session or "") not in self._waiting:
                 return None
-            return self._waiting.index(session or "") + sum(map(len, self._running.values()))
+            return list(self._waiting).index(session or "") + sum(map(len, self._running.values()))
 
     def _leave(self, session: str) -> None:
-        with contextlib.suppress(ValueError):
-            self._waiting.remove(session)
+        self._waiting.pop(session, None)

@@ -14,8 +14,8 @@ import stat
 import tempfile
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ IN_ALL = 8 << 30
 SMALLEST = 16 << 10
 # Seconds: results stay for a day; what an upload that broke off left behind, for ten minutes.
 KEPT, DRAFT = 86_400, 600
-SECONDS_BETWEEN_SWEEPS = 10
+SECONDS_BETWEEN_SWEEPS = 20
+# Bytes of the disk that uploads leave to others.
+RESERVE = 1 << 30
 
 
 class Storage:
@@ -43,10 +45,13 @@ class Storage:
         self._root = root
         self.per_visitor = per_visitor
         self.in_all = in_all
-        self._lock = threading.Lock()
-        # (visitor, bytes) of each file or folder of results, in the order of their coming.
-        self._kept: OrderedDict[Path, tuple[str, int]] = OrderedDict()
-        self._last_sweep = time.monotonic()
+        self._lock = threading.RLock()
+        self._shares: dict[str, _Share] = {}
+        # How many visitors a file is kept for: one of equal content is stored once.
+        self._owners: Counter[Path] = Counter()
+        self._own: frozenset[Path] = frozenset()
+        self._arriving: Counter[str] = Counter()
+        self._uploads, self._broke_off = 0, False
 
     @property
     def root(self) -> Path:
@@ -68,6 +73,10 @@ class Storage:
         except (OSError, ValueError, TypeError, RuntimeError):
             return False
 
+    def pin(self) -> None:
+        """What is here by now is the page's own (its examples): no visitor's, and never removed."""
+        self._own = frozenset(path for path, _, _ in _files(self.root))
+
     def new_folder(self, visitor: str) -> Path:
         """A folder for a request's results, under a name that nobody guesses."""
         folder = self.root / f"iclight-{secrets.token_hex(16)}"
@@ -77,41 +86,130 @@ class Storage:
 
     def keep(self, path: str | os.PathLike[str], visitor: str) -> None:
         """Count a file or folder as a visitor's; where that is too much, the visitor's oldest ones go."""
+        path = Path(path)
         with self._lock:
-            path = Path(path)
-            self._kept.pop(path, None)
-            self._kept[path] = (visitor, _size(path))
-            theirs = [known for known, (whose, _) in self._kept.items() if whose == visitor]
-            for known in theirs[-2:]:  # folders are filled after they were counted
-                self._kept[known] = (visitor, _size(known))
-            used = sum(self._kept[known][1] for known in theirs)
-            for oldest in theirs[:-1]:
-                if used <= self.per_visitor:
-                    break
-                used -= self._kept.pop(oldest)[1]
-                _remove(oldest)
-        if time.monotonic() - self._last_sweep > SECONDS_BETWEEN_SWEEPS:
-            self.sweep()
+            if path in self._own:
+                return
+            share = self._shares.setdefault(visitor, _Share())
+            if share.add(path):
+                self._owners[path] += 1
+            for oldest in share.beyond(self.per_visitor):
+                self._let_go(oldest)
+
+    def _let_go(self, path: Path) -> None:
+        self._owners[path] -= 1
+        if self._owners[path] <= 0:
+            del self._owners[path]
+            _remove(path)
+
+    @contextlib.contextmanager
+    def uploading(self, visitor: str) -> Iterator[Callable[[int], bool]]:
+        """While an upload comes in: a function that counts more bytes of it, and says whether there is room for them.
+
+        What an upload that breaks off left on the disk goes with the last one that is under way.
+        """
+        arrived, whole = 0, False
+
+        def room(more: int) -> bool:
+            nonlocal arrived
+            with self._lock:
+                arrived += more
+                self._arriving[visitor] += more
+                within = self._arriving[visitor] <= self.per_visitor and self._arriving.total() <= self.in_all // 2
+            return within and (more == 0 or shutil.disk_usage(self.root).free > RESERVE)
+
+        with self._lock:
+            self._uploads += 1
+        try:
+            yield room
+            whole = True
+        finally:
+            with self._lock:
+                self._uploads -= 1
+                self._broke_off |= not whole
+                # What broke off is still there: it counts until it goes.
+                if whole:
+                    self._arriving[visitor] -= arrived
+                if self._uploads == 0 and self._broke_off:
+                    self._remove_drafts(0)
+
+    def _remove_drafts(self, age: float) -> None:
+        """Remove what uploads left that broke off, where nothing was written for `age` seconds."""
+        now = time.time()
+        for path in self.root.glob("tmp*"):
+            with contextlib.suppress(OSError):
+                if path.is_file() and now - path.stat().st_mtime >= age:
+                    path.unlink()
+        if self._uploads == 0:
+            self._broke_off = False
+            self._arriving.clear()
 
     def sweep(self) -> None:
         """Remove what is too old, what broken uploads left, and, above the limit for all, what is oldest."""
-        self._last_sweep, now = time.monotonic(), time.time()
-        files = sorted(_files(self.root), key=lambda file: file[1])
+        now = time.time()
+        with self._lock:
+            self._remove_drafts(DRAFT)
+        files = sorted((file for file in _files(self.root) if file[0] not in self._own), key=lambda file: file[1])
         used = sum(size for _, _, size in files)
         # Half of what would be free without them; less, if other programs fill the disk.
         room = min(self.in_all, (used + shutil.disk_usage(self.root).free) // 2)
         for path, changed, size in files:
-            draft = path.parent == self.root and path.name.startswith("tmp") and now - changed > DRAFT
-            if used > room or now - changed > KEPT or draft:
+            if used > room or now - changed > KEPT:
                 used -= size
                 _remove(path)
         with self._lock:
-            for path in [known for known in self._kept if not known.exists()]:
-                del self._kept[path]
+            for share in self._shares.values():
+                for path in share.forget_missing():
+                    self._owners[path] -= 1
+            self._shares = {visitor: share for visitor, share in self._shares.items() if share.files}
+            self._owners += Counter()
         for folder in self.root.iterdir():
             if folder.is_dir() and now - folder.stat().st_mtime > DRAFT:
                 with contextlib.suppress(OSError):
                     folder.rmdir()  # only if it is empty
+
+
+class _Share:
+    """One visitor's files and folders, in the order of their coming, and the bytes of each and of all."""
+
+    def __init__(self) -> None:
+        self.files: OrderedDict[Path, int] = OrderedDict()
+        self.used = 0
+        # Folders are filled after they were counted, within minutes.
+        self._filling: dict[Path, float] = {}
+
+    def add(self, path: Path) -> bool:
+        """Count a path, or count it anew; whether it was not known."""
+        new = path not in self.files
+        now = time.monotonic()
+        if path.is_dir():
+            self._filling[path] = now
+        self._filling = {folder: since for folder, since in self._filling.items() if now - since < DRAFT}
+        for known in {path, *self._filling}:
+            size = _size(known)
+            self.used += size - self.files.get(known, 0)
+            self.files[known] = size
+        self.files.move_to_end(path)
+        return new
+
+    def beyond(self, limit: int) -> list[Path]:
+        """Forget the oldest, but never the youngest, until no more than `limit` bytes are left; what was forgotten."""
+        gone = []
+        while self.used > limit and len(self.files) > 1:
+            gone.append(next(iter(self.files)))
+            self._forget(gone[-1])
+        return gone
+
+    def forget_missing(self) -> list[Path]:
+        """Forget what is no longer on the disk."""
+        gone = [path for path in self.files if not path.exists()]
+        for path in gone:
+            self._forget(path)
+        return gone
+
+    def _forget(self, path: Path) -> None:
+        self.used -= self.files.pop(path)
+        self._filling.pop(path, None)
 
 
 @contextlib.contextmanager
@@ -128,9 +226,12 @@ def open_storage() -> Iterator[Storage]:
         place.mkdir()
         os.environ[name] = str(place)
     usual, tempfile.tempdir = tempfile.tempdir, None  # asked for anew, and found in TMPDIR
+    storage, over = Storage(places["GRADIO_TEMP_DIR"]), threading.Event()
+    threading.Thread(target=_sweep_until, args=(storage, over), name="sweep", daemon=True).start()
     try:
-        yield Storage(places["GRADIO_TEMP_DIR"])
+        yield storage
     finally:
+        over.set()
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:
@@ -139,6 +240,12 @@ def open_storage() -> Iterator[Storage]:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
         Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _sweep_until(storage: Storage, over: threading.Event) -> None:
+    while not over.wait(SECONDS_BETWEEN_SWEEPS):
+        with contextlib.suppress(OSError):
+            storage.sweep()
 
 
 def _own_folder(base: Path) -> tuple[Path, FileLock]:
