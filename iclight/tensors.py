@@ -58,7 +58,15 @@ class SafetensorsSource(TensorSource):
             raise WeightsError(
                 f"{path} is not a readable .safetensors file ({first_line(error)}). Fetch it again."
             ) from error
-        self.others = {name: stored for name, stored in types.items() if stored not in FLOATS}
+        self.others = {
+            name: stored
+            for name, stored in types.items()
+            if stored not in FLOATS and not self._is_nothing(name, stored)
+        }
+
+    def _is_nothing(self, name: str, stored: str) -> bool:
+        """Whether a tensor stands for zeros: what an offset does not change takes one byte a number (`export`)."""
+        return stored == "U8" and not bool(self.read(name).any())
 
     def read(self, name: str) -> torch.Tensor:
         if self._file is None or self._touched > self.window:
