@@ -58,10 +58,10 @@ train: $(VENV)/.ready-train
 	BIN=$(BIN) tools/train_mini.sh $(ARGS)
 
 evaluate: $(VENV)/.ready-train
-	$(BIN)/python -m iclight.training.evaluate $(ARGS)
+	$(BIN)/python -m training.evaluation.evaluate $(ARGS)
 
 lint: $(VENV)/.ready-test
-	rm -f iclight/studio/*.pyi
+	rm -f iclight/studio/*/*.pyi
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: $(VENV)/.ready-test

@@ -2,7 +2,7 @@
 
 import sys
 
-from iclight.studio.launch import run_page
+from iclight.cli.serve import run_page
 
 if __name__ == "__main__":
     sys.exit(run_page("fbc"))

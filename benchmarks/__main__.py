@@ -12,7 +12,7 @@ from pathlib import Path
 import diffusers
 import torch
 
-from iclight import devices, sampler
+from iclight.diffusion import devices, sampler
 from iclight.errors import IclightError
 from iclight.settings import Settings
 

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iclight import finish, images
-from iclight.training import metrics
-from iclight.training.heldout import HeldOut, stage_objects
+from iclight.editing import finish
+from iclight.imaging import images
+from training import metrics
+from training.evaluation.heldout import HeldOut, stage_objects
 
 Pixels = NDArray[np.uint8]
 # 4:3 pictures of so many megapixels.
@@ -83,7 +84,7 @@ def _scores(pictures: list[Pixels], objects: HeldOut) -> tuple[float, float]:
 PROBE = """
 import sys, time, numpy as np
 from benchmarks.measure import ResidentPeak
-from iclight import finish, images
+from iclight.editing import finish; from iclight.imaging import images
 width, height, background = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 source = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
 matte = np.zeros((height, width, 1), np.float32)

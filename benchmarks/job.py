@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from iclight import images, lights
-from iclight.devices import Placement
+from iclight.diffusion.devices import Placement
+from iclight.diffusion.unet import INPUT_CHANNELS, LATENT_CHANNELS
+from iclight.imaging import images
+from iclight.imaging import light_maps as lights
 from iclight.settings import Settings
-from iclight.unet import INPUT_CHANNELS, LATENT_CHANNELS
 
 from .measure import Outputs
 from .models import SEED, Networks

@@ -16,9 +16,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from iclight.mixing import Channel, Stack
-from iclight.normal_maps import unit
-from iclight.shading import shade
+from iclight.editing.mixing import LightMix, LightWeight
+from iclight.editing.normal_maps import unit
+from iclight.editing.shading import shade
 
 FRAMES = 15
 PHOTOS = ("astronaut.png", "cat.jpg", "coffee.jpg")
@@ -30,11 +30,11 @@ def latency(width: int, height: int) -> list[tuple[str, float, float]]:
     picture = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
     normal = unit(random.normal((0, 0, 2), 1, (height, width, 3)))
     matte = np.ones((height, width, 1), np.float32)
-    stack = Stack(
+    stack = LightMix(
         {name: np.roll(picture, k, 1) for k, name in enumerate(("left", "right", "top", "bottom", "ambient"))}
     )
-    white = {name: Channel(0.5) for name in stack.pictures}
-    coloured = {name: Channel(0.5, (1.0, 0.9, 0.7)) for name in stack.pictures}
+    white = {name: LightWeight(0.5) for name in stack.pictures}
+    coloured = {name: LightWeight(0.5, (1.0, 0.9, 0.7)) for name in stack.pictures}
     works: dict[str, Callable[[], object]] = {
         "mix, five white lights": lambda: stack.mix(white),
         "mix, five coloured lights": lambda: stack.mix(coloured),
@@ -57,13 +57,13 @@ def _best(work: Callable[[], object]) -> tuple[float, float]:
 def additivity(model: str) -> list[tuple[str, float]]:
     """(photo, residual): |c * (left + right + top + bottom) - ambient| / ambient inside the matte."""
     from iclight import Relighter
-    from iclight.stack import relight_stack
-    from iclight.studio.examples import asset
+    from iclight.olat import relight_olat
+    from iclight.studio.tabs.examples import asset
 
     relighter = Relighter.load(model, "fbc", matting="grabcut")
     found = []
     for name in PHOTOS:
-        residual = relight_stack(relighter, asset(name)).residual
+        residual = relight_olat(relighter, asset(name)).residual
         assert residual is not None
         found.append((name, residual))
     return found

@@ -17,9 +17,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
-from iclight.devices import DTYPES, Placement
-from iclight.tensors import SafetensorsSource
-from iclight.unet import INPUT_CHANNELS, load_unet
+from iclight.diffusion.devices import DTYPES, Placement
+from iclight.diffusion.tensors import SafetensorsSource
+from iclight.diffusion.unet import INPUT_CHANNELS, load_unet
 
 from .measure import Reading, Row, best, measure
 from .models import SEED, SIZES

@@ -13,8 +13,8 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from iclight.devices import Placement
-from iclight.unet import INPUT_CHANNELS, LATENT_CHANNELS
+from iclight.diffusion.devices import Placement
+from iclight.diffusion.unet import INPUT_CHANNELS, LATENT_CHANNELS
 
 # Any CLIP tokenizer will do: only the number of ids matters, and they are smaller than the text encoder's vocabulary.
 TOKENIZER = Path(__file__).parent.parent / "models" / "mini" / "tokenizer"

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import torch
 
-from iclight import images, prompts, sampler
-from iclight.codec import Codec
+from iclight import prompts
+from iclight.diffusion import sampler
+from iclight.diffusion.vae import VAE
+from iclight.imaging import images
+from iclight.loading import LoadedModel
 from iclight.relighter import Relighter
-from iclight.weights import Model
+from iclight.weights.resolve import Model
 
 from .job import Job
 from .measure import Outputs
@@ -22,7 +25,7 @@ class Ours:
     def __init__(self, networks: Networks, job: Job) -> None:
         self.networks = networks
         self.job = job
-        self.codec = Codec(networks.vae, job.placement)
+        self.vae = VAE(networks.vae, job.placement)
         nowhere = Path()
         described = Model(
             name="random",
@@ -34,9 +37,10 @@ class Ours:
             license="",
             about="",
         )
-        self.relighter = Relighter(
-            networks.tokenizer, networks.text_encoder, self.codec, networks.unet, job.placement, described, "none"
+        loaded = LoadedModel(
+            networks.tokenizer, networks.text_encoder, self.vae, networks.unet, job.placement, described
         )
+        self.relighter = Relighter(loaded, "none")
 
     def prompt(self) -> Outputs:
         settings = self.job.settings
@@ -46,22 +50,22 @@ class Ours:
 
     def condition(self) -> Outputs:
         sizes = (self.job.small, self.job.large)
-        return [self.codec.encode(self.job.cropped(size)).flatten(0, 1)[None] for size in sizes]
+        return [self.vae.encode(self.job.cropped(size)).flatten(0, 1)[None] for size in sizes]
 
     def low(self) -> Outputs:
         strength = None if self.job.start is None else self.job.settings.lowres_denoise
         return [self._denoise(self.job.low_condition, strength, self.job.start, self.job.low_latents.shape)]
 
     def enlarge(self) -> Outputs:
-        decoded = images.to_pixels(self.codec.decode(self.job.low_latents))
-        return [self.codec.encode([images.resize(picture, *self.job.large) for picture in decoded])]
+        decoded = images.to_pixels(self.vae.decode(self.job.low_latents))
+        return [self.vae.encode([images.resize(picture, *self.job.large) for picture in decoded])]
 
     def high(self) -> Outputs:
         start = self.job.high_latents
         return [self._denoise(self.job.high_condition, self.job.settings.highres_denoise, start, start.shape)]
 
     def decode(self) -> Outputs:
-        return [torch.from_numpy(picture) for picture in images.to_pixels(self.codec.decode(self.job.high_latents))]
+        return [torch.from_numpy(picture) for picture in images.to_pixels(self.vae.decode(self.job.high_latents))]
 
     def whole(self) -> Outputs:
         rendering = self.relighter.render(self.job.foreground, self.job.settings, self.job.background)

@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 
 from iclight import Relighter, Settings
-from iclight.images import highres_size
+from iclight.diffusion.sampler import Guidance, NoisePredictor, denoise
+from iclight.imaging.images import highres_size
 from iclight.prompts import encode_prompt_pair
-from iclight.sampler import Guidance, NoisePredictor, denoise
-from iclight.studio.examples import asset
+from iclight.studio.tabs.examples import asset
 
 PHOTO = asset("astronaut.png")
 
@@ -67,7 +67,7 @@ def _in_turns(works: dict[str, Callable[[], object]], repeat: int) -> dict[str, 
 @torch.inference_mode()
 def bare_loop(relighter: Relighter, settings: Settings) -> None:
     """Both passes' denoising, nothing else."""
-    codec = relighter.codec
+    vae = relighter.vae
     pair = encode_prompt_pair(
         relighter.tokenizer, relighter.text_encoder, settings.positive_prompt, settings.negative_prompt
     )
@@ -77,7 +77,7 @@ def bare_loop(relighter: Relighter, settings: Settings) -> None:
         (small, settings.lowres_denoise),
         (highres_size(*small, settings.highres_scale), settings.highres_denoise),
     ):
-        shape = (1, codec.channels, size[1] // codec.factor, size[0] // codec.factor)
+        shape = (1, vae.channels, size[1] // vae.factor, size[0] // vae.factor)
         generator = torch.Generator(relighter.placement.noise_device).manual_seed(0)
         latents = torch.randn(shape, generator=generator, device=generator.device)
         predict = NoisePredictor(relighter.unet, guidance, latents)

@@ -12,7 +12,7 @@ import diffusers
 import torch
 import transformers
 
-from iclight.devices import Placement, describe_device
+from iclight.diffusion.devices import Placement, describe_device
 
 from .measure import Row
 

@@ -18,7 +18,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 
-from iclight import images
+from iclight.imaging import images
 
 from .job import Job, Picture
 from .measure import Outputs

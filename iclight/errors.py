@@ -63,7 +63,7 @@ class IclightError(Exception):
 
 
 class SettingsError(IclightError, ValueError):
-    """A knob was given a value it does not take; the message names the knob, the value and the range."""
+    """A parameter was given a value it does not take; the message names the parameter, the value and the range."""
 
 
 class ImageError(IclightError, ValueError):
@@ -83,7 +83,7 @@ class DeviceError(IclightError):
 
 
 class OutOfMemory(IclightError):
-    """The work did not fit into memory; the message says which knob to turn."""
+    """The work did not fit into memory; the message says which parameter to turn."""
 
 
 class RecipeError(IclightError, ValueError):

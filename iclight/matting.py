@@ -16,30 +16,28 @@ from numpy.typing import NDArray
 
 from briarmbg import BriaRMBG
 
-from . import images
-from .checks import check_safetensors
+from .diffusion.tensors import check_unpacked, is_plain
 from .errors import ImageError, ModelError, WeightsError, first_line, plain
-from .tensors import check_unpacked, is_plain
+from .imaging import images
+from .weights.manifest import check_safetensors
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 
 # The network halves its input six times, so sides come in steps of 64; 16 x 16 of them make the megapixel it expects.
-# A narrow network, of which there is ours (`iclight/training/matting.py`), was trained at 256 x 256.
-CELL, CELLS, NARROW_CELLS = 64, 256, 16
+CELL, CELLS = 64, 256
 FULL_WIDTH = 64  # channels of RMBG's first layer
 
 
-def feed_size(width: int, height: int, cells: int = CELLS) -> tuple[int, int]:
-    """The (width, height) at which the network sees a picture: multiples of 64 of its aspect, about one megapixel, or
-    as many `cells` of 64 x 64 pixels.
+def feed_size(width: int, height: int) -> tuple[int, int]:
+    """The (width, height) at which the network sees a picture: multiples of 64 of its aspect, about one megapixel.
 
     The reference fails where a side rounds to 0; here a side is at least one cell. Since such strips no longer keep to
     the area, the longer side is at most all the cells (the area laid out in one row), which bounds the memory.
     """
-    scale = math.sqrt(cells / (width * height))
-    across, down = (min(max(round(side * scale), 1), cells) for side in (width, height))
+    scale = math.sqrt(CELLS / (width * height))
+    across, down = (min(max(round(side * scale), 1), CELLS) for side in (width, height))
     return CELL * across, CELL * down
 
 
@@ -47,14 +45,12 @@ def feed_size(width: int, height: int, cells: int = CELLS) -> tuple[int, int]:
 def estimate_matte(network: torch.nn.Module, image: Pixels, *, unit_range: bool = False) -> Floats:
     """The network's matte of a HxWx3 uint8 picture: HxWx1 float32 in [0, 1].
 
-    `network`: a `BriaRMBG` in eval mode; it runs on its own device, in float32. A narrow one sees the picture as small
-    as it was trained, a full-size one at a megapixel. It is fed x / 127 - 1, as the reference feeds RMBG; with
-    `unit_range` x / 255, which is what Open RMBG (ormbg) was trained on. Raises ImageError for anything but such a
-    picture, ModelError when the network's output is not finite.
+    `network`: a `BriaRMBG` in eval mode; it runs on its own device, in float32, at about a megapixel. It is fed
+    x / 127 - 1, as the reference feeds RMBG; with `unit_range` x / 255, which is what Open RMBG (ormbg) was trained on.
+    Raises ImageError for anything but such a picture, ModelError when the network's output is not finite.
     """
     height, width = images.check_pixels(image)
-    cells = NARROW_CELLS if next(network.parameters()).shape[0] < FULL_WIDTH else CELLS
-    resized = images.resize(image, *feed_size(width, height, cells))
+    resized = images.resize(image, *feed_size(width, height))
     feed = torch.from_numpy(resized).to(next(network.parameters()).device).float()[None].movedim(-1, 1)
     matte = network(feed / 255.0 if unit_range else feed / 127.0 - 1.0)[0][0]
     if not bool(torch.isfinite(matte).all()):

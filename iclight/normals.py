@@ -12,39 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import images
-from .errors import SettingsError
-from .images import ImageLike
-from .normal_knobs import NORMAL_KNOBS, check_knobs
-from .normal_maps import (
+from .diffusion.progress import OnStep, share_of
+from .editing.normal_maps import (
     EXPONENT,
     FACING,
     Floats,
     encode,
-    encode_normals,
-    flip_green,
     normals_from_lights,
-    read_normals,
     unit,
-    write_normals,
 )
-from .progress import OnStep, share_of
+from .errors import SettingsError
+from .imaging import images
+from .imaging.images import ImageLike
+from .parameters import NORMAL_LIGHTS as LIGHTS
+from .parameters import NORMAL_PARAMETERS, check_parameters
 from .relighter import Relighter, check_pictures
-from .settings import NORMAL_LIGHTS as LIGHTS
 from .settings import Settings
-
-__all__ = [
-    "EXPONENT",
-    "Normals",
-    "encode",
-    "encode_normals",
-    "estimate_normals",
-    "flip_green",
-    "normals_from_lights",
-    "read_normals",
-    "unit",
-    "write_normals",
-]
 
 BRIGHTENING = 16.0
 
@@ -74,7 +57,7 @@ class Normals:
 
     def with_exponent(self, exponent: float) -> Normals:
         """The same relightings read as a flatter (below 5) or steeper (above) relief; no model runs."""
-        check_knobs(NORMAL_KNOBS, {"exponent": exponent})
+        check_parameters(NORMAL_PARAMETERS, {"exponent": exponent})
         normal, brightening = normals_from_lights(self.relit, self.matte, exponent)
         shown = [encode(one) for one in (normal, *brightening.values())]
         pictures = shown + [images.unit_to_pixels(self.relit[light]) for light in LIGHTS]
@@ -101,7 +84,7 @@ def estimate_normals(
     started = time.perf_counter()
     if relighter.workflow != "fbc":
         raise SettingsError("Normals need the fbc workflow: load the relighter with workflow='fbc'.")
-    check_knobs(NORMAL_KNOBS, {"exponent": exponent})
+    check_parameters(NORMAL_PARAMETERS, {"exponent": exponent})
     settings = settings or Settings.for_workflow("fbc")
     relighter.check_settings(settings)
     relighter.check_matting(matting)

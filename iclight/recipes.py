@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import struct
 import sys
 import zlib
@@ -22,14 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from .budgets import open_regular
-from .checks import parse_json
-from .environment import fingerprint
 from .errors import IclightError, ImageError, RecipeError, first_line, plain, quoted
-from .images import ImageLike
-from .png_text import text_of
-from .recipe_fields import model_in, object_in, path_in, text_in
+from .imaging.environment import fingerprint
+from .imaging.images import ImageLike
+from .imaging.png_text import text_of
 from .settings import Settings
+from .weights.files import open_regular
+from .weights.manifest import parse_json
 
 KEY = "iclight"
 FORMAT = 1
@@ -90,7 +90,7 @@ class Recipe:
         try:
             if len(text) > RECIPE_BYTES:
                 raise ValueError("it is too long")
-            values = object_in(parse_json(text))
+            values = _object_in(parse_json(text))
             if values["format"] > FORMAT:
                 raise RecipeError("The recipe was written by a newer iclight; update to read it.")
             if values["kind"] not in KINDS or type(values["index"]) is not int or not 0 <= values["index"] < 12:
@@ -98,18 +98,20 @@ class Recipe:
             if "image" not in values["inputs"]:
                 raise ValueError("no picture is named")
             return cls(
-                settings=Settings.from_dict(object_in(values["settings"])),
-                model=model_in(values["model"]),
-                matting=text_in(values["matting"]),
+                settings=Settings.from_dict(_object_in(values["settings"])),
+                model=_model_in(values["model"]),
+                matting=_text_in(values["matting"]),
                 inputs={
-                    text_in(name): {"file": path_in(entry["file"]), "sha256": text_in(entry["sha256"])}
-                    for name, entry in object_in(values["inputs"]).items()
+                    _text_in(name): {"file": _path_in(entry["file"]), "sha256": _text_in(entry["sha256"])}
+                    for name, entry in _object_in(values["inputs"]).items()
                 },
                 kind=values["kind"],
                 index=values["index"],
-                software={text_in(name): text_in(version) for name, version in object_in(values["software"]).items()},
-                mix=object_in(values.get("mix", {})),
-                normals=object_in(values.get("normals", {})),
+                software={
+                    _text_in(name): _text_in(version) for name, version in _object_in(values["software"]).items()
+                },
+                mix=_object_in(values.get("mix", {})),
+                normals=_object_in(values.get("normals", {})),
             )
         except RecipeError:
             raise
@@ -267,3 +269,57 @@ def find_input(entry: dict[str, str], beside: Path, what: str) -> Path:
     raise RecipeError(
         f"The {what} this was made from ({plain(name) or 'no name kept'}) is not here; give it on the command line."
     )
+
+
+# --- what fields may hold: each function gives a value back as it is, or raises ValueError or TypeError ---
+
+
+def _object_in(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{quoted(value, 60)} where an object belongs")
+    return value
+
+
+def _text_in(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 1000 or "\0" in value:
+        raise TypeError(f"{quoted(value, 60)} where a short text belongs")
+    value.encode()  # lone surrogates are no text: UnicodeEncodeError is a ValueError
+    return value
+
+
+def _path_in(value: Any) -> str:
+    """A path or a name that a file system would take."""
+    if any(len(part.encode()) > 255 for part in re.split(r"[/\\]", _text_in(value))):
+        raise ValueError(f"{quoted(value, 60)} is too long for a file's name")
+    return str(value)
+
+
+def _number_in(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e9:
+        raise TypeError(f"{quoted(value, 60)} where a number belongs")
+    return value
+
+
+def _model_in(value: Any) -> dict[str, Any]:
+    """A model's fields are texts or null, but for its LoRA files and for what was asked for."""
+    fields = {
+        name: one if one is None or name in ("lora", "asked") else _text_in(one)
+        for name, one in _object_in(value).items()
+    }
+    lora = [
+        {"file": _path_in(one["file"]), "scale": _number_in(one["scale"]), "sha256": _text_in(one["sha256"])}
+        for one in _list_in(fields["lora"])
+    ]
+    asked = _object_in(fields.get("asked") or {})
+    for name in ("model", "offset"):
+        if asked.get(name) is not None:
+            _path_in(asked[name])
+    for one in _list_in(asked.get("lora") or []):
+        _path_in(one)
+    return {**fields, "lora": lora}
+
+
+def _list_in(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{quoted(value, 60)} where a list belongs")
+    return value

@@ -9,7 +9,6 @@ A picture's way: decode -> matte -> foreground on grey -> low pass -> decode, en
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 import time
@@ -19,29 +18,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from . import devices, images, lights, prompts, sampler, weights
-from .catalogue import MATTING_CHOICES
-from .codec import Codec
-from .devices import Placement
-from .environment import Floats
+from . import prompts
+from .diffusion import devices, sampler
+from .diffusion.progress import OnStep, Progress, fit_projection
+from .editing.finish import finished
 from .errors import ModelError, SettingsError, quoted
-from .finish import finished
-from .grabcut import grabcut_matte
-from .identity import identify
-from .images import ImageLike
-from .lighting import read_backdrop, read_behind, read_map
+from .imaging import images
+from .imaging import light_maps as lights
+from .imaging.environment import Floats
+from .imaging.grabcut import grabcut_matte
+from .imaging.images import ImageLike
+from .loading import LoadedModel, load_model
 from .matting import estimate_matte, load_matting_network, prepare_foreground
-from .parts import check_checkpoint, load_parts
-from .progress import OnStep, Progress, fit_projection
+from .request import read_backdrop, read_behind, read_map
 from .results import Prepared, Rendering, Result
-from .settings import Settings, check_workflow
-from .tensors import open_tensors
-from .tokens import EnvironmentTokens, load_tokens
-from .unet import add_loras, check_kind, load_unet, parse_lora
+from .settings import Settings
+from .weights import manifest
+from .weights import resolve as weights
+from .weights.catalogue import MATTING_CHOICES
 
 MEMORY_ADVICE = (
     "Ask for fewer images, a smaller width and height, or a smaller highres scale; on a small GPU start with --offload."
@@ -51,31 +47,19 @@ MEMORY_ADVICE = (
 class Relighter:
     """One loaded model for one workflow. Requests run one at a time; more threads wait their turn."""
 
-    def __init__(
-        self,
-        tokenizer: CLIPTokenizer,
-        text_encoder: CLIPTextModel,
-        codec: Codec,
-        unet: UNet2DConditionModel,
-        placement: Placement,
-        model: weights.Model,
-        matting: str = "auto",
-        identity: dict[str, Any] | None = None,
-        tokens: EnvironmentTokens | None = None,
-        prediction_type: str = "epsilon",
-    ) -> None:
-        """`tokens`: the env workflow's conditioner, None for the others. `prediction_type`: what the UNet says."""
-        self.tokenizer = tokenizer
-        self.text_encoder = text_encoder
-        self.codec = codec
-        self.unet = unet
-        self.tokens = tokens
-        self.prediction_type = prediction_type
-        self.placement = placement
-        self.model = model
-        self.workflow = model.workflow
+    def __init__(self, loaded: LoadedModel, matting: str = "auto") -> None:
+        """`loaded`: what `load_model` gives. `matting`: who cuts the subject out where a request does not say."""
+        self.loaded = loaded
+        self.tokenizer = loaded.tokenizer
+        self.text_encoder = loaded.text_encoder
+        self.vae = loaded.vae
+        self.unet = loaded.unet
+        self.environment_encoder = loaded.environment_encoder
+        self.prediction_type = loaded.prediction_type
+        self.placement = loaded.placement
+        self.model = loaded.model
+        self.workflow = loaded.model.workflow
         self.matting = matting
-        self._identity = identity or {}
         self._networks: dict[str, torch.nn.Module] = {}
         self._matting_files: dict[str, Path] = {}
         self._lock = threading.Lock()
@@ -92,6 +76,7 @@ class Relighter:
         *,
         lora: str | Path | Sequence[str | Path] = (),
         offload: bool = False,
+        share: Relighter | None = None,
     ) -> Relighter:
         """Load a model for a workflow ("fc", "fbc" or "env").
 
@@ -99,38 +84,18 @@ class Relighter:
         `offset`: path or hub file of an IC-Light offset, None for the model's own. `matting`: "auto", "rmbg", "ormbg",
         "grabcut" or "none". `device`: "auto", "cuda", "mps", "cpu". `dtype`: "auto", "float32", "float16",
         "bfloat16". `lora`: one or more "PATH" or "PATH:SCALE". `offload` keeps parts off the GPU while they idle.
+        `share`: a relighter for another workflow, whose text encoder and VAE are used instead of read again where they
+        are the same.
 
         Raises WeightsError when files are missing or broken, ModelError when they do not fit, DeviceError.
         """
-        check_workflow(workflow)
         cls.check_matting(matting)
-        placement = devices.choose(device, dtype, offload)
-        if str(model).endswith(".safetensors") and os.path.isfile(model):
-            check_checkpoint(Path(model))  # before anything is fetched for it
-        found = weights.resolve_model(
-            str(model), workflow, None if offset is None else str(offset), device_type=placement.device.type
-        )
-        offset_tensors = open_tensors(found.offset)
-        check_kind(offset_tensors, workflow)
-        parts = load_parts(found.base, found.config, placement.dtype, placement.vae_dtype)
-        with devices.memory_errors_explained(placement, "Start with --offload, or use --model mini."):
-            tokens = None
-            if workflow == "env":
-                width = parts.text_encoder.config.hidden_size
-                tokens = load_tokens(offset_tensors, width, placement.dtype, placement.home)
-            unet = load_unet(parts.unet, parts.unet_config, offset_tensors, workflow, placement.dtype, placement.home)
-            lora_files = [str(one) for one in ([lora] if isinstance(lora, (str, Path)) else lora)]
-            loras = [parse_lora(one) for one in lora_files]
-            add_loras(unet, loras)
-            codec = Codec(parts.vae.to(placement.home), placement)
-            text_encoder = parts.text_encoder.to(placement.home)
-        asked = {"model": str(model), "offset": None if offset is None else str(offset), "lora": lora_files}
-        identity = identify(found, parts.files, loras, placement, asked)
-        says = parts.prediction_type
-        loaded = cls(parts.tokenizer, text_encoder, codec, unet, placement, found, matting, identity, tokens, says)
+        shared = None if share is None else share.loaded
+        loaded = load_model(model, workflow, offset, device, dtype, lora=lora, offload=offload, share=shared)
+        relighter = cls(loaded, matting)
         if matting in ("rmbg", "ormbg"):
-            loaded.matting_network(matting)  # missing weights are said now, not after the first upload
-        return loaded
+            relighter.matting_network(matting)  # missing weights are said now, not after the first upload
+        return relighter
 
     # --- the request --------------------------------------------------------------------------------------------
 
@@ -281,7 +246,7 @@ class Relighter:
         `background` (for fc the light map) and `environment` (32x32x3, exposed) are what `lighting` made of the inputs.
         """
         assert settings.width is not None and settings.height is not None and settings.seed is not None
-        assert (self.tokens is None) == (environment is None) == (settings.workflow != "env")
+        assert (self.environment_encoder is None) == (environment is None) == (settings.workflow != "env")
         with devices.memory_errors_explained(self.placement, MEMORY_ADVICE), devices.exact_float32(self.placement):
             return self._render(foreground, settings, background, on_step, environment)
 
@@ -311,23 +276,23 @@ class Relighter:
             guidance,
             settings,
             None if start is None else settings.lowres_denoise,
-            None if start is None else self.codec.encode([start]),
+            None if start is None else self.vae.encode([start]),
             generator,
             progress,
         )
-        enlarged = [images.resize(picture, *large) for picture in images.to_pixels(self.codec.decode(low))]
+        enlarged = [images.resize(picture, *large) for picture in images.to_pixels(self.vae.decode(low))]
         high = self._run_pass(
             "highres",
             self._condition(foreground, backdrop, *large, progress),
             guidance,
             settings,
             settings.highres_denoise,
-            self.codec.encode(enlarged),
+            self.vae.encode(enlarged),
             generator,
             progress,
         )
         return Rendering(
-            decoded=self.codec.decode(high),
+            decoded=self.vae.decode(high),
             latents={"lowres": low.cpu(), "highres": high.cpu()},
             background=None if backdrop is None else images.resize_and_center_crop(backdrop, *large),
         )
@@ -343,7 +308,7 @@ class Relighter:
         generator: torch.Generator,
         progress: Progress,
     ) -> torch.Tensor:
-        shape = (settings.num_images, self.codec.channels, *condition.shape[2:])
+        shape = (settings.num_images, self.vae.channels, *condition.shape[2:])
         with devices.resident(self.unet, self.placement):
             predict = sampler.NoisePredictor(self.unet, guidance, condition, self.prediction_type)
             return sampler.denoise(predict, settings.steps, strength, latents, shape, generator, progress.stage(stage))
@@ -353,9 +318,9 @@ class Relighter:
             cond, uncond = prompts.encode_prompt_pair(
                 self.tokenizer, self.text_encoder, settings.positive_prompt, settings.negative_prompt
             )
-        if self.tokens is not None and environment is not None:
-            with devices.resident(self.tokens, self.placement):
-                light = self.tokens.of(environment).to(cond)
+        if self.environment_encoder is not None and environment is not None:
+            with devices.resident(self.environment_encoder, self.placement):
+                light = self.environment_encoder.of(environment).to(cond)
             # Behind both texts, so that guidance strengthens the words and leaves the light as it is.
             cond, uncond = torch.cat([cond, light], dim=1), torch.cat([uncond, light], dim=1)
         return sampler.Guidance(cond, uncond, settings.cfg)
@@ -370,8 +335,8 @@ class Relighter:
     ) -> torch.Tensor:
         """1 x C x h x w: the foreground's latent, for fbc followed by the background's, cropped to width x height."""
         shown = [images.resize_and_center_crop(p, width, height) for p in (foreground, backdrop) if p is not None]
-        latents = self.codec.encode(shown)
-        factor = self.codec.factor
+        latents = self.vae.encode(shown)
+        factor = self.vae.factor
         if progress.on_step is not None:
             thumbnail = images.resize(shown[0], width // factor, height // factor)
             progress.projection = fit_projection(latents[:1], thumbnail)
@@ -382,7 +347,7 @@ class Relighter:
     def identity(self, matting: str | None = None) -> dict[str, Any]:
         """Names and hashes of everything that decides the pixels, for recipes; `matting`: the one that was used."""
         network = self._matting_files.get(matting or "")
-        return {**self._identity, "matting_sha256": weights.sha256_of(network) if network else None}
+        return {**(self.loaded.identity or {}), "matting_sha256": manifest.sha256_of(network) if network else None}
 
     def __repr__(self) -> str:
         return f"Relighter({self.model.name!r}, {self.workflow!r}, {self.placement})"

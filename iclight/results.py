@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .environment import Floats
-from .finish import Light
+from .editing.gain_map import GainMap
+from .imaging.environment import Floats
 from .settings import Settings
 
 
@@ -55,4 +55,4 @@ class Result:
     model: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     environment: Floats | None = None
-    light: Light | None = None
+    light: GainMap | None = None

@@ -9,7 +9,7 @@ from browsing import CHROMIUM, FLAGS, PATIENCE, PICTURE, QUICK, turn
 from pages import MODEL, running
 from PIL import Image
 
-from iclight.studio.launch import PAGE_NAMES
+from iclight.cli.serve import PAGE_NAMES
 
 # Spinners and fades, drawn without a graphics card, would take half of what the tests take.
 STILL = """addEventListener('DOMContentLoaded', () => {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iclight.studio.launch import keep_localhost_off_proxies
+from iclight.cli.serve import keep_localhost_off_proxies
 
 if TYPE_CHECKING:
     from briarmbg import BriaRMBG

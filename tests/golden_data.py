@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from iclight.tokens import PREFIX, EnvironmentTokens
+from iclight.diffusion.environment_encoder import PREFIX, EnvironmentEncoder
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
@@ -44,7 +44,7 @@ def _recipe(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 def write_env_offset(path: Path, width: int = 32, hidden: int | None = None) -> None:
     """The golden fc offset as an env file, with random tokens of its text encoder's width, loud enough to be seen."""
     torch.manual_seed(11)
-    tokens = EnvironmentTokens(width, hidden)
+    tokens = EnvironmentEncoder(width, hidden)
     torch.nn.init.constant_(tokens.norm.weight, 4.0)
     part = {f"{PREFIX}{name}": tensor for name, tensor in tokens.state_dict().items()}
     save_file({**load_file(GOLDEN / "model" / "iclight_sd15_fc.safetensors"), **part}, path)

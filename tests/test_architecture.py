@@ -1,164 +1,116 @@
-"""The floors: who may import whom, and what must not be heavy."""
+"""The floors: who may import whom, and what must not be heavy. A folder is a floor."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "iclight"
 
+# From the ground up. What stands in a line may import from its own line and from those above it, in no circle.
 FLOORS = {
-    0: [
-        "errors",
-        "budgets",
-        "settings",
-        "normal_knobs",
-        "images",
-        "lights",
-        "tints",
-        "retouch",
-        "lighting",
-        "colour",
-        "environment",
-        "recipes",
-        "recipe_fields",
-        "png_text",
-        "catalogue",
-        "checks",
-        "options",
-        "finish",
-        "gains",
-        "layers",
-        "placing",
-        "shading",
-        "tiff",
-        "tiff_apart",
-        "tiff_directory",
-        "tiff_reader",
-        "canvas",
-        "exif",
-        "exr_header",
-        "deep_png",
-        "normal_maps",
-    ],
-    1: [
-        "devices",
-        "tensors",
-        "folders",
-        "hub",
-        "bases",
-        "offsets",
-        "weights",
-        "parts",
-        "codec",
-        "unet",
-        "tokens",
-        "identity",
-        "prompts",
-        "matting",
-        "grabcut",
-        "sampler",
-        "progress",
-        "results",
-    ],
-    2: ["relighter"],
-    3: ["normals", "mixing", "stack"],
-    4: ["doctor", "cli", "mix_command", "normals_command", "terminal", "files", "__main__", "studio"],
+    "iclight": """errors parameters settings prompts
+        weights
+        imaging
+        diffusion
+        editing
+        request recipes
+        matting loading results relighter
+        normals olat
+        studio
+        cli __main__""",
+    "iclight/studio": """ui
+        service
+        tabs
+        layout""",
+    "iclight/cli": """options terminal outputs doctor serve
+        relight mix normals
+        main""",
+    "training": """checkpoints metrics
+        scenes
+        autoencoder
+        data
+        sheets config model base loss rollouts sampling export train
+        evaluation""",
 }
-# The studio's own floors, from the ground up.
-STUDIO = [
-    [
-        "words",
-        "chinese",
-        "chinese_sentences",
-        "sessions",
-        "page",
-        "inline",
-        "examples",
-        "storage",
-        "requests",
-        "logins",
-        "paintings",
-        "guard",
-    ],
-    ["handlers", "engine", "outcome", "moods", "components", "inputs", "pages"],
-    ["live", "history"],
-    ["work"],
-    ["desk", "relief", "painting", "restore"],
-    ["form", "relight_view", "desk_view", "normals_view", "history_view"],
-    ["layout"],
-    ["launch"],
-]
-FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
 
-def imports(path: Path, top_only: bool = False) -> set[str]:
-    """Modules that a file imports, iclight's own as their first name below the package."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if top_only else list(ast.walk(tree))
-    found = set()
-    for node in nodes:
+def modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names that a file imports, those of its own tree from the root on."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            depth = len(path.relative_to(PACKAGE).parts) if path.is_relative_to(PACKAGE) else 0
-            if node.level and node.level >= depth:
-                found |= {f"iclight.{node.module or alias.name}" for alias in node.names}
-            elif not node.level:
-                found.add(node.module or "")
-    return found
+            start = ".".join(package[: len(package) - node.level + 1] if node.level else ())
+            module = ".".join(filter(None, (start, node.module)))
+            yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+def rooms_of(folder: str) -> dict[str, set[str]]:
+    """A folder's rooms (modules, and folders as one) -> the rooms of the same folder that they import."""
+    prefix, rooms = folder.replace("/", ".") + ".", {}
+    for path in modules(folder):
+        room = path.relative_to(ROOT / folder).parts[0].removesuffix(".py")
+        others = {name.removeprefix(prefix).split(".")[0] for name in imports(path) if name.startswith(prefix)}
+        rooms[room] = rooms.get(room, set()) | others - {room}
+    known = set(rooms) - {"__init__"}
+    return {room: others & known for room, others in rooms.items() if room != "__init__"}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_room_imports_only_from_its_own_floor_or_below(path):
-    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if name in ("__init__", "training"):
-        return
-    floor = FLOOR_OF[name]
-    for imported in imports(path):
-        if imported.startswith("iclight."):
-            other = imported.split(".")[1]
-            assert FLOOR_OF.get(other, 0) <= floor, f"{name} (floor {floor}) imports {other}"
+@pytest.mark.parametrize("folder", FLOORS)
+def test_a_room_imports_only_from_its_own_floor_or_below(folder):
+    floor_of = {room: floor for floor, line in enumerate(FLOORS[folder].splitlines()) for room in line.split()}
+    rooms = rooms_of(folder)
+    assert set(rooms) == set(floor_of), "every room stands on a floor, and every floor's rooms are there"
+    for room, others in rooms.items():
+        for other in others:
+            assert floor_of[other] <= floor_of[room], f"{folder}/{room} imports {other} from above"
 
 
-def test_the_studios_rooms_stand_on_their_floors():
-    floor_of = {name: floor for floor, names in enumerate(STUDIO) for name in names}
-    rooms = {path.stem: path for path in (PACKAGE / "studio").glob("*.py") if path.stem != "__init__"}
-    assert set(rooms) == set(floor_of)
-    for name, path in rooms.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level == 1:
-                for other in [node.module] if node.module else [alias.name for alias in node.names]:
-                    assert floor_of[other] <= floor_of[name], f"studio/{name} imports {other} from above"
+@pytest.mark.parametrize(
+    "folder", [*FLOORS, *(f"iclight/{name}" for name in ("weights", "imaging", "diffusion", "editing"))]
+)
+def test_no_room_needs_what_needs_it(folder):
+    rooms, done = rooms_of(folder), set()
+    while ready := {room for room, others in rooms.items() if room not in done and others <= done}:
+        done |= ready
+    assert done == set(rooms), f"a circle among {sorted(set(rooms) - done)}"
 
 
-def test_nothing_below_the_faces_imports_gradio():
-    for path in modules():
+def test_the_house_is_small_as_one_sees_it_at_the_top():
+    assert len(FLOORS["iclight"].splitlines()) <= 11 and len(rooms_of("iclight")) <= 22
+
+
+def test_nothing_below_the_pages_imports_gradio():
+    for path in modules("iclight"):
         if "studio" not in path.parts:
             assert not any(name.split(".")[0] == "gradio" for name in imports(path)), path
 
 
-def test_nothing_imports_the_training_wing():
-    for path in modules():
-        if "training" not in path.parts:
-            assert not any(name.startswith("iclight.training") for name in imports(path)), path
+def test_nothing_imports_the_training():
+    for path in [*modules("iclight"), *modules("briarmbg")]:
+        assert not any(name.split(".")[0] == "training" for name in imports(path)), path
 
 
 @pytest.mark.parametrize(
     ("statement", "absent"),
     [
-        ("import iclight", ["torch", "diffusers", "transformers", "gradio", "cv2", "huggingface_hub"]),
-        ("import iclight.cli", ["torch", "diffusers", "transformers", "gradio", "cv2", "numpy", "huggingface_hub"]),
-        ("import iclight.studio.layout, iclight.studio.launch", ["torch", "diffusers", "transformers"]),
+        ("import iclight", ["torch", "diffusers", "transformers", "gradio", "cv2", "numpy", "huggingface_hub"]),
+        (
+            "import iclight.cli.main",
+            ["torch", "diffusers", "transformers", "gradio", "cv2", "numpy", "huggingface_hub"],
+        ),
+        ("import iclight.studio.layout, iclight.cli.serve", ["torch", "diffusers", "transformers"]),
     ],
 )
 def test_importing_is_light(statement, absent):
@@ -169,15 +121,20 @@ def test_importing_is_light(statement, absent):
     assert out.stdout.strip() == "[]"
 
 
-def test_the_ground_floor_needs_no_torch():
+def test_pictures_and_weights_need_no_torch():
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for folder in ("weights", "imaging", "editing")
+        for path in modules(f"iclight/{folder}")
+    ]
     code = (
         "import sys, importlib\n"
-        f"for name in {FLOORS[0]}: importlib.import_module('iclight.' + name)\n"
+        f"for name in {names}: importlib.import_module(name.removesuffix('.__init__'))\n"
         "assert 'torch' not in sys.modules and 'gradio' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 def test_every_module_says_what_it_is_for():
-    for path in [*modules(), *ROOT.glob("briarmbg/*.py"), *ROOT.glob("*.py")]:
+    for path in [*modules("iclight"), *modules("training"), *ROOT.glob("briarmbg/*.py"), *ROOT.glob("*.py")]:
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path

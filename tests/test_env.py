@@ -8,8 +8,8 @@ import torch
 from golden_data import GOLDEN
 
 from iclight import Relighter, Settings
-from iclight.environment import expose, preset, to_map
 from iclight.errors import Cancelled, ImageError, ModelError
+from iclight.imaging.environment import expose, preset, to_map
 
 PICTURE = str(GOLDEN / "cases" / "foreground.png")
 
@@ -73,10 +73,10 @@ def test_tokens_follow_both_texts_so_that_guidance_leaves_the_light_alone(env, m
         seen["cond"], seen["uncond"] = predict.cond, predict.uncond
         raise Cancelled
 
-    monkeypatch.setattr("iclight.sampler.denoise", record)
+    monkeypatch.setattr("iclight.diffusion.sampler.denoise", record)
     with pytest.raises(Cancelled):
         env.relight(PICTURE, quick(light="top"))
-    tokens = env.tokens.of(preset("top"))
+    tokens = env.environment_encoder.of(preset("top"))
     assert tokens.shape == (1, 3, 32)
     assert seen["cond"].shape == seen["uncond"].shape == (1, 77 + 3, 32)
     assert torch.equal(seen["cond"][:, -3:], tokens)
@@ -88,14 +88,14 @@ def test_env_starts_from_noise_and_other_workflows_have_no_map(env, fc):
     steps = []
     env.relight(PICTURE, quick(light="left", steps=3, lowres_denoise=0.4), on_step=steps.append)
     assert steps[0].steps == 3
-    assert fc.tokens is None
+    assert fc.environment_encoder is None
     assert fc.relight(PICTURE, quick("fc", light="left")).environment is None
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 def test_an_env_model_runs_in_every_number_format_of_a_cpu(dtype, env_model):
     relighter = Relighter.load(env_model, "env", matting="none", device="cpu", dtype=dtype)
-    assert relighter.tokens.inner.weight.dtype == relighter.unet.dtype
+    assert relighter.environment_encoder.inner.weight.dtype == relighter.unet.dtype
     assert relighter.relight(PICTURE, quick(light="front")).images[0].any()
 
 

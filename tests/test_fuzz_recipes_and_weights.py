@@ -18,15 +18,15 @@ from golden_data import GOLDEN
 from safetensors.torch import load_file, save_file
 
 from iclight import Settings
-from iclight.checks import check_safetensors
+from iclight.diffusion.checkpoints import read_config
+from iclight.diffusion.environment_encoder import PREFIX
+from iclight.diffusion.tensors import open_tensors
+from iclight.diffusion.unet import add_loras, load_unet
 from iclight.errors import MESSAGE_LIMIT, UNSEEN, IclightError
-from iclight.folders import read_facts
-from iclight.hub import MANIFEST, read_manifest
-from iclight.parts import read_config
 from iclight.recipes import Recipe, check_model, find_asked, find_input, png_bytes, read_recipe, with_recipe
-from iclight.tensors import open_tensors
-from iclight.tokens import PREFIX
-from iclight.unet import add_loras, load_unet
+from iclight.weights.folders import read_card
+from iclight.weights.hub import MANIFEST, read_manifest
+from iclight.weights.manifest import check_safetensors
 
 MODEL = GOLDEN / "model"
 PICTURE = np.random.default_rng(1).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -325,7 +325,7 @@ def test_altered_facts_manifests_and_configs_are_read_or_refused(tmp_path):
     config = json.loads((tmp_path / "whole.json").read_text())
     for _ in range(250):
         (tmp_path / "iclight.json").write_text(in_json(altered(facts, draw), draw))
-        heard(lambda: read_facts(tmp_path, None))
+        heard(lambda: read_card(tmp_path, None))
         (tmp_path / MANIFEST).write_text(in_json(altered(manifest, draw), draw))
         assert isinstance(read_manifest(tmp_path), dict)
         (tmp_path / "config.json").write_text(in_json(altered(config, draw), draw))

@@ -10,11 +10,12 @@ import pytest
 import torch
 from golden_data import GOLDEN
 
-from iclight.images import resize_and_center_crop
+from iclight.diffusion.sampler import plan
+from iclight.imaging.images import resize_and_center_crop
 from iclight.normals import estimate_normals
+from iclight.parameters import LIGHTS
 from iclight.prompts import encode_prompt_pair
-from iclight.sampler import plan
-from iclight.settings import LIGHTS, Settings
+from iclight.settings import Settings
 
 CASES: list[dict[str, Any]] = json.loads((GOLDEN / "cases" / "cases.json").read_text())
 RELIT = [case for case in CASES if case["workflow"] in ("fc", "fbc")]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from iclight import Relighter, Settings, SettingsError
 from iclight.errors import Cancelled, DeviceError, IclightError, ImageError, ModelError, OutOfMemory, WeightsError
-from iclight.lights import light_map
+from iclight.imaging.light_maps import light_map
 from iclight.normals import estimate_normals
 
 PICTURE = str(GOLDEN / "cases" / "foreground.png")
@@ -194,12 +194,12 @@ def test_steps_are_told_in_order_and_end_at_one(fc):
 
 
 def test_a_preview_shows_the_picture_in_small(mini):
-    from iclight.images import resize
+    from iclight.imaging.images import resize
 
     previews = []
     settings = quick(width=128, height=128, steps=4)
     result = mini("fc").relight(PICTURE, settings, on_step=lambda event: previews.append(event.preview()))
-    small = resize(result.images[0], *(2 * [128 // mini("fc").codec.factor]))
+    small = resize(result.images[0], *(2 * [128 // mini("fc").vae.factor]))
     assert previews[-1].dtype == np.uint8
     assert previews[-1].shape == small.shape
     assert np.corrcoef(previews[-1].ravel(), small.ravel())[0, 1] > 0.7
@@ -248,7 +248,7 @@ def test_numbers_that_overflow_are_an_error_and_the_next_request_works(fc, monke
 
 
 def test_a_black_picture_is_an_error(fc, monkeypatch):
-    monkeypatch.setattr(fc.codec, "decode", lambda latents: torch.full((1, 3, 64, 64), -5.0))
+    monkeypatch.setattr(fc.vae, "decode", lambda latents: torch.full((1, 3, 64, 64), -5.0))
     with pytest.raises(ModelError, match="black"):
         fc.relight(PICTURE, quick())
 
@@ -267,29 +267,29 @@ def test_running_out_of_memory_says_which_knob_to_turn_and_the_next_request_work
 
 def test_a_vae_that_does_not_fit_works_in_tiles(mini, monkeypatch):
     """At 448 pixels the tiles (256) overlap: the pictures differ at the seams, and hardly."""
-    codec = mini("fc").codec
+    vae = mini("fc").vae
     picture = np.array(Image.open(PICTURE).convert("RGB").resize((448, 448)))
-    latent = codec.encode([picture])
-    whole = codec.decode(latent)
-    vae, real, calls = codec.vae, codec.vae._decode, []
+    latent = vae.encode([picture])
+    whole = vae.decode(latent)
+    network, real, calls = vae.model, vae.model._decode, []
 
     def decode(latents, *arguments, **options):
-        calls.append(vae.use_tiling)
-        if not vae.use_tiling:
+        calls.append(network.use_tiling)
+        if not network.use_tiling:
             raise torch.OutOfMemoryError("out of memory")
         return real(latents, *arguments, **options)
 
-    monkeypatch.setattr(vae, "_decode", decode)
-    tiled = codec.decode(latent)
+    monkeypatch.setattr(network, "_decode", decode)
+    tiled = vae.decode(latent)
     assert calls[:2] == [False, True]
-    assert not vae.use_tiling, "the next request starts untiled"
+    assert not network.use_tiling, "the next request starts untiled"
     assert (whole - tiled).abs().mean() < 0.05
 
 
 def test_a_vae_whose_numbers_overflow_is_an_error_not_a_picture(fc, monkeypatch):
     for call, words in (("_decode", "VAE"), ("_encode", "VAE")):
         with monkeypatch.context() as patch:
-            real = getattr(fc.codec.vae, call)
+            real = getattr(fc.vae.model, call)
 
             def broken(x, *arguments, real=real, **options):
                 out = real(x, *arguments, **options)
@@ -298,7 +298,7 @@ def test_a_vae_whose_numbers_overflow_is_an_error_not_a_picture(fc, monkeypatch)
                 out.sample.mul_(float("nan"))
                 return out
 
-            patch.setattr(fc.codec.vae, call, broken)
+            patch.setattr(fc.vae.model, call, broken)
             with pytest.raises(ModelError, match=words):
                 fc.relight(PICTURE, quick())
     assert fc.relight(PICTURE, quick()).images
@@ -307,7 +307,7 @@ def test_a_vae_whose_numbers_overflow_is_an_error_not_a_picture(fc, monkeypatch)
 def test_with_offload_a_part_is_on_the_device_only_while_it_works():
     from dataclasses import replace
 
-    from iclight.devices import choose, resident
+    from iclight.diffusion.devices import choose, resident
 
     class Part:
         def __init__(self, fails: bool = False) -> None:
@@ -344,7 +344,7 @@ def test_with_offload_a_part_is_on_the_device_only_while_it_works():
     ],
 )
 def test_every_way_of_running_out_of_memory_is_recognised(message):
-    from iclight.devices import is_out_of_memory
+    from iclight.diffusion.devices import is_out_of_memory
 
     assert is_out_of_memory(RuntimeError(message))
     assert not is_out_of_memory(RuntimeError("shapes do not match"))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from iclight import Settings, SettingsError
-from iclight.settings import KNOBS, LIGHTS, WORKFLOWS
+from iclight.parameters import LIGHTS, PARAMETERS, WORKFLOWS
 
-NUMBERS = [name for name, knob in KNOBS.items() if knob.kind in ("integer", "number")]
+NUMBERS = [name for name, knob in PARAMETERS.items() if knob.kind in ("integer", "number")]
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -28,7 +28,7 @@ def test_a_number_out_of_range_is_refused_by_name_value_and_range(name, value):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_both_ends_of_a_range_are_accepted(name):
-    knob = KNOBS[name]
+    knob = PARAMETERS[name]
     for value in (knob.minimum, knob.maximum):
         assert getattr(Settings(**{name: value}), name) == value
 

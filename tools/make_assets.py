@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from iclight.environment import directions
+from iclight.imaging.environment import directions
 
 ASSETS = Path(__file__).resolve().parents[1] / "iclight" / "studio" / "assets"
 WIDTH, HEIGHT = 768, 768

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from iclight import Relighter, Settings
-from iclight.images import resize_and_center_crop
-from iclight.studio.examples import asset
+from iclight.imaging.images import resize_and_center_crop
+from iclight.studio.tabs.examples import asset
 
 PHOTOS = ("astronaut.png", "coffee.jpg", "cat.jpg")
 PROMPT = "soft studio lighting"
@@ -58,10 +58,10 @@ def relit(model: str, columns: list[Column]) -> list[list[NDArray[np.uint8]]]:
     """Every photo in every column's way."""
     made = []
     relighter: Relighter | None = None
-    for workflow, knobs, inputs in columns:
+    for workflow, parameters, inputs in columns:
         if relighter is None or relighter.workflow != workflow:
             relighter = Relighter.load(model, workflow=workflow, matting="grabcut")
-        settings = Settings.for_workflow(workflow, prompt=PROMPT, **knobs)
+        settings = Settings.for_workflow(workflow, prompt=PROMPT, **parameters)
         given = {name: asset(file) for name, file in inputs.items()}
         column = []
         for photo in PHOTOS:
@@ -69,7 +69,7 @@ def relit(model: str, columns: list[Column]) -> list[list[NDArray[np.uint8]]]:
                 asset(photo), settings, given.get("background"), environment=given.get("environment")
             )
             column.append(result.images[0])
-            print(workflow, *knobs.values(), *inputs.values(), photo, f"{result.seconds:.1f} s", flush=True)
+            print(workflow, *parameters.values(), *inputs.values(), photo, f"{result.seconds:.1f} s", flush=True)
         made.append(column)
     return made
 

@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from iclight import Relighter, Settings
-from iclight.images import resize_and_center_crop
-from iclight.studio.examples import asset
-from iclight.studio.moods import MOODS, knobs_of
+from iclight.imaging.images import resize_and_center_crop
+from iclight.studio.tabs.examples import asset
+from iclight.studio.tabs.presets import MOODS, parameters_of
 
 SUBJECTS = {"cat.jpg": "cat", "astronaut.png": "astronaut", "coffee.jpg": "coffee cup"}
 
@@ -32,7 +32,7 @@ def main() -> None:
     written = 0
     for mood in MOODS:
         prompt = f"{SUBJECTS[options.photo]}, {mood.words}"
-        settings = Settings.for_workflow("fc", prompt=prompt, **knobs_of(mood, "fc"))
+        settings = Settings.for_workflow("fc", prompt=prompt, **parameters_of(mood, "fc"))
         made = relighter.relight(asset(options.photo), settings).images[0]
         target = Path(mood.thumbnail)
         target.parent.mkdir(exist_ok=True)

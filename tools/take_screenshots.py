@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from browsing import CHROMIUM, FLAGS, go_to, relight  # noqa: E402
 from pages import running  # noqa: E402
 
-from iclight.studio.examples import asset  # noqa: E402
+from iclight.studio.tabs.examples import asset  # noqa: E402
 
 PATIENCE = 600_000
 SCRIPTS = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}

@@ -33,31 +33,31 @@ spread() { # a process for each GPU, or for each core
   "$BIN/torchrun" --nproc-per-node "$RANKS" -m "$@"
 }
 
-"$BIN/python" -m iclight.training.photographs ||
+"$BIN/python" -m training.scenes.photographs ||
   echo "No panoramas and no raccoon: going on with the photographs of the installed packages." >&2
-RANKS=1 spread iclight.training.autoencoder --side 64 --batch 8 --rate 2e-3 --log-every 100 --out "$WORK/autoencoder" $AE
+RANKS=1 spread training.autoencoder --side 64 --batch 8 --rate 2e-3 --log-every 100 --out "$WORK/autoencoder" $AE
 VAE="$WORK/autoencoder/final"
-together iclight.training.render "$WORK/stage128" --side 128 $SCENES
-together iclight.training.latents "$WORK/stage128" "$WORK/latents64" --shrink 2 --vae "$VAE"
-spread iclight.training.train --config mini-64 --vae "$VAE" --data "$WORK/latents64" --out "$WORK/mini-64" $AHEAD $FIRST
-together iclight.training.latents "$WORK/stage128" "$WORK/latents128" --most 6 --vae "$VAE"
+together training.scenes.render "$WORK/stage128" --side 128 $SCENES
+together training.data.latents "$WORK/stage128" "$WORK/latents64" --shrink 2 --vae "$VAE"
+spread training.train --config mini-64 --vae "$VAE" --data "$WORK/latents64" --out "$WORK/mini-64" $AHEAD $FIRST
+together training.data.latents "$WORK/stage128" "$WORK/latents128" --most 6 --vae "$VAE"
 DATA=("$WORK/latents128")
 if "$BIN/python" -c "import mitsuba" 2>/dev/null; then
   # shellcheck disable=SC2086 (options, to be split)
-  "$BIN/python" -m iclight.training.pathtraced "$WORK/traced-train" --size 128 --spp 20 --seed 5000 $THINGS
-  together iclight.training.mixtures "$WORK/traced-train" "$WORK/traced128" --rounds 8
-  together iclight.training.latents "$WORK/traced128" "$WORK/latents128-traced" --vae "$VAE"
+  "$BIN/python" -m training.scenes.traced.pathtraced "$WORK/traced-train" --size 128 --spp 20 --seed 5000 $THINGS
+  together training.scenes.traced.shards "$WORK/traced-train" "$WORK/traced128" --rounds 8
+  together training.data.latents "$WORK/traced128" "$WORK/latents128-traced" --vae "$VAE"
   DATA+=("$WORK/latents128-traced")
 else
   echo "Mitsuba is not installed: going on without path-traced things (pip install -e \".[pathtraced]\")." >&2
 fi
-spread iclight.training.train --config mini-128 --vae "$VAE" --data "$WORK/latents128" \
+spread training.train --config mini-128 --vae "$VAE" --data "$WORK/latents128" \
   --begin "$WORK/mini-64/trained" --out "$WORK/mini-128" $AHEAD $SECOND
 # Then every workflow on its own, from there; words stay, for they are shared.
 for workflow in fc fbc env; do
-  spread iclight.training.train --config "mini-$workflow" --vae "$VAE" --data "${DATA[@]}" \
+  spread training.train --config "mini-$workflow" --vae "$VAE" --data "${DATA[@]}" \
     --begin "$WORK/mini-128/trained" --out "$WORK/mini-$workflow" $AHEAD $LAST $SECOND
 done
-"$BIN/python" -m iclight.training.export "$WORK/mini-env/trained" "$WORK/mini" --fc "$WORK/mini-fc/trained" \
+"$BIN/python" -m training.export "$WORK/mini-env/trained" "$WORK/mini" --fc "$WORK/mini-fc/trained" \
   --fbc "$WORK/mini-fbc/trained" --vae "$VAE" --native-size 192 256
 echo "The model is in $WORK/mini; measure it with: make evaluate ARGS=\"--model $WORK/mini\""

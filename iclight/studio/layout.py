@@ -12,24 +12,24 @@ from typing import Any
 
 import gradio as gr
 
-from .desk import Desk
-from .desk_view import show_desk
-from .engine import Engine
-from .examples import EXAMPLES, filled
-from .form import show_form
-from .handlers import with_signature
-from .history_view import refresh, show_history
-from .live import Live
-from .moods import in_their_language
-from .normals_view import show_after, show_relief
-from .page import DECODE, HIDDEN, QUIET, Page
-from .pages import Pages
-from .painting import Painting
-from .relief import Relief
-from .relight_view import show_pair, show_results
-from .storage import KEPT, Storage
-from .words import mark, speaker
-from .work import Work
+from .service.actions import Actions
+from .service.model_pool import ModelPool
+from .service.pages import Pages
+from .service.progress import Live
+from .service.storage import KEPT, Storage
+from .tabs.examples import EXAMPLES, filled
+from .tabs.form import show_form
+from .tabs.history import refresh, show_history
+from .tabs.mix import MixTab
+from .tabs.mix_view import show_desk
+from .tabs.normals import NormalsTab
+from .tabs.normals_view import show_after, show_relief
+from .tabs.painting import Painting
+from .tabs.presets import in_their_language
+from .tabs.relight import show_pair, show_results
+from .ui.endpoints import with_signature
+from .ui.i18n import mark, speaker
+from .ui.page import DECODE, HIDDEN, QUIET, Page
 
 TITLES = {
     "fc": "Relight a picture by words and a direction",
@@ -42,7 +42,7 @@ SWITCH = {"fc": "By words", "fbc": "By background", "env": "By environment"}
 CONCURRENCY: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
 
 
-def build(workflow: str, engine: Engine, gpu: Callable[..., Any], storage: Storage | None = None) -> Pages:
+def build(workflow: str, engine: ModelPool, gpu: Callable[..., Any], storage: Storage | None = None) -> Pages:
     """The whole site as `gr.Blocks`, ready to be launched: the workflow's page, and the others' under their paths.
 
     `storage`: where uploads and results are; by default where Gradio puts them.
@@ -82,11 +82,11 @@ def _name_tools(blocks: gr.Blocks) -> None:
 
 
 def _show_page(
-    blocks: Pages, page: Page, engine: Engine, gpu: Callable[..., Any], home: str, forgets: list[Callable[..., Any]]
+    blocks: Pages, page: Page, engine: ModelPool, gpu: Callable[..., Any], home: str, forgets: list[Callable[..., Any]]
 ) -> None:
     """One page of the site; `forgets` gets what drops a session's things."""
-    work = Work(engine, gpu, blocks.storage)
-    live, desk, relief = Live(work.runs, engine), Desk(work, gpu), Relief(work, gpu)
+    work = Actions(engine, gpu, blocks.storage)
+    live, desk, relief = Live(work.runs, engine), MixTab(work, gpu), NormalsTab(work, gpu)
     with gr.Row(elem_id="head"):
         gr.Markdown("# iclight", elem_id="title")
         for workflow in PATHS:
@@ -202,14 +202,14 @@ def _examples(page: Page) -> None:
     )
 
 
-def _status_of(engine: Engine) -> Callable[[gr.Request], str]:
+def _status_of(engine: ModelPool) -> Callable[[gr.Request], str]:
     def status(request: gr.Request) -> str:
         return engine.status(speaker(request))
 
     return status
 
 
-def _keep_status(blocks: gr.Blocks, engine: Engine, status: gr.Markdown) -> None:
+def _keep_status(blocks: gr.Blocks, engine: ModelPool, status: gr.Markdown) -> None:
     """Keep the model's line fresh until loading is over."""
     timer, now = gr.Timer(1.0), _status_of(engine)
 

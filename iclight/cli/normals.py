@@ -1,0 +1,140 @@
+"""`iclight normals`: surface normals into a folder. `iclight shade`: a picture lit by its normals, at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ImageError
+from ..parameters import NORMAL_LIGHTS, NORMAL_PARAMETERS, SHADE_PARAMETERS, check_parameters
+from .options import add_parameters, engine_arguments, settings_from
+from .outputs import check_folder, check_name, check_output, output_path, recipe_of
+from .terminal import bar_over, load_relighter, report_of
+
+if TYPE_CHECKING:
+    from ..normals import Normals
+
+FILES = ("normal", *(f"gain-{light}" for light in NORMAL_LIGHTS), *NORMAL_LIGHTS)
+DEEP = "normal-16bit.png"
+
+
+def add_normals(commands: Any) -> argparse.ArgumentParser:
+    """The parser of `iclight normals`."""
+    normals: argparse.ArgumentParser = commands.add_parser(
+        "normals",
+        help="estimate surface normals from four relightings",
+        description="Estimate which way each place of the subject faces, from four relightings: nine pictures, "
+        "normal.png first.",
+    )
+    normals.add_argument("input", metavar="IN", help="the picture")
+    normals.add_argument("-o", "--output", metavar="DIR", required=True, help="a folder for the pictures")
+    normals.add_argument("--mask", metavar="M", help="a matte of your own: white is subject, black is not")
+    add_parameters(normals, NORMAL_PARAMETERS)
+    normals.add_argument(
+        "--sixteen-bit", action="store_true", help=f"write {DEEP} as well: unit vectors, 65536 steps a channel"
+    )
+    normals.set_defaults(run=run_normals)
+    return normals
+
+
+def add_shade(commands: Any) -> argparse.ArgumentParser:
+    """The parser of `iclight shade`."""
+    shade: argparse.ArgumentParser = commands.add_parser(
+        "shade",
+        help="light a picture by its normals: a quick preview",
+        description="Light a picture from any direction by its surface normals: plain physics of matt surfaces, no "
+        "shadows cast. With --normals no model runs and it takes a moment; without, they are estimated first.",
+    )
+    shade.add_argument("input", metavar="IN", help="the picture")
+    shade.add_argument("-o", "--output", metavar="OUT", help="a .png file, or a folder")
+    shade.add_argument("--normals", metavar="MAP", help="its normal map, or the folder that `iclight normals` filled")
+    add_parameters(shade, NORMAL_PARAMETERS)
+    shade.add_argument("--mask", metavar="M", help="a matte of your own: white is lit, black stays as it is")
+    add_parameters(shade, SHADE_PARAMETERS, {"angle": "turn"})
+    shade.set_defaults(run=run_shade)
+    return shade
+
+
+def run_normals(options: argparse.Namespace) -> dict[str, Any]:
+    """`iclight normals`: nine pictures into a folder, and a tenth of 16 bits if asked for."""
+    from ..recipes import save_png, with_recipe
+
+    folder = Path(options.output)
+    check_folder(folder)
+    for name in (*(f"{name}.png" for name in FILES), DEEP):
+        check_output(folder / name, options.input, options.mask)
+    result = _estimated(options)
+    inputs = {"image": options.input, "mask": options.mask}
+    recipe = replace(
+        recipe_of(result, inputs, folder, "normals"), normals={"exponent": options.exponent, "green": options.green}
+    )
+    from ..editing.normal_maps import encode, flip_green, write_normals
+
+    pictures = list(result.images)
+    if options.green != "opengl":
+        pictures[0] = encode(flip_green(result.normal, options.green))
+    outputs = []
+    for index, (name, picture) in enumerate(zip(FILES, pictures, strict=True)):
+        save_png(folder / f"{name}.png", picture, replace(recipe, index=index))
+        outputs.append(str(folder / f"{name}.png"))
+    if options.sixteen_bit:
+        write_normals(folder / DEEP, result.normal, options.green)
+        (folder / DEEP).write_bytes(with_recipe((folder / DEEP).read_bytes(), recipe))
+        outputs.append(str(folder / DEEP))
+    return report_of(options, outputs, result)
+
+
+def _estimated(options: argparse.Namespace) -> Normals:
+    from ..request import check_inputs
+
+    settings = settings_from(options, "fbc")
+    check_parameters(NORMAL_PARAMETERS, {"exponent": options.exponent})
+    check_inputs({"image": options.input, "mask": options.mask})
+    relighter = load_relighter(options, "fbc", engine_arguments(options))
+    from ..normals import estimate_normals
+
+    with bar_over(options.quiet) as on_step:
+        return estimate_normals(relighter, options.input, settings, options.mask, on_step, exponent=options.exponent)
+
+
+def run_shade(options: argparse.Namespace) -> dict[str, Any]:
+    """`iclight shade`: the picture under one light, at its own size."""
+    from ..editing.shading import shade
+    from ..imaging import images
+    from ..recipes import save_png
+    from ..request import check_inputs
+
+    source = Path(options.input)
+    beside = source.with_name(f"{source.stem}-shaded.png")
+    target = output_path(options.output, source) if options.output else check_name(beside)
+    light = {name: options.turn if name == "angle" else getattr(options, name) for name in SHADE_PARAMETERS}
+    check_parameters(SHADE_PARAMETERS, light)
+    check_inputs({"image": options.input, "mask": options.mask})
+    given = None if options.normals is None else _given_map(Path(options.normals))
+    check_output(target, options.input, options.mask, None if given is None else str(given))
+    picture, alpha = images.read_image(options.input)
+    if options.mask is not None:
+        alpha = images.read_mask(options.mask, picture.shape[1], picture.shape[0])
+    if given is not None:
+        from ..editing.normal_maps import read_normals
+
+        save_png(target, shade(picture, read_normals(given, options.green), alpha, **light))
+        if not options.quiet and not options.json:
+            print(target)
+        return {"outputs": [str(target)], "light": light}
+    result = _estimated(options)
+    save_png(target, shade(picture, result.normal, result.alpha, **light))
+    return {**report_of(options, [str(target)], result), "light": light}
+
+
+def _given_map(path: Path) -> Path:
+    """The map at `path`, or the best one in the folder `path`."""
+    if not os.path.isdir(path):
+        return path
+    kept = [path / name for name in (DEEP, "normal.png") if os.path.isfile(path / name)]
+    if not kept:
+        raise ImageError(f"{path} holds no normal.png; fill it with: iclight normals PICTURE -o {path}")
+    return kept[0]

@@ -1,0 +1,114 @@
+"""Options that the command and the pages share: every setting from its parameter, and what picks the engine."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Container, Mapping
+from typing import Any
+
+from ..parameters import LIGHTS, PARAMETERS, WORKFLOWS, Parameter
+from ..settings import Settings
+from ..weights.catalogue import MATTING_CHOICES
+
+ENGINE_OPTIONS = ("model", "offset", "lora", "matting", "device", "dtype", "offload")
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """--model, --offset, --lora, --matting, --device, --dtype, --offload."""
+    group = parser.add_argument_group("engine")
+    group.add_argument(
+        "--model",
+        default="auto",
+        help="auto, mini, sd15, a folder or hub id in diffusers layout, or an SD1.5 .safetensors checkpoint",
+    )
+    group.add_argument("--offset", help="an IC-Light offset: a path, 'fcon', or owner/name/file on the hub")
+    group.add_argument(
+        "--lora", action="append", default=[], metavar="PATH[:SCALE]", help="a LoRA file for the UNet; repeatable"
+    )
+    group.add_argument(
+        "--matting",
+        default="auto",
+        choices=MATTING_CHOICES,
+        help="who cuts the subject out when the picture has no alpha (rmbg's weights are non-commercial)",
+    )
+    group.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu")
+    group.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16")
+    group.add_argument("--offload", action="store_true", help="keep parts off the GPU while idle, for small GPUs")
+
+
+def engine_arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """The options as keyword arguments for `Relighter.load`."""
+    return {name: getattr(options, name) for name in ENGINE_OPTIONS}
+
+
+def add_setting_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:
+    """One option for every parameter. Values stay text here: `settings_from` checks them and words the errors."""
+    group = parser.add_argument_group("settings")
+    for name, parameter in PARAMETERS.items():
+        if name in without:
+            continue
+        group.add_argument(
+            f"--{name.replace('_', '-')}", metavar=_metavar(name, parameter), help=_help(name, parameter)
+        )
+
+
+def add_parameters(
+    parser: argparse.ArgumentParser, parameters: Mapping[str, Parameter], kept_as: Mapping[str, str] = {}
+) -> None:
+    """One option for each of a command's own parameters, with its default; `kept_as` names attributes that differ."""
+    for name, parameter in parameters.items():
+        kind: dict[str, Any] = (
+            {"choices": tuple(parameter.choices)} if parameter.choices else {"metavar": _metavar(name, parameter)}
+        )
+        if parameter.kind == "number":
+            kind["type"] = float
+        text = _help(name, parameter)
+        parser.add_argument(f"--{name}", dest=kept_as.get(name, name), default=parameter.default, help=text, **kind)
+
+
+def _metavar(name: str, parameter: Parameter) -> str:
+    return {"text": "TEXT", "choice": name.upper(), "colour": "#RRGGBB"}.get(parameter.kind, "N")
+
+
+def _help(name: str, parameter: Parameter) -> str:
+    text = parameter.help.rstrip(".")
+    if parameter.choices:
+        return f"{text}: {', '.join(parameter.choices)} (default {parameter.default})"
+    if parameter.kind == "choice":
+        return f"{text}: " + "; ".join(f"{', '.join(LIGHTS[workflow])} ({workflow})" for workflow in WORKFLOWS)
+    if parameter.kind != "text":
+        text += f"; {parameter.range_text().removesuffix(', or left out')}"
+    if parameter.default is not None:
+        others = "".join(f", {workflow} {value!r}" for workflow, value in parameter.differing.items())
+        text += f" (default {parameter.default!r}{others})"
+    if name == "seed":
+        text += "; 'random' draws one"
+    return text.replace("%", "%%")
+
+
+def settings_from(options: argparse.Namespace, workflow: str, base: Settings | None = None) -> Settings:
+    """Settings of a workflow from parsed options; with `base`, only what was given on the command line changes it.
+
+    Raises SettingsError naming the parameter, the value and the range.
+    """
+    given = {name: getattr(options, name) for name in PARAMETERS if getattr(options, name, None) is not None}
+    changes = {name: _parse(name, text) for name, text in given.items()}
+    if base is None:
+        return Settings.for_workflow(workflow, **changes)
+    return dataclasses.replace(base, **changes)
+
+
+def _parse(name: str, text: str) -> Any:
+    parameter = PARAMETERS[name]
+    if parameter.kind in ("text", "choice"):
+        return text
+    if name == "seed" and text == "random":
+        return None
+    try:
+        return int(text) if parameter.kind == "integer" and len(text) < 100 else float(text)
+    except ValueError:
+        try:
+            return float(text)  # "2.5" for a whole number: the parameter's check says what it takes
+        except ValueError:
+            return text

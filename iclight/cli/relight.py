@@ -1,0 +1,191 @@
+"""`iclight relight`: one picture, or the picture that a recipe describes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import errors
+from ..errors import IclightError, ImageError, RecipeError, SettingsError
+from ..parameters import LIGHT_INPUTS, LIGHTS, WORKFLOWS
+from ..settings import INPUTS
+from ..weights import catalogue
+from .options import engine_arguments, settings_from
+from .outputs import check_layer, check_name, check_output, output_path, save_pictures
+from .terminal import bar_over, load_relighter, report_of
+
+if TYPE_CHECKING:
+    from ..recipes import Recipe
+    from ..relighter import Relighter
+    from ..results import Result
+    from ..settings import Settings
+
+
+def add_relight(commands: Any) -> argparse.ArgumentParser:
+    """The parser of `iclight relight`."""
+    relight: argparse.ArgumentParser = commands.add_parser(
+        "relight", help="relight one picture", description="Relight one picture."
+    )
+    relight.add_argument("input", nargs="?", metavar="IN", help="the picture; with --recipe it may be left out")
+    relight.add_argument("-o", "--output", metavar="OUT", help="a .png file, or a folder")
+    relight.add_argument("--background", metavar="BG", help="a background picture: runs the fbc workflow")
+    relight.add_argument(
+        "--environment",
+        metavar="MAP",
+        help="a panorama, .hdr, .exr or an ordinary picture: runs the env workflow",
+    )
+    relight.add_argument(
+        "--light-map",
+        metavar="PICTURE",
+        help="a light you painted, for the fc workflow: bright where light comes from (any size; its middle is used)",
+    )
+    relight.add_argument(
+        "--behind", metavar="PICTURE", help="a picture to put behind the subject (as --finish-background own does)"
+    )
+    relight.add_argument(
+        "--save-light",
+        metavar="FILE",
+        help="with --finish native: keep its light as a .png (16 bits) or .exr, for another export of the same photo",
+    )
+    relight.add_argument(
+        "--mask",
+        metavar="M",
+        help="a matte of your own, of the picture's size: white is subject, black is not (without one, the picture's "
+        "own alpha is used, else --matting cuts the subject out)",
+    )
+    relight.add_argument(
+        "--workflow", choices=WORKFLOWS, help="follows from --background, --environment and --light where it can"
+    )
+    relight.add_argument("--recipe", metavar="PNG", help="make the picture that this PNG carries the recipe of")
+    relight.set_defaults(run=run_relight)
+    return relight
+
+
+def run_relight(options: argparse.Namespace) -> dict[str, Any]:
+    """`iclight relight`: one picture, or the picture a recipe describes."""
+    from ..request import check_inputs
+
+    if options.recipe:
+        return _replay(options)
+    if not options.input:
+        raise ImageError("Give a picture: iclight relight IN -o OUT.png")
+    target = output_path(options.output, Path(options.input))
+    if options.behind and options.finish_background is None:
+        options.finish_background = "own"
+    if options.light_map and options.light is None:
+        options.light = "upload"
+    settings = settings_from(options, _workflow(options))
+    inputs = {name: getattr(options, "input" if name == "image" else name) for name in INPUTS}
+    _check_lights(settings, inputs)
+    check_inputs(inputs)
+    check_output(target, *inputs.values())
+    check_layer(options.save_light, settings, *inputs.values())
+    relighter = load_relighter(options, settings.workflow, engine_arguments(options))
+    result = _relight(relighter, settings, inputs, options.quiet)
+    outputs = save_pictures(result, inputs, target)
+    if options.save_light and result.light is not None:
+        from ..editing.exports import save_layer
+
+        save_layer(result.light, options.save_light)
+        outputs.append(options.save_light)
+    return report_of(options, outputs, result)
+
+
+def _workflow(options: argparse.Namespace) -> str:
+    """The one asked for, else the one whose input is given, else the first that knows the light."""
+    if options.workflow:
+        return options.workflow
+    given = (workflow for workflow, name in LIGHT_INPUTS.items() if getattr(options, name))
+    knowing = (workflow for workflow in WORKFLOWS if options.light in LIGHTS[workflow])
+    return next(given, next(knowing, "fc"))
+
+
+def _check_lights(settings: Settings, inputs: dict[str, str | None]) -> None:
+    """Raise SettingsError for a light's input that would not be looked at."""
+    for workflow, name in LIGHT_INPUTS.items():
+        if not inputs[name] or settings.light_input == name:
+            continue
+        if settings.workflow != workflow:
+            raise SettingsError(f"--{name} belongs to the {workflow} workflow, but {settings.workflow} was asked for.")
+        raise SettingsError(
+            f"light is {settings.light!r}, which does not look at --{name}: leave one of them out, or use --light "
+            f"{' or '.join(light for light in LIGHTS[workflow] if light.startswith('upload'))}."
+        )
+
+
+def _relight(relighter: Relighter, settings: Settings, inputs: dict[str, str | None], quiet: bool) -> Result:
+    with bar_over(quiet) as on_step:
+        return relighter.relight(settings=settings, on_step=on_step, **inputs)
+
+
+def _replay(options: argparse.Namespace) -> dict[str, Any]:
+    """Make the picture a PNG carries the recipe of; options given beside --recipe change it."""
+    from ..recipes import check_model, find_input, read_recipe
+    from ..request import check_inputs
+
+    made = Path(options.recipe)
+    recipe = read_recipe(made)
+    if recipe.kind != "relight":
+        raise RecipeError(f"{made} is a {recipe.kind} picture; run `iclight {recipe.kind}` with its settings.")
+    target = (
+        output_path(options.output, made) if options.output else check_name(made.with_name(f"{made.stem}-again.png"))
+    )
+
+    settings = settings_from(options, recipe.settings.workflow, recipe.settings)
+    changed = settings != recipe.settings
+    inputs: dict[str, str | None] = {}
+    for name, what in INPUTS.items():
+        inputs[name] = getattr(options, "input" if name == "image" else name)
+        unneeded = name in LIGHT_INPUTS.values() and name != settings.light_input
+        unneeded |= name == "behind" and settings.finish_background != "own"
+        if not inputs[name] and name in recipe.inputs and not unneeded:
+            inputs[name] = str(find_input(recipe.inputs[name], made.parent, what))
+    _check_lights(settings, inputs)
+    check_inputs(inputs)
+    check_output(target, str(made), *inputs.values())
+    relighter = load_relighter(options, settings.workflow, _recipe_engine(options, recipe, made.parent))
+    if not changed:
+        check_model(recipe, relighter.identity())
+    result = _relight(relighter, settings, inputs, options.quiet)
+    only = recipe.index if recipe.index < len(result.images) else None
+    return report_of(options, save_pictures(result, inputs, target, only), result)
+
+
+def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) -> dict[str, Any]:
+    """What to load for a recipe: its own model, formats and matting, unless the command line names others."""
+    from ..diffusion import devices
+    from ..recipes import find_asked
+    from ..weights import resolve as weights
+
+    arguments = engine_arguments(options)
+    asked = find_asked(recipe, beside)
+    if arguments["model"] == "auto":
+        arguments["model"] = str(recipe.model.get("name") if asked["model"] == "auto" else asked["model"])
+    by_hand = bool(arguments["offset"])
+    for part in ("offset", "lora"):
+        arguments[part] = arguments[part] or asked[part]
+    strange_offset = not by_hand and "/" in (arguments["offset"] or "")
+    if strange_offset or (options.model == "auto" and arguments["model"] not in catalogue.MODELS):
+        # A picture from elsewhere may name any repository: what is not here is not fetched on its word.
+        try:
+            weights.resolve_model(arguments["model"], recipe.settings.workflow, arguments["offset"], download=False)
+        except errors.WeightsError as error:
+            raise RecipeError(
+                f"The recipe's model or offset is not here. {error} Or name them with --model and --offset."
+            ) from error
+    if options.device == "auto" and options.dtype == "auto":
+        try:
+            auto = devices.choose(str(recipe.model.get("device", "auto")))
+        except IclightError:
+            print("The recipe's device is not here; the pixels will differ a little.", file=sys.stderr)
+        else:
+            made_in = recipe.model.get("dtype")
+            arguments["device"] = str(auto.device)
+            # A named dtype rules the VAE too, so the automatic choice is kept where it was the recipe's.
+            if made_in in devices.DTYPES and made_in != str(auto.dtype).removeprefix("torch."):
+                arguments["dtype"] = made_in
+    if options.matting == "auto" and recipe.matting in catalogue.MATTINGS:
+        arguments["matting"] = recipe.matting
+    return arguments

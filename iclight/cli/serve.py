@@ -1,0 +1,186 @@
+"""Start a page: options, safe launch settings, ZeroGPU where there is one."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import IclightError, SettingsError
+from ..studio.service.guard import LOCAL_NAMES, Doors, Guard, guarded
+from .options import add_engine_options, engine_arguments
+
+if TYPE_CHECKING:
+    from ..studio.service.pages import Pages
+    from ..studio.service.storage import Storage
+
+STATIC = Path(__file__).parents[1] / "studio" / "static"
+SCRIPTS = ("keys.js", "faders.js")
+PAGE_NAMES = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}
+GPU_SECONDS = 120
+# Requests that wait at once, over all visitors; one more is told so.
+QUEUE = 20
+# Sessions that Gradio keeps a copy of the page's state for, of nearly a megabyte each; the longest unused goes first.
+SESSIONS = 128
+
+
+def parse_options(workflow: str, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The page's command line."""
+    parser = argparse.ArgumentParser(prog=PAGE_NAMES[workflow], description="Open the relighting page in a browser.")
+    add_engine_options(parser)
+    group = parser.add_argument_group("server")
+    group.add_argument("--host", help="address to listen on (default 127.0.0.1: this machine only)")
+    group.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    group.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which the page is reached, besides --host: what a proxy or the network calls this machine "
+        "(*.example.com for all below it); repeatable",
+    )
+    group.add_argument("--share", action="store_true", help="make a public link through Gradio")
+    group.add_argument("--auth", metavar="USER:PASSWORD", help="ask visitors for a name and a password")
+    group.add_argument("--mcp", action="store_true", help="let assistants use the page (Model Context Protocol)")
+    group.add_argument("--open", action="store_true", help="open the page in the browser")
+    return parser.parse_args(arguments)
+
+
+def parse_auth(text: str | None) -> tuple[str, str] | None:
+    """ "user:password" -> (user, password). Raises SettingsError for anything else."""
+    if text is None:
+        return None
+    user, colon, password = text.partition(":")
+    if not (user and colon and password):
+        raise SettingsError("--auth takes USER:PASSWORD, for example --auth anna:correct-horse.")
+    return user, password
+
+
+def keep_localhost_off_proxies() -> None:
+    """A system proxy that swallows localhost breaks Gradio ("Expecting value: line 1 column 1").
+
+    Both spellings end up with all that either had: libraries read one or the other.
+    """
+    given = ",".join(os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy"))
+    known = [part.strip() for part in given.split(",") if part.strip()]
+    if "*" in known:
+        return  # no proxy for anything: only recognised while it stands alone
+    value = ",".join(dict.fromkeys([*known, *LOCAL_NAMES]))
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = value
+
+
+def gpu_decorator() -> tuple[Callable[..., Any], bool]:
+    """(`spaces.GPU(...)` or a decorator that does nothing, whether this is ZeroGPU)."""
+    if importlib.util.find_spec("spaces") is not None:
+        import spaces  # must come before torch; does nothing where there is no ZeroGPU
+
+        return spaces.GPU(duration=GPU_SECONDS), bool(os.environ.get("SPACES_ZERO_GPU"))
+    return (lambda function: function), False
+
+
+def run_page(workflow: str, arguments: Sequence[str] | None = None) -> int:
+    """Build the page for a workflow, serve it, and stay until it is stopped. Returns an exit status."""
+    options = parse_options(workflow, arguments)
+    try:
+        if importlib.util.find_spec("gradio") is None:
+            raise IclightError("The pages need Gradio: pip install 'iclight[app]', or run `make app` in a clone.")
+        from ..studio.service.storage import open_storage
+
+        with _stopped_by_signal(), open_storage() as storage:
+            return _serve(workflow, options, storage)
+    except IclightError as error:
+        print(f"iclight: {error}", file=sys.stderr)
+        return 1
+
+
+@contextlib.contextmanager
+def _stopped_by_signal() -> Iterator[None]:
+    """A service that is stopped (SIGTERM) leaves as a person's Ctrl-C does: nothing of it stays on the disk."""
+
+    def leave(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        usual = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not in the main thread: whoever started it stops it
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+
+
+def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
+    if options.mcp and importlib.util.find_spec("mcp") is None:
+        raise IclightError("--mcp needs the mcp package: pip install 'gradio[mcp]', then start the page again.")
+    auth = parse_auth(options.auth)
+    keep_localhost_off_proxies()
+    gpu, zero_gpu = gpu_decorator()
+    if options.share and not auth:
+        print(
+            "iclight: --share makes this page public; without --auth USER:PASSWORD anybody with the link can use it.",
+            file=sys.stderr,
+        )
+    from ..studio.service.model_pool import ModelPool
+
+    engine = ModelPool(workflow, engine_arguments(options))
+    if zero_gpu:
+        engine.get()  # ZeroGPU wants models in place before the first request forks
+    from ..studio.layout import build
+    from ..studio.service.pages import LARGEST_FILE
+    from ..studio.ui.i18n import i18n
+
+    blocks = build(workflow, engine, gpu, storage)
+    blocks.queue(max_size=QUEUE, default_concurrency_limit=1, api_open=False)
+    host = options.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # the history is the page's own
+    try:
+        blocks.launch(
+            server_name=host,
+            state_session_capacity=SESSIONS,
+            app_kwargs={"lifespan": guarded(lambda app: _guard(app, blocks, host, options.allow_host))},
+            server_port=options.port,
+            share=options.share,
+            auth=auth,
+            inbrowser=options.open,
+            max_file_size=LARGEST_FILE,
+            allowed_paths=[],
+            enable_monitoring=False,
+            strict_cors=True,
+            show_error=False,
+            ssr_mode=False,
+            prevent_thread_lock=True,
+            footer_links=["api", "settings"],
+            mcp_server=options.mcp,
+            i18n=i18n(),
+            css_paths=STATIC / "style.css",
+            head="".join(f"<script>{(STATIC / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
+        )
+    except OSError as error:
+        print(f"iclight: the page could not be started: {error}", file=sys.stderr)
+        return 1
+    if not zero_gpu:
+        engine.warm_up()  # after the page answers, so that nobody looks at nothing
+    blocks.block_thread()
+    return 0
+
+
+def _guard(app: Any, blocks: Pages, host: str, allowed: Sequence[str]) -> Guard:
+    """What stands before the page: see `guard`. Logins are Gradio's own."""
+    space = os.environ.get("SPACE_HOST", "")
+    doors = Doors.of(host, [*allowed, *([space] if space else [])], bool(space), lambda: blocks.share_url)
+
+    def user_of(cookies: dict[str, str]) -> str | None:
+        names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
+        return next((app.tokens[cookies[name]] for name in names if cookies.get(name) in app.tokens), None)
+
+    shown = [f"/{path}" for path, *_ in blocks.pages]
+    blocks.storage.pin()  # the examples
+    return Guard(app.middleware_stack, doors, blocks.storage, user_of if app.auth else None, shown)

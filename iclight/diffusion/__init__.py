@@ -1,0 +1,1 @@
+"""The torch parts of one pass: devices, checkpoints, VAE, UNet, sampler."""

@@ -1,0 +1,160 @@
+"""The denoising loop: one for text-to-image and image-to-image.
+
+Reads top-down: make_scheduler -> plan -> start -> denoise. The conditions (foreground, background) are concatenated
+to the latents where the UNet is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
+
+from ..errors import ModelError
+from .devices import is_out_of_memory, release_memory
+
+StepCallback = Callable[[int, int, torch.Tensor], None]
+
+
+def make_scheduler(prediction_type: str = "epsilon") -> DPMSolverMultistepScheduler:
+    """DPM-Solver++ SDE with Karras sigmas (Lu et al. 2022; Karras et al. 2022), as the reference sets it up.
+
+    The beta schedule is linear, not Stable Diffusion's scaled_linear: that is what the offsets were published with.
+    """
+    return DPMSolverMultistepScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="linear",
+        algorithm_type="sde-dpmsolver++",
+        use_karras_sigmas=True,
+        steps_offset=1,
+        prediction_type=prediction_type,
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a pass runs: the scheduler is set to `requested` steps, of which the last `running` run.
+
+    With a strength below 1 the pass starts from a picture noised to that strength.
+    """
+
+    requested: int
+    running: int
+
+
+def plan(steps: int, strength: float | None) -> Plan:
+    """`steps` denoising steps at `strength` in (0, 1], or from pure noise when strength is None.
+
+    round(steps / strength) are requested so that about `steps` run. At least one always runs.
+    """
+    if strength is None:
+        return Plan(steps, steps)
+    requested = round(steps / strength)
+    return Plan(requested, max(min(int(requested * strength), requested), 1))
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Prompt embeddings (1 x L x dim each) and how far to go from the unconditional towards the conditional."""
+
+    cond: torch.Tensor
+    uncond: torch.Tensor
+    scale: float
+
+    @property
+    def active(self) -> bool:
+        return self.scale > 1.0
+
+
+class NoisePredictor:
+    """Calls the UNet on latents with their conditions; splits the batch when memory does not allow it whole."""
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        guidance: Guidance,
+        condition: torch.Tensor,
+        prediction_type: str = "epsilon",
+    ) -> None:
+        """`condition`: 1 x C x h x w latents that every sample sees, on the UNet's device."""
+        self.unet = unet
+        self.prediction_type = prediction_type
+        self.guidance = guidance
+        self.condition = condition.to(unet.device, unet.dtype)
+        self.cond = guidance.cond.to(unet.device, unet.dtype)
+        self.uncond = guidance.uncond.to(unet.device, unet.dtype)
+        self.batch_limit: int | None = None
+
+    def __call__(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
+        """N x 4 x h x w -> the guided prediction of the same shape, float32: noise, or what `prediction_type` names."""
+        count = len(latents)
+        condition = self.condition.expand(count, -1, -1, -1)
+        sample = torch.cat([latents.to(condition.dtype), condition], dim=1)
+        text = self.cond.expand(count, -1, -1)
+        if not self.guidance.active:
+            return self._predict(sample, timestep, text).float()
+        text = torch.cat([self.uncond.expand(count, -1, -1), text])
+        uncond, cond = self._predict(torch.cat([sample, sample]), timestep, text).chunk(2)
+        return (uncond + self.guidance.scale * (cond - uncond)).float()
+
+    def _predict(self, sample: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        while True:
+            size = self.batch_limit or len(sample)
+            try:
+                parts = zip(sample.split(size), text.split(size), strict=True)
+                return torch.cat([self.unet(s, timestep, t, return_dict=False)[0] for s, t in parts])
+            except RuntimeError as error:
+                if size == 1 or not is_out_of_memory(error):
+                    raise
+            # Samples do not see one another, so halves give the same numbers as the whole.
+            self.batch_limit = max(1, size // 2)
+            release_memory(sample.device)
+
+
+def denoise(
+    predict: NoisePredictor,
+    steps: int,
+    strength: float | None,
+    latents: torch.Tensor | None,
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+    on_step: StepCallback | None = None,
+) -> torch.Tensor:
+    """Run one pass and return its latents (N x 4 x h x w float32, scaled as the VAE's encoder gives them).
+
+    From pure noise when `strength` is None; else from `latents` (1 or N x 4 x h x w) noised to `strength`. Noise is
+    drawn from `generator` in float32. `on_step(step, steps, clean)` follows each step, from 1, with the current
+    estimate of the clean latents; what it raises ends the pass. Raises ModelError when the numbers blow up.
+    """
+    device = predict.unet.device
+    scheduler = make_scheduler(predict.prediction_type)
+    chosen = plan(steps, strength)
+    scheduler.set_timesteps(chosen.requested, device=device)
+    begin = chosen.requested - chosen.running
+    timesteps = scheduler.timesteps[begin:]
+    # Near 1000 steps timesteps repeat; telling the scheduler where it stands keeps it from guessing by value.
+    scheduler.set_begin_index(begin)
+
+    noise = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32).to(device)
+    if latents is None:
+        current = noise * scheduler.init_noise_sigma
+    else:
+        start = latents.to(device, torch.float32).expand(shape)
+        current = scheduler.add_noise(start, noise, timesteps[:1].repeat(shape[0]))
+
+    for index, timestep in enumerate(timesteps, start=1):
+        prediction = predict(current, timestep)
+        current = scheduler.step(prediction, timestep, current, generator=generator, return_dict=False)[0]
+        if on_step is not None:
+            # The solver keeps its estimate of the clean latents; it is the cheapest honest preview there is.
+            on_step(index, len(timesteps), scheduler.model_outputs[-1])
+    if not torch.isfinite(current).all():
+        raise ModelError(
+            "The model's numbers overflowed (NaN or infinity), so there is no picture. "
+            "Try --dtype float32, a lower CFG scale, or weights from another source."
+        )
+    return current

@@ -1,0 +1,167 @@
+"""Tensors by name, one at a time: the shape of each before any is read, and never more in memory than asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import ModelError, WeightsError, first_line, plain
+from ..weights.files import check_regular
+from ..weights.manifest import check_safetensors
+
+# How .safetensors files name the types that weights may have.
+FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+
+
+class TensorSource(ABC):
+    """A named set of tensors. `label` is how messages call it; `others`: type by name, of those not of real numbers."""
+
+    label: str
+    shapes: dict[str, tuple[int, ...]]
+    others: dict[str, str]
+
+    @abstractmethod
+    def read(self, name: str) -> torch.Tensor:
+        """The tensor of that name, in the type it is stored in."""
+
+
+class SafetensorsSource(TensorSource):
+    """A .safetensors file, read tensor by tensor.
+
+    The file is mapped into memory, and pages once touched count as ours until it is unmapped; so the mapping is
+    renewed whenever more than `window` bytes were read through it.
+    """
+
+    window = 64 * 2**20
+
+    def __init__(self, path: Path) -> None:
+        from safetensors import safe_open
+
+        check_safetensors(path)
+        self.label = str(path)
+        self._path = path
+        self._open = safe_open
+        self._file: Any = None
+        self._touched = 0
+        try:
+            with safe_open(path, framework="pt") as file:
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+                self.shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
+                types = {name: str(part.get_dtype()) for name, part in slices.items()}
+        except Exception as error:  # the library raises its own, undocumented types
+            raise WeightsError(
+                f"{path} is not a readable .safetensors file ({first_line(error)}). Fetch it again."
+            ) from error
+        self.others = {
+            name: stored
+            for name, stored in types.items()
+            if stored not in FLOATS and not self._is_nothing(name, stored)
+        }
+
+    def _is_nothing(self, name: str, stored: str) -> bool:
+        """Whether a tensor stands for zeros: what an offset does not change takes one byte a number (`export`)."""
+        return stored == "U8" and not bool(self.read(name).any())
+
+    def read(self, name: str) -> torch.Tensor:
+        if self._file is None or self._touched > self.window:
+            self._file = None  # unmap before mapping again
+            self._file = self._open(self._path, framework="pt")
+            self._touched = 0
+        tensor = self._file.get_tensor(name)
+        self._touched += tensor.nbytes
+        return tensor
+
+
+class MemorySource(TensorSource):
+    """Tensors that are in memory already (or mapped by torch); each is let go once read."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], label: str) -> None:
+        self.label = label
+        self._tensors = dict(tensors)
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+        self.others = {name: str(one.dtype) for name, one in self._tensors.items() if not one.is_floating_point()}
+
+    def read(self, name: str) -> torch.Tensor:
+        return self._tensors.pop(name)
+
+
+class SelectedSource(TensorSource):
+    """Some of another source's tensors, under names of their own: `names` maps ours to the other's."""
+
+    def __init__(self, source: TensorSource, names: Mapping[str, str]) -> None:
+        self.label = source.label
+        self._source = source
+        self._names = dict(names)
+        self.shapes = {ours: source.shapes[theirs] for ours, theirs in self._names.items()}
+        self.others = {ours: source.others[name] for ours, name in self._names.items() if name in source.others}
+
+    def read(self, name: str) -> torch.Tensor:
+        return self._source.read(self._names[name])
+
+
+def check_names(source: TensorSource, expected: Mapping[str, tuple[int, ...]], whose: str) -> None:
+    """Raise ModelError unless `source` holds exactly the tensors of `whose` names and shapes, as real numbers."""
+    missing = sorted(expected.keys() - source.shapes.keys())
+    extra = sorted(source.shapes.keys() - expected.keys())
+    other = [n for n, shape in expected.items() if n in source.shapes and source.shapes[n] != shape]
+    if missing or extra:
+        names = ", ".join([f"-{plain(n)}" for n in missing[:2]] + [f"+{plain(n)}" for n in extra[:2]])
+        raise ModelError(
+            f"{source.label} does not fit {whose}: {len(missing)} tensors missing, {len(extra)} unknown "
+            f"({names}, ...). It was made for another architecture."
+        )
+    if other:
+        raise ModelError(
+            f"{source.label} does not fit {whose}: {other[0]} has shape {source.shapes[other[0]]}, "
+            f"expected {expected[other[0]]} ({len(other)} such tensors). It was made for another architecture."
+        )
+    check_floats(source, expected)
+
+
+def check_floats(source: TensorSource, names: Collection[str]) -> None:
+    """Raise ModelError unless every tensor of `names` is stored as real numbers (no integers, no complex ones)."""
+    if strange := sorted(source.others.keys() & set(names)):
+        raise ModelError(
+            f"{source.label} holds {plain(strange[0])} as {source.others[strange[0]]} ({len(strange)} such tensors), "
+            "but weights are float16, bfloat16 or float32 here. Get a version that was not quantised."
+        )
+
+
+def open_tensors(path: Path) -> TensorSource:
+    """A .safetensors file, or a PyTorch file (.bin, .pt, .pth, .ckpt) read without executing anything in it.
+
+    Raises WeightsError when it is neither, or when the pickle holds more than tensors.
+    """
+    if path.suffix == ".safetensors":
+        return SafetensorsSource(path)
+    check_regular(path, "The file of weights", WeightsError)
+    try:
+        check_unpacked(path)
+        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except Exception as error:
+        raise WeightsError(
+            f"{path} could not be read as plain weights ({first_line(error)}). "
+            "Code inside such files is never run; get the .safetensors version of it."
+        ) from error
+    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(isinstance(n, str) and is_plain(one) for n, one in content.items()):
+        raise WeightsError(f"{path} holds something other than named tensors; get the .safetensors version of it.")
+    return MemorySource(content, str(path))
+
+
+def check_unpacked(path: Path) -> None:
+    """Raise ValueError for an archive with compressed parts: PyTorch writes none, and a few kilobytes could unfold."""
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("it holds compressed parts")
+
+
+def is_plain(value: object) -> bool:
+    """Is this a tensor whose numbers are there, each in a place of its own?"""
+    return isinstance(value, torch.Tensor) and value.device.type == "cpu" and value.layout is torch.strided

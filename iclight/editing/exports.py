@@ -1,0 +1,99 @@
+"""Light layers: what a relighting did to a picture, as a file, to be put on another export of the same picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ImageError, first_line, plain
+from ..imaging import budgets
+from ..imaging.canvas import parts
+from ..imaging.deep_png import BadPng, read_png
+from ..imaging.exr_header import check_exr, threads_of
+from ..weights.files import open_regular, read_regular
+from .gain_map import GainMap
+
+Floats = NDArray[np.float32]
+
+# A light layer's gains reach this many stops either way (16-bit files hold them so).
+STOPS = 8.0
+# Layers have the model's size. A light takes this many bytes a pixel, beside the file's 16.
+MAX_PIXELS = 36_000_000
+LIGHT_BYTES = 16
+
+
+def save_layer(light: GainMap, path: str | Path) -> None:
+    """Write a light to a file: .exr (float, linear gains) or .png (16 bits: 32768 is no change, 4096 a stop).
+
+    Red, green and blue are gains, alpha is the matte. Raises ImageError for other endings.
+    """
+    target = Path(path)
+    if target.suffix.lower() == ".png":
+        coded = np.clip(light.gain * (32768 / STOPS) + 32768, 0, 65535)
+        coded = np.concatenate([coded[..., ::-1], light.matte * 65535], axis=2)
+        kept, buffer = cv2.imencode(".png", (coded + 0.5).astype(np.uint16))
+        assert kept
+        target.write_bytes(buffer.tobytes())
+    elif target.suffix.lower() == ".exr":
+        import OpenEXR
+
+        channels = {"RGBA": np.concatenate([np.exp2(light.gain), light.matte], axis=2).astype(np.float32)}
+        header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+        with OpenEXR.File(header, channels) as file:
+            file.write(str(target))
+    else:
+        raise ImageError(f"A light layer is a .png (16 bits) or an .exr, not {target.name}.")
+
+
+def read_layer(path: str | Path) -> GainMap:
+    """A light from its file. Raises ImageError when the file is none; NaN and infinite gains count as no change."""
+    source = Path(path)
+    what = f"The light layer {plain(source.name)}"
+    try:
+        return _read_exr(source, what) if source.suffix.lower() == ".exr" else _read_png(source, what)
+    except ImageError:
+        raise
+    except Exception as error:  # OpenEXR and OpenCV raise undocumented types on broken files
+        reason = first_line(error)
+        raise ImageError(
+            f"{plain(source.name)} is not a light layer ({reason}); give a file that iclight saved."
+        ) from error
+
+
+def _read_exr(source: Path, what: str) -> GainMap:
+    import OpenEXR
+
+    with open_regular(source, what, budgets.LAYER_FILE) as file:
+        check_exr(file, what, MAX_PIXELS, threads_of(OpenEXR))
+    with OpenEXR.File(str(source)) as decoded:
+        values = decoded.channels()["RGBA"].pixels
+    light = _dark(values)
+    for left, top, right, bottom in parts(values.shape[1], values.shape[0]):
+        place = slice(top, bottom), slice(left, right)
+        part = values[place].astype(np.float32)
+        gain = np.where(np.isfinite(part[..., :3]), part[..., :3], 1)
+        light.gain[place] = np.log2(gain.clip(2**-STOPS, 2**STOPS))
+        light.matte[place] = np.nan_to_num(part[..., 3:], nan=0, posinf=1, neginf=0).clip(0, 1)
+    return light
+
+
+def _read_png(source: Path, what: str) -> GainMap:
+    coded = read_png(read_regular(source, what, budgets.LAYER_FILE), what, LIGHT_BYTES, MAX_PIXELS)
+    if coded.dtype != np.uint16 or coded.ndim != 3 or coded.shape[2] != 4:
+        raise BadPng("not a 16-bit RGBA picture")
+    light = _dark(coded)
+    for left, top, right, bottom in parts(coded.shape[1], coded.shape[0]):
+        place = slice(top, bottom), slice(left, right)
+        light.gain[place] = (coded[place][..., :3].astype(np.float32) - 32768) * (STOPS / 32768)
+        light.matte[place] = coded[place][..., 3:].astype(np.float32) / 65535
+    return light
+
+
+def _dark(values: NDArray[Any]) -> GainMap:
+    """A light of the size of HxWx4 values, to be filled part by part: whole copies would be as large again."""
+    height, width = values.shape[:2]
+    return GainMap(np.zeros((height, width, 3), np.float32), np.zeros((height, width, 1), np.float32))

@@ -1,0 +1,332 @@
+"""Pictures in and out: decoding what people hand over, resizing, cropping, and the way to tensors and back.
+
+Everything inside the engine is HxWx3 uint8 RGB; a matte is HxWx1 float32 in [0, 1]. The conversions are the
+reference's to the digit: 127 is exactly 0, and pixels are truncated, not rounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
+
+from ..errors import ImageError, first_line
+from ..weights.files import check_bytes, open_regular
+from . import budgets, exif
+from .budgets import MAX_PIXELS
+from .canvas import PART, Canvas, parts
+from .tiff_directory import MAGIC as TIFF_MAGIC
+
+if TYPE_CHECKING:
+    import torch
+
+# What a person may hand over: pixels, a Pillow picture, a path, or a file's bytes.
+ImageLike = Any
+
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "MPO", "JPEG2000", "PPM", "ICO", "TGA")
+# What a decoder of Pillow's holds at its worst moment, in bytes per pixel (measured; AVIF's of 10 bits, JPEG's
+# progressive), and any other one: four for Pillow's picture, three of RGB, one of alpha.
+BYTES_PER_PIXEL = {"JPEG": 12, "MPO": 12, "WEBP": 16, "AVIF": 18, "JPEG2000": 25}
+PLAIN = 8
+ORIENTATION = 274  # EXIF's tag
+# Scaled beyond this, a picture is cropped before it is resized. No ordinary shape comes near it.
+MAX_RESIZED = 64_000_000
+SIZE_STEP = 64
+MAX_SIDE = 2048
+
+
+def read_image(
+    image: ImageLike, what: str = "The picture", most: int = MAX_PIXELS
+) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    """Decode a picture into (HxWx3 uint8 RGB, HxWx1 float32 alpha or None).
+
+    Takes a uint8 or uint16 array (HxW, HxWx1, HxWx3 or HxWx4), a Pillow picture, a path, or encoded bytes. EXIF
+    rotation is applied; greyscale, palette, CMYK, 16-bit and float pictures become 8-bit RGB. An alpha channel that is
+    opaque everywhere counts as none. Raises ImageError, opening with `what`, for anything that cannot be used, of more
+    than `most` pixels, or not to be decoded within `budgets.DECODE_BYTES`.
+    """
+    if isinstance(image, np.ndarray):
+        return _split_alpha(_array_to_uint8(image, what, most), what)
+    if isinstance(image, (bytes, bytearray)):
+        check_bytes(len(image), budgets.PICTURE_FILE, what)
+        return _read_file(io.BytesIO(image), what, most)
+    if isinstance(image, (str, os.PathLike)):
+        with open_regular(image, what, budgets.PICTURE_FILE) as file:
+            return _read_file(file, what, most)
+    if not isinstance(image, Image.Image):
+        raise ImageError(f"{what} is a {type(image).__name__}; give a picture file, a Pillow image or a uint8 array.")
+    check_size(image.width, image.height, what, most)
+    return _finished(_decoded(image, what, most), what)
+
+
+def _read_file(file: BinaryIO, what: str, most: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    if _opening(file) in TIFF_MAGIC:
+        with budgets.turn():
+            return _finished(_read_tiff(file.read(), what, most), what)
+    with _open(file, what, most) as picture, budgets.turn(picture.width * picture.height):
+        painted = _decoded(picture, what, most)
+    return _finished(painted, what)
+
+
+def _opening(file: BinaryIO) -> bytes:
+    """The first four bytes; the file is left at its beginning."""
+    opening = file.read(4)
+    file.seek(0)
+    return opening
+
+
+def _open(file: BinaryIO, what: str, most: int) -> Image.Image:
+    """A picture whose header has been read and whose size will do. Raises ImageError for anything else."""
+    exif.check_file(file, what)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = Image.open(file, formats=_formats())
+    except Image.DecompressionBombError as error:
+        raise ImageError(budgets.too_large(what, most)) from error
+    except Exception as error:  # decoders raise whatever their parsers trip over
+        raise ImageError(
+            f"{what} is not an image this can read; give a PNG, JPEG, WebP or another common format."
+        ) from error
+    held = BYTES_PER_PIXEL.get(picture.format or "", PLAIN)
+    budgets.check_decode(picture.width, picture.height, held, what, most)
+    exif.check_info(picture.info, what)
+    return picture
+
+
+def _formats() -> list[str]:
+    """What is opened: the formats people have pictures in. Others run external programs or have weak parsers."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def check_size(width: int, height: int, what: str, most: int = MAX_PIXELS) -> None:
+    """Raise ImageError for a picture without pixels, or of more than `most`."""
+    budgets.check_decode(width, height, PLAIN, what, most)
+
+
+def _decoded(image: Image.Image, what: str, most: int) -> Canvas:
+    """A Pillow picture, painted. A TIFF that is not decoded yet goes the way of TIFF files."""
+    try:
+        if isinstance(image, TiffImageFile) and image.tile and image.fp is not None and image.tell() == 0:
+            image.fp.seek(0)
+            return _read_tiff(image.fp.read(), what, most)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _painted(image, what, most)
+    except ImageError:
+        raise
+    except Exception as error:  # decoders raise whatever their parsers trip over
+        reason = first_line(error)
+        raise ImageError(f"{what} is broken or cut short and cannot be decoded ({reason}). Export it again.") from error
+
+
+def _read_tiff(data: bytes, what: str, most: int) -> Canvas:
+    from .tiff_reader import read_tiff
+
+    read = read_tiff(data, what, most)
+    return read if isinstance(read, Canvas) else _deep_canvas(read)
+
+
+def _painted(image: Image.Image, what: str, most: int) -> Canvas:
+    """A Pillow picture on a canvas, upright, converted part by part."""
+    image.load()
+    check_size(image.width, image.height, what, most)  # an ICO holds a picture that may be larger than it says
+    orientation = 1
+    with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to refuse the picture
+        orientation = int(image.getexif().get(ORIENTATION, 1))
+    orientation = orientation if 1 <= orientation <= 8 else 1
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep_canvas(np.asarray(image), orientation)
+    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or (
+        image.mode != "RGB" and "transparency" in image.info
+    )
+    mode = "RGBA" if has_alpha else "RGB"
+    canvas = Canvas(image.width, image.height, has_alpha, orientation)
+    for box in parts(image.width, image.height):
+        part = image.crop(box)
+        canvas.put(box[0], box[1], np.asarray(part if part.mode == mode else part.convert(mode)))
+    return canvas
+
+
+def _deep_canvas(values: NDArray[Any], orientation: int = 1) -> Canvas:
+    """Greyscale of more than 8 bits, HxW: 16-bit integers, or floats in [0, 1] or [0, 255]."""
+    height, width = values.shape
+    is_float = values.dtype.kind == "f"
+    boxes = list(parts(width, height))
+    most = max(float(np.nan_to_num(values[top:bottom, left:right]).max()) for left, top, right, bottom in boxes)
+    scale = (255.0 if most <= 1.0 else 1.0) if is_float else (1 / 257.0 if most > 255 else 1.0)
+    canvas = Canvas(width, height, False, orientation)
+    for left, top, right, bottom in boxes:
+        grey = np.nan_to_num(values[top:bottom, left:right].astype(np.float64)) * scale
+        canvas.put(left, top, np.rint(grey).clip(0, 255).astype(np.uint8))
+    return canvas
+
+
+def _finished(canvas: Canvas, what: str) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    cover = canvas.alpha
+    if cover is None or int(cover.min()) == 255:
+        return canvas.rgb, None
+    if not cover.any():
+        raise ImageError(f"{what} is fully transparent; there is nothing in it to light.")
+    matte = cover[..., None].astype(np.float32)
+    matte /= np.float32(255)
+    return canvas.rgb, matte
+
+
+def _array_to_uint8(array: NDArray[Any], what: str, most: int) -> NDArray[np.uint8]:
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise ImageError(f"{what} has shape {array.shape}; give HxW, HxWx3 (RGB) or HxWx4 (RGBA).")
+    if array.dtype == np.uint16:
+        array = np.rint(array / 257.0).astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise ImageError(f"{what} has values of type {array.dtype}; give uint8 from 0 to 255.")
+    check_size(array.shape[1], array.shape[0], what, most)
+    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
+
+
+def _split_alpha(array: NDArray[np.uint8], what: str) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    rgb = np.ascontiguousarray(array[..., :3])
+    if array.shape[2] == 3 or bool((array[..., 3] == 255).all()):
+        return rgb, None
+    if not array[..., 3].any():
+        raise ImageError(f"{what} is fully transparent; there is nothing in it to light.")
+    return rgb, array[..., 3:].astype(np.float32) / np.float32(255)
+
+
+def check_pixels(image: Any) -> tuple[int, int]:
+    """(height, width) of a HxWx3 uint8 picture, or ImageError."""
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        what = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError(f"The picture is {what}; give a HxWx3 uint8 array (`read_image` makes one).")
+    if image.size == 0:
+        raise ImageError("The picture is empty (no pixels).")
+    return image.shape[0], image.shape[1]
+
+
+def read_mask(mask: ImageLike, width: int, height: int) -> NDArray[np.float32]:
+    """A matte of the caller's own as HxWx1 float32 in [0, 1].
+
+    Takes an array (bool, integers 0 and 1, uint8 0-255 or float 0-1; HxW or HxWx1), or a picture or path, whose alpha
+    channel is used if it has one, else its brightness. Must have the picture's size. Raises ImageError otherwise, or if
+    it is empty.
+    """
+    if isinstance(mask, np.ndarray) and mask.dtype.kind in "iu" and mask.size and mask.min() >= 0 and mask.max() <= 1:
+        mask = mask.astype(bool)  # 0 and 1, in whatever integers
+    if isinstance(mask, np.ndarray) and mask.dtype.kind in "bf":
+        matte = np.asarray(mask, np.float32)
+        matte = matte[..., None] if matte.ndim == 2 else matte
+        if matte.ndim != 3 or matte.shape[2] != 1:
+            raise ImageError(f"The mask has shape {mask.shape}; give HxW or HxWx1.")
+        if not np.isfinite(matte).all() or matte.min(initial=0) < 0 or matte.max(initial=0) > 1:
+            raise ImageError("The mask has values outside 0 to 1; scale it to that range, or give uint8 0 to 255.")
+    else:
+        rgb, alpha = read_image(mask, "The mask")
+        grey = rgb.astype(np.float32).mean(axis=2, keepdims=True) / np.float32(255)
+        matte = grey if alpha is None else alpha
+    if matte.shape[:2] != (height, width):
+        raise ImageError(
+            f"The mask is {matte.shape[1]}x{matte.shape[0]}, the picture {width}x{height}; give one of the same size."
+        )
+    if not matte.any():
+        raise ImageError("The mask is empty (zero everywhere); there would be nothing to light.")
+    return matte
+
+
+def fingerprint(image: ImageLike) -> str:
+    """SHA-256 over a picture's size and decoded pixels, alpha included: the same for any lossless copy of it."""
+    rgb, alpha = read_image(image)
+    digest = hashlib.sha256(repr(rgb.shape).encode())
+    digest.update(np.ascontiguousarray(rgb).data)
+    for rows in np.array_split(alpha, max(1, alpha.size // PART)) if alpha is not None else ():
+        digest.update(np.rint(rows * 255).astype(np.uint8).tobytes())
+    return digest.hexdigest()
+
+
+def size_for(
+    image_size: tuple[int, int],
+    native_size: tuple[int, int],
+    width: int | None = None,
+    height: int | None = None,
+) -> tuple[int, int]:
+    """The (width, height) of the first pass: what was asked for, and what was left out chosen after the picture.
+
+    `image_size` is the picture's (width, height), `native_size` the one whose area the model was made for. Sides are
+    the multiples of 64 nearest to the picture's aspect at that area, from 64 to 2048.
+    """
+    aspect = image_size[0] / image_size[1]
+    area = native_size[0] * native_size[1]
+    if width is None:
+        width = _snap(math.sqrt(area * aspect) if height is None else height * aspect)
+        if height is None:
+            height = _snap(math.sqrt(area / aspect))
+    elif height is None:
+        height = _snap(width / aspect)
+    return width, height
+
+
+def _snap(side: float) -> int:
+    return min(max(round(side / SIZE_STEP) * SIZE_STEP, SIZE_STEP), MAX_SIDE)
+
+
+def highres_size(width: int, height: int, scale: float) -> tuple[int, int]:
+    """The second pass's (width, height): each side times `scale`, to the nearest multiple of 64."""
+    return round(width * scale / 64.0) * 64, round(height * scale / 64.0) * 64
+
+
+def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Pillow's LANCZOS to exactly width x height, without cropping. Any HxW or HxWxC uint8."""
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def resize_and_center_crop(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale until width x height is covered (LANCZOS), then cut the middle out. HxW or HxWx3 uint8 in and out."""
+    picture = Image.fromarray(image)
+    scale = max(width / picture.width, height / picture.height)
+    resized_width, resized_height = round(picture.width * scale), round(picture.height * scale)
+    # Strips thinner than a pixel after scaling cannot be; the reference fails there.
+    resized_width, resized_height = max(resized_width, width), max(resized_height, height)
+    if resized_width * resized_height > MAX_RESIZED:
+        # A hair-thin picture would be blown up to gigabytes only to be cut down again: cut first, then scale.
+        middle = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+        return np.array(middle)
+    picture = picture.resize((resized_width, resized_height), Image.Resampling.LANCZOS)
+    left, top = (resized_width - width) / 2, (resized_height - height) / 2
+    box = (left, top, (resized_width + width) / 2, (resized_height + height) / 2)
+    return np.array(picture.crop(box))  # type: ignore[arg-type]  # Pillow rounds the floats itself
+
+
+def to_tensor(images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """HxWx3 uint8 pictures of one size -> Nx3xHxW float32, 0 -> -1, 127 -> 0, 255 -> 1.0079."""
+    import torch
+
+    return (torch.from_numpy(np.stack(images)).float() / 127.0 - 1.0).movedim(-1, 1)
+
+
+def to_pixels(decoded: torch.Tensor) -> list[NDArray[np.uint8]]:
+    """Nx3xHxW floats about [-1, 1] -> pictures: y * 127.5 + 127.5, clipped, truncated."""
+    values = decoded.movedim(1, -1).float().cpu().numpy()
+    return list((values * 127.5 + 127.5).clip(0, 255).astype(np.uint8))
+
+
+def to_unit(decoded: torch.Tensor) -> list[NDArray[np.float32]]:
+    """Nx3xHxW floats about [-1, 1] -> HxWx3 float32 in [0, 1], as the fbc workflow's last decode has them."""
+    values = decoded.movedim(1, -1).float().cpu().numpy()
+    return list((values * 0.5 + 0.5).clip(0, 1))
+
+
+def unit_to_pixels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """HxWx3 in [0, 1] -> uint8, truncated."""
+    return (image * 255.0).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,197 @@
+"""TIFFs that need libtiff (LZW, JPEG, fax, ...), decoded in a process that holds nothing but the file.
+
+libtiff says on the standard error what Pillow does not hear, and what it leaves undecoded is garbage of that process
+alone. Whatever it says there, the file is refused. Where the C library can fill fresh memory (glibc), the file is
+decoded twice over different fillings: where they show, rows were not decoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from ..errors import ImageError, plain
+from . import budgets
+from .canvas import PART, Canvas
+
+SECONDS = 60
+# The process may address what decoding may take, and what Python and Pillow map before it.
+ADDRESSES = budgets.DECODE_BYTES + 400_000_000
+# Greys of more than 8 bits, as Pillow calls them.
+_DEEP = {"I;16": "<u2", "I": "=i4", "F": "=f4"}
+
+# Reads a file from its standard input; writes mode, width and height on a line of their own, then the pixels.
+_CHILD = r"""
+import hashlib, io, sys, warnings
+home, addresses, seconds, most = sys.argv[1], *map(int, sys.argv[2:])
+sys.path.append(home)
+try:
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+except (ImportError, OSError, ValueError):
+    pass
+from PIL import Image, ImageOps
+warnings.simplefilter("ignore")
+Image.MAX_IMAGE_PIXELS = most
+try:
+    import ctypes
+    perturb = ctypes.CDLL(None).mallopt
+except (ImportError, OSError, AttributeError, TypeError):
+    perturb = None
+
+def decoded(fill):
+    if perturb is not None:
+        perturb(-6, fill)  # M_PERTURB: memory that nobody has written to shows the byte's complement
+    image = Image.open(io.BytesIO(data), formats=["TIFF"])
+    if image.width * image.height > most:
+        raise ValueError("it is too large")
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return image if image.mode == "I;16" else image.convert("I")
+    if image.mode in ("L", "RGB", "RGBA", "I", "F"):
+        return image
+    has_alpha = image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
+    return image.convert("RGBA" if has_alpha else "RGB")
+
+def passed_on(image, write):
+    digest = hashlib.sha256()
+    rows = max(1, (1 << 20) // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
+        digest.update(band)
+        write(band)
+    return digest.digest()
+
+try:
+    data = sys.stdin.buffer.read()
+    out = sys.stdout.buffer
+    before = None if perturb is None else passed_on(decoded(0x55), len)
+    image = decoded(0xAA)
+    out.write(f"{image.mode} {image.width} {image.height}\n".encode())
+    if passed_on(image, out.write) != before and before is not None:
+        raise ValueError("rows of it were not decoded")
+    out.flush()
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}"[:500])
+"""
+
+
+def decode_apart(data: bytes, what: str, most: int) -> Canvas | NDArray[np.generic]:
+    """The first page of a TIFF, upright: a `Canvas`, or HxW of uint16, int32 or float32 where greys are deep.
+
+    Raises ImageError, opening with `what`, where libtiff complains of anything, beyond `most` pixels and `SECONDS`.
+    """
+    with _apart(data, what, most) as pipe:
+        mode, width, height = _head(pipe)
+        if mode in _DEEP:
+            values = np.frombuffer(pipe.read(), _DEEP[mode])
+            return values.reshape(height, width)
+        channels = len(mode)
+        canvas = Canvas(width, height, channels == 4)
+        rows = max(1, PART // width)
+        for top in range(0, height, rows):
+            count = min(rows, height - top)
+            band = np.frombuffer(pipe.read(count * width * channels), np.uint8)
+            canvas.put(0, top, band.reshape((count, width, channels) if channels > 1 else (count, width)))
+        return canvas
+
+
+def unfold_apart(
+    segments: Sequence[memoryview], compression: int, row_bytes: int, rows: int, height: int, what: str
+) -> memoryview:
+    """What strips of `rows` rows each unfold to, one after the other: `height` x `row_bytes` bytes.
+
+    They are given to libtiff as a grey picture of 8 bits, so that it need not know what they hold. Raises ImageError
+    like `decode_apart`.
+    """
+    with _apart(_grey_tiff(segments, compression, row_bytes, rows, height), what, row_bytes * height) as pipe:
+        if _head(pipe) != ("L", row_bytes, height):
+            raise EOFError
+        unfolded = bytearray(row_bytes * height)
+        if pipe.readinto(unfolded) != len(unfolded):  # type: ignore[attr-defined]  # a buffered pipe has it
+            raise EOFError
+        return memoryview(unfolded)
+
+
+def _grey_tiff(segments: Sequence[memoryview], compression: int, width: int, rows: int, height: int) -> bytes:
+    """A TIFF of 8-bit greys around strips that are compressed already."""
+    counts = [len(segment) for segment in segments]
+    offsets = np.cumsum([8, *counts])
+    lists_at = int(offsets[-1])
+    lists = np.array([*offsets[:-1], *counts], "<u4").tobytes()
+    # A list of one stands in the entry itself.
+    places = (8, counts[0]) if len(counts) == 1 else (lists_at, lists_at + len(lists) // 2)
+    entries = [
+        (256, 1, width),
+        (257, 1, height),
+        (258, 1, 8),
+        (259, 1, compression),
+        (262, 1, 1),
+        (273, len(counts), places[0]),
+        (277, 1, 1),
+        (278, 1, rows),
+        (279, len(counts), places[1]),
+    ]
+    coded = b"".join(struct.pack("<HHII", tag, 4, count, value) for tag, count, value in entries)
+    head = struct.pack("<2sHI", b"II", 42, lists_at + len(lists))
+    return b"".join([head, *segments, lists, struct.pack("<H", len(entries)), coded, bytes(4)])
+
+
+@contextlib.contextmanager
+def _apart(data: bytes, what: str, most: int) -> Iterator[IO[bytes]]:
+    """The pipe that a process writes a TIFF's pixels to. What was read counts only when this has ended well."""
+    home = str(Path(PIL.__file__).parents[1])
+    limits = [str(limit) for limit in (ADDRESSES + 2 * len(data), SECONDS, most)]
+    with tempfile.TemporaryFile() as complaints:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-c", _CHILD, home, *limits],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+        )
+        assert child.stdin is not None and child.stdout is not None
+        clock = threading.Timer(SECONDS, child.kill)
+        clock.start()
+        whole = False
+        try:
+            with contextlib.suppress(BrokenPipeError), child.stdin:
+                child.stdin.write(data)
+            with contextlib.suppress(EOFError, ValueError):  # it wrote less than a picture, and says why
+                yield child.stdout
+                whole = True
+            # Drained, so that it is not in the way of its own end.
+            while child.stdout.read(PART):
+                pass
+            status = child.wait()
+        finally:
+            clock.cancel()
+            child.kill()
+            child.stdout.close()
+            child.wait()
+        complaints.seek(0)
+        said = complaints.read(2000).decode("utf-8", "replace").strip()
+    if status != 0 or said or not whole:
+        reason = plain(said.splitlines()[-1] if said else "its decoder did not end well")
+        raise ImageError(f"{what} is broken or cut short and cannot be decoded ({reason}). Export it again.")
+
+
+def _head(pipe: IO[bytes]) -> tuple[str, int, int]:
+    """Mode, width and height."""
+    head = re.fullmatch(rb"([A-Z;0-9]+) ([0-9]{1,10}) ([0-9]{1,10})\n", pipe.readline(100))
+    if head is None:
+        raise EOFError
+    return head[1].decode(), int(head[2]), int(head[3])

@@ -1,0 +1,138 @@
+"""Loading apart from relighting: names in, a model in memory out.
+
+    loaded = load_model("mini", "fbc")
+    other = load_model("mini", "fc", share=loaded)  # reads the other workflow's UNet alone
+
+A name's way: resolve -> check the offset -> components -> merge the UNet -> fold LoRA files in -> place on the device.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from diffusers import UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from .diffusion import devices
+from .diffusion.checkpoints import Components, check_checkpoint, load_components
+from .diffusion.devices import Placement
+from .diffusion.environment_encoder import EnvironmentEncoder, load_environment_encoder
+from .diffusion.tensors import open_tensors
+from .diffusion.unet import add_loras, check_kind, load_unet, parse_lora
+from .diffusion.vae import VAE
+from .settings import check_workflow
+from .weights.manifest import sha256_of
+from .weights.resolve import Model, resolve_model
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model for one workflow, in memory and placed.
+
+    `environment_encoder`: the env workflow's, None for the others. `prediction_type`: what the UNet's output means, one
+    of `checkpoints.PREDICTION_TYPES`. `model`: what was resolved. `components`: the base's parts and their files.
+    `identity`: names and SHA-256 of all of it, and how it was asked for, for recipes.
+    """
+
+    tokenizer: CLIPTokenizer
+    text_encoder: CLIPTextModel
+    vae: VAE
+    unet: UNet2DConditionModel
+    placement: Placement
+    model: Model
+    environment_encoder: EnvironmentEncoder | None = None
+    prediction_type: str = "epsilon"
+    components: Components | None = None
+    identity: Mapping[str, Any] | None = None
+
+
+def load_model(
+    model: str | Path = "auto",
+    workflow: str = "fc",
+    offset: str | Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    *,
+    lora: str | Path | Sequence[str | Path] = (),
+    offload: bool = False,
+    share: LoadedModel | None = None,
+) -> LoadedModel:
+    """Load a model for a workflow; the arguments are those of `Relighter.load`.
+
+    `share`: a model of another workflow. Where base, number formats and device are the same, its tokenizer, text
+    encoder and VAE serve both, and only the UNet is read.
+
+    Raises WeightsError when files are missing or broken, ModelError when they do not fit, DeviceError.
+    """
+    check_workflow(workflow)
+    placement = devices.choose(device, dtype, offload)
+    if str(model).endswith(".safetensors") and os.path.isfile(model):
+        check_checkpoint(Path(model))  # before anything is fetched for it
+    resolved = resolve_model(
+        str(model), workflow, None if offset is None else str(offset), device_type=placement.device.type
+    )
+    offset_tensors = open_tensors(resolved.offset)
+    check_kind(offset_tensors, workflow)
+    same = share is not None and share.model.base == resolved.base and share.placement == placement
+    shared = share if same else None
+    components = load_components(
+        resolved.base,
+        resolved.config,
+        placement.dtype,
+        placement.vae_dtype,
+        share=None if shared is None else shared.components,
+    )
+    with devices.memory_errors_explained(placement, "Start with --offload, or use --model mini."):
+        encoder = None
+        if workflow == "env":
+            width = components.text_encoder.config.hidden_size
+            encoder = load_environment_encoder(offset_tensors, width, placement.dtype, placement.home)
+        unet = load_unet(
+            components.unet, components.unet_config, offset_tensors, workflow, placement.dtype, placement.home
+        )
+        lora_files = [str(one) for one in ([lora] if isinstance(lora, (str, Path)) else lora)]
+        loras = [parse_lora(one) for one in lora_files]
+        add_loras(unet, loras)
+        vae = VAE(components.vae.to(placement.home), placement) if shared is None else shared.vae
+        text_encoder = components.text_encoder.to(placement.home)
+    asked = {"model": str(model), "offset": None if offset is None else str(offset), "lora": lora_files}
+    return LoadedModel(
+        components.tokenizer,
+        text_encoder,
+        vae,
+        unet,
+        placement,
+        resolved,
+        encoder,
+        components.prediction_type,
+        components,
+        _identify(resolved, components.files, loras, placement, asked),
+    )
+
+
+def _identify(
+    model: Model,
+    files: Mapping[str, Path],
+    loras: Sequence[tuple[Path, float]],
+    placement: Placement,
+    asked: dict[str, Any],
+) -> dict[str, Any]:
+    """What was loaded, by name and SHA-256. Files are read now, not when they may be gone."""
+    return {
+        "name": model.name,
+        "workflow": model.workflow,
+        "asked": asked,
+        "base_sha256": sha256_of(files["unet"]),
+        "vae_sha256": sha256_of(files["vae"]),
+        "text_encoder_sha256": sha256_of(files["text_encoder"]),
+        "offset": model.offset.name,
+        "offset_sha256": sha256_of(model.offset),
+        "lora": [{"file": path.name, "scale": scale, "sha256": sha256_of(path)} for path, scale in loras],
+        "device": str(placement.device),
+        "dtype": str(placement.dtype).removeprefix("torch."),
+        "vae_dtype": str(placement.vae_dtype).removeprefix("torch."),
+    }

@@ -1,0 +1,120 @@
+"""Relight a picture once per light, to mix the lights afterwards (`mixing`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .diffusion.progress import OnStep, share_of
+from .editing import gain_map
+from .editing.mixing import LightMix, LightWeight
+from .errors import SettingsError
+from .imaging import images
+from .imaging.environment import Floats
+from .imaging.images import ImageLike
+from .parameters import LIGHTS
+from .relighter import Relighter, check_pictures
+from .request import read_backdrop, read_map
+from .settings import Settings
+
+# What a mixing desk starts with, where the workflow has them. ("none", fc's run without a direction, is no light.)
+DESK = ("left", "right", "top", "bottom", "ambient")
+
+
+@dataclass(frozen=True)
+class OLATResult:
+    """The desk's material: `stack`, a picture per light; the source `picture` and its `alpha` (HxWx1), whole.
+
+    `settings` is complete and replayable, but for the light, which takes each of the stack's names in turn.
+    """
+
+    stack: LightMix
+    picture: NDArray[np.uint8]
+    alpha: NDArray[np.float32]
+    settings: Settings
+    matting: str
+    model: dict[str, Any]
+    seconds: float
+
+    @property
+    def residual(self) -> float | None:
+        """`LightMix.residual` inside the subject's matte."""
+        return self.stack.residual(gain_map.fit_matte(self.alpha, self.picture.shape, *self.stack.size))
+
+    def export(self, channels: Mapping[str, LightWeight], exposure: float = 0.0) -> NDArray[np.uint8]:
+        """The mixture at the source's own resolution, its background as it was."""
+        return self.stack.export(channels, self.picture, self.alpha, exposure)
+
+
+def desk_lights(workflow: str) -> list[str]:
+    """The lights that a stack of this workflow has if nothing else is asked for."""
+    return [light for light in DESK if light in LIGHTS[workflow]]
+
+
+def relight_olat(
+    relighter: Relighter,
+    image: ImageLike,
+    settings: Settings | None = None,
+    lights: Sequence[str] | None = None,
+    mask: ImageLike | None = None,
+    on_step: OnStep | None = None,
+    *,
+    own: Mapping[str, ImageLike] | None = None,
+    matting: str | None = None,
+) -> OLATResult:
+    """One relighting for each light, all of one seed, one picture each.
+
+    `lights`: names of the workflow's lights, by default `desk_lights`. `own`: the caller's lights, name ->
+    light map (fc), background (fbc) or environment map (env). The rest, and the errors, are those of
+    `Relighter.relight`.
+    """
+    started = time.perf_counter()
+    settings = (settings or Settings.for_workflow(relighter.workflow)).replace(num_images=1)
+    relighter.check_settings(settings)
+    relighter.check_matting(matting)
+    runs = _runs(settings, desk_lights(settings.workflow) if lights is None else lights, own or {})
+    picture, alpha = images.read_image(image)
+    matte = alpha if mask is None else images.read_mask(mask, picture.shape[1], picture.shape[0])
+    settings = relighter.complete(settings, picture)
+    made = {}
+    with relighter.exclusive():
+        prepared = relighter.prepare(picture, matte, matting)
+        for number, (name, (light, backdrop, around)) in enumerate(runs.items()):
+            follow = share_of(on_step, number, len(runs))
+            lit = settings.replace(light=light)
+            rendering = relighter.render(prepared.foreground, lit, backdrop, follow, around)
+            made[name] = images.to_pixels(rendering.decoded)[0]
+    check_pictures(list(made.values()))
+    return OLATResult(
+        LightMix(made),
+        picture,
+        prepared.alpha,
+        settings,
+        "mask" if mask is not None else prepared.matting,
+        relighter.identity(prepared.matting),
+        time.perf_counter() - started,
+    )
+
+
+Run = tuple[str, NDArray[np.uint8] | None, Floats | None]
+
+
+def _runs(settings: Settings, lights: Sequence[str], own: Mapping[str, ImageLike]) -> dict[str, Run]:
+    """Name -> light, background and map of each run; everything is read and checked before the first."""
+    if twice := sorted(set(lights) & set(own)):
+        raise SettingsError(f"{', '.join(twice)} is a light of its own name already; call yours something else.")
+    if not lights and not own:
+        raise SettingsError(f"Name a light to mix: {', '.join(desk_lights(settings.workflow))}.")
+    runs: dict[str, Run] = {}
+    for name in (*lights, *own):
+        if name.startswith("upload"):
+            raise SettingsError("Give an uploaded light a name of its own, NAME=FILE.")
+        lit = settings.replace(light="upload" if name in own else name)
+        given = own.get(name)
+        runs[name] = (lit.light, read_backdrop(lit, given), read_map(lit, given))
+    return runs

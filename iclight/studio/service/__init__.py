@@ -1,0 +1,1 @@
+"""What the pages do, without a page: requests let in, work run, results kept."""

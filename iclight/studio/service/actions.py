@@ -1,0 +1,175 @@
+"""What the pages' buttons do: check, relight with a strip to look at and a way to stop, keep what came of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ...errors import Cancelled, IclightError, ImageError
+from ...parameters import PARAMETERS
+from ...request import check_inputs
+from ...settings import INPUTS, Settings
+from ..ui.endpoints import title_of
+from ..ui.i18n import Say, as_text, speaker, translate
+from . import outputs as outcome
+from .guard import visitor_of
+from .history import History
+from .inline import jpeg
+from .model_pool import ModelPool
+from .progress import follow
+from .sessions import Runs
+from .storage import Storage
+
+LIGHT_NOUNS = {
+    "light_map": "a light map",
+    "background": "a background picture",
+    "environment": "an environment map",
+}
+# How many pictures, each of a seed of its own, "Vary" makes.
+VARIATIONS = 4
+
+
+def settings_of(workflow: str, values: dict[str, Any]) -> Settings:
+    """Settings from a page's inputs: parameters by name, and the random-seed toggle."""
+    parameters = {name: values[name] for name in PARAMETERS if name in values}
+    if values.get("random_seed"):
+        parameters["seed"] = None
+    return Settings.for_workflow(workflow, **parameters)
+
+
+class Actions:
+    """The actions of one page."""
+
+    def __init__(self, engine: ModelPool, gpu: Callable[..., Any], storage: Storage) -> None:
+        """`gpu` decorates what needs the accelerator (`spaces.GPU` on ZeroGPU, else nothing)."""
+        self.engine = engine
+        self.storage = storage
+        self.runs = Runs()
+        self.history = History(storage)
+        self._relight = gpu(self._relight_here)
+
+    # The order of the outputs is the order of the page's components: gallery, foreground, matte, used seed, line.
+
+    def relight(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
+        """Relight a picture: by words and a light direction, or by a background."""
+        settings = self.check(values)
+        return self._made(request, values, [settings])
+
+    def vary(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
+        """Relight a picture four times, each time with another random seed; the rest as in /relight."""
+        settings = self.check({**values, "num_images": 1})
+        seeds = [secrets.randbelow(2**32) for _ in range(VARIATIONS)]
+        return self._made(request, values, [settings.replace(seed=seed) for seed in seeds])
+
+    def _made(self, request: gr.Request, values: dict[str, Any], asked: list[Settings]) -> tuple[Any, ...]:
+        say = speaker(request)
+        with self.runs.of(request.session_hash) as flag:
+            results = self._relight(values, asked, flag, say)
+        folder = self.folder(request)
+        shown: list[tuple[str, str | None]] = []
+        shots = []
+        for result in results:
+            paths = outcome.save_all(folder, result, values, "relight")
+            shots += outcome.shots_of(folder, result, paths, values)
+            caption = None if len(results) == 1 else say("seed {seed}", seed=result.settings.seed)
+            shown += [(path, caption) for path in paths]
+        self.history.add(request.session_hash, shots)
+        last = results[0]
+        if last.settings.workflow == "fbc":
+            height, width = last.images[0].shape[:2]
+            foreground = outcome.crop(last.foreground, width, height)
+            shown += [
+                (outcome.save_plain(folder, "foreground", foreground), say("foreground")),
+                (outcome.save_plain(folder, "background", last.background), say("background")),
+            ]
+        last = replace(last, seconds=sum(result.seconds for result in results))
+        return shown, *outcome.about(folder, last, say, [result.settings.seed for result in results])
+
+    def folder(self, request: gr.Request) -> Path:
+        """A new folder for a request's results."""
+        return self.storage.new_folder(visitor_of(request.client))
+
+    def live_picture(self, request: gr.Request, pixels: Any) -> str:
+        """A JPEG of what a moving slider shows, as one of the visitor's files."""
+        path = self.storage.root / f"{secrets.token_hex(16)}.jpg"
+        path.write_bytes(jpeg(pixels, 92))
+        self.storage.keep(path, visitor_of(request.client))
+        return str(path)
+
+    def cancel(self, request: gr.Request) -> None:
+        """Stop this session's work after the step that is running."""
+        self.runs.stop(request.session_hash)
+
+    def forget(self, request: gr.Request) -> None:
+        """A tab was closed: nobody waits for its work, or will ask for its history."""
+        self.runs.stop(request.session_hash)
+        self.history.drop(request.session_hash)
+
+    def check(self, values: dict[str, Any], workflow: str | None = None) -> Settings:
+        """Everything that can be refused before a model runs."""
+        from ...imaging.images import read_image, read_mask
+        from ...request import own_lights
+
+        if not values.get("image"):
+            raise ImageError("Give a picture first: drop one into the box on the left.")
+        settings = settings_of(workflow or self.engine.workflow, values)
+        check_inputs({name: values.get(name) or None for name in INPUTS if name != "mask"})
+        if values.get("mask"):
+            height, width = read_image(values["image"])[0].shape[:2]
+            read_mask(values["mask"], width, height)
+        if settings.light_input and not values.get(settings.light_input):
+            raise ImageError(
+                f"Give {LIGHT_NOUNS[settings.light_input]}, or choose another light: {own_lights(settings.workflow)}."
+            )
+        if settings.finish_background == "own" and not values.get("behind"):
+            raise ImageError("Give the picture to put behind the subject, or choose another background under Finish.")
+        return settings
+
+    def _relight_here(self, values: dict[str, Any], asked: list[Settings], flag: Path, say: Say) -> list[Any]:
+        from ...diffusion.progress import share_of
+
+        on_step = follow(flag, say)
+        relighter = self.loaded(flag)
+        return [
+            relighter.relight(
+                values["image"],
+                settings,
+                background=values.get("background"),
+                mask=values.get("mask"),
+                on_step=share_of(on_step, number, len(asked)),
+                matting=values.get("matting"),
+                environment=values.get("environment"),
+                behind=values.get("behind"),
+                light_map=values.get("light_map"),
+            )
+            for number, settings in enumerate(asked)
+        ]
+
+    def loaded(self, flag: Path, workflow: str | None = None) -> Any:
+        """The relighter, waited for if it is still being loaded. Raises Cancelled if nobody waits any longer."""
+        relighter = self.engine.get(workflow)
+        if flag.exists():
+            raise Cancelled()
+        return relighter
+
+
+def look_at_map(request: gr.Request, environment: str | None, light: str) -> Any:
+    """The env workflow's map as a picture; None where there is none, with a warning if one was given."""
+    from ...imaging import environment as maps
+    from ...request import read_map
+
+    try:
+        settings = settings_of("env", {"light": light})
+        if settings.light_input and not environment:
+            return None
+        made = read_map(settings, environment)
+    except IclightError as error:
+        say = speaker(request)
+        gr.Warning(as_text(translate(str(error), say)), title=say(title_of(error)))
+        return None
+    return None if made is None else maps.preview(made)

@@ -1,0 +1,1 @@
+"""The pages' parts, a file each: the form, the tabs, and what stands in them."""

@@ -1,0 +1,121 @@
+"""The normals of the picture, by session: estimated once, then read flatter or steeper, saved, and lit at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ...errors import ImageError
+from ...parameters import NORMAL_PARAMETERS, SHADE_PARAMETERS, Parameter
+from ..service import outputs as outcome
+from ..service.actions import Actions, settings_of
+from ..service.progress import follow
+from ..service.sessions import PerSession
+from ..ui.i18n import Say, speaker
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ...normals import Normals
+
+# Sessions whose normals are kept: the longest unused goes first.
+KEPT = 16
+# What the fbc workflow's own defaults decide on the other workflows' pages.
+FBC_ONLY = ("cfg", "steps")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An estimate, and the photo at its size, cropped once."""
+
+    normals: Normals
+    photo: NDArray[np.uint8]
+
+
+class NormalsTab:
+    """The actions of one page's Normals tab."""
+
+    def __init__(self, work: Actions, gpu: Callable[..., Any]) -> None:
+        self.work = work
+        self._made: PerSession[Seen] = PerSession(KEPT)
+        self._estimate = gpu(self._estimate_here)
+
+    def check(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values that fbc is asked with. The four lights are fixed, so a missing background is no error here."""
+        asked = {**values, "light": "ambient"}
+        if self.work.engine.workflow != "fbc":
+            asked = {name: value for name, value in asked.items() if name not in FBC_ONLY}
+        self.work.check(asked, "fbc")
+        return asked
+
+    def normals(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
+        """Estimate a subject's surface normals from four relightings (left, right, bottom, top)."""
+        say, asked = speaker(request), self.check(values)
+        with self.work.runs.of(request.session_hash) as flag:
+            result = self._estimate(asked, flag, say)
+        height, width = result.normal.shape[:2]
+        self._made.put(request.session_hash, Seen(result, outcome.crop(result.picture, width, height)))
+        folder = self.work.folder(request)
+        paths = outcome.save_all(folder, result, asked, "normals")
+        captions = [say(caption) for caption in outcome.NORMALS_CAPTIONS]
+        return list(zip(paths, captions, strict=True)), *outcome.about(folder, result, say)
+
+    def normal_map(self, request: gr.Request, **values: Any) -> str:
+        """This session's normals (/normals) as a 16-bit PNG: `green` "opengl" (y up) or "directx" (y down)."""
+        from ...editing.normal_maps import write_normals
+
+        green = str(values.get("green") or NORMAL_PARAMETERS["green"].default)
+        path = self.work.folder(request) / f"normals-{green}.png"
+        write_normals(path, self._read(request, values).normals.normal, green)
+        return str(path)
+
+    def map_picture(self, request: gr.Request, **values: Any) -> Any:
+        """The normal map as a picture, read with an exponent."""
+        return outcome.save_plain(self.work.folder(request), "map", self._read(request, values).normals.images[0])
+
+    def shade(self, request: gr.Request, **values: Any) -> Any:
+        """This session's picture (/normals) under a light from any direction, by its normals and no model: degrees
+        counter-clockwise from the right, and towards the viewer (90: at the camera)."""
+        from ...editing.shading import shade
+
+        seen = self._read(request, values)
+        light = {name: _or_default(values.get(name), parameter) for name, parameter in SHADE_PARAMETERS.items()}
+        # At the size of the normals: this is a preview, and it answers while a slider moves.
+        return self.work.live_picture(request, shade(seen.photo, seen.normals.normal, seen.normals.matte, **light))
+
+    def forget(self, request: gr.Request) -> None:
+        """Drop a closed tab's normals."""
+        self._made.drop(request.session_hash)
+
+    def _read(self, request: gr.Request, values: dict[str, Any]) -> Seen:
+        """The session's normals, read with the exponent that is asked for, and kept so: sliders ask again at once."""
+        seen = self._made.get(request.session_hash)
+        if seen is None:
+            raise ImageError("There are no normals yet: press 'Estimate normals' first.")
+        exponent = _or_default(values.get("exponent"), NORMAL_PARAMETERS["exponent"])
+        if exponent != seen.normals.exponent:
+            seen = Seen(seen.normals.with_exponent(exponent), seen.photo)
+            self._made.put(request.session_hash, seen)
+        return seen
+
+    def _estimate_here(self, asked: dict[str, Any], flag: Path, say: Say) -> Normals:
+        from ...normals import estimate_normals
+
+        return estimate_normals(
+            self.work.loaded(flag, "fbc"),
+            asked["image"],
+            settings_of("fbc", asked),
+            mask=asked.get("mask"),
+            on_step=follow(flag, say),
+            exponent=_or_default(asked.get("exponent"), NORMAL_PARAMETERS["exponent"]),
+            matting=asked.get("matting"),
+        )
+
+
+def _or_default(value: Any, parameter: Parameter) -> Any:
+    return parameter.default if value is None else value

@@ -1,0 +1,75 @@
+"""Regular files only: opened without waiting for a pipe or a device, and no larger than they may be."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import BinaryIO
+
+from ..errors import IclightError, ImageError, quoted
+
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def check_regular(path: str | os.PathLike[str], what: str, error: type[IclightError] = ImageError) -> os.stat_result:
+    """The status of a file that may be opened. Raises `error` for what is missing, a folder, a pipe, a device, ..."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as reason:  # ValueError: a NUL in the name
+        raise _cannot_open(path, what, error, reason) from reason
+    _check_kind(status, path, what, error)
+    return status
+
+
+def open_regular(
+    path: str | os.PathLike[str], what: str, limit: int, error: type[IclightError] = ImageError
+) -> BinaryIO:
+    """A regular file of at most `limit` bytes, opened for reading. Raises `error` for anything else."""
+    check_regular(path, what, error)
+    # Opened without waiting, and looked at again: a name may mean a pipe by now, whose opening waits for ever.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except (OSError, ValueError) as reason:
+        raise _cannot_open(path, what, error, reason) from reason
+    file = os.fdopen(handle, "rb")
+    try:
+        status = os.fstat(handle)
+        _check_kind(status, path, what, error)
+        check_bytes(status.st_size, limit, what, error)
+    except IclightError:
+        file.close()
+        raise
+    return file
+
+
+def read_regular(path: str | os.PathLike[str], what: str, limit: int, error: type[IclightError] = ImageError) -> bytes:
+    """All of a regular file of at most `limit` bytes. Raises `error` for anything else."""
+    with open_regular(path, what, limit, error) as file:
+        try:
+            return file.read(os.fstat(file.fileno()).st_size)  # what has been added since is no part of it
+        except OSError as reason:
+            raise _cannot_open(path, what, error, reason) from reason
+
+
+def check_bytes(count: int, limit: int, what: str, error: type[IclightError] = ImageError) -> None:
+    """Raise `error` for a file of more than `limit` bytes."""
+    if count > limit:
+        raise error(f"{what} is a file of {count / 1e6:.0f} MB; it may have {limit / 1e6:.0f} MB.")
+
+
+def _check_kind(status: os.stat_result, path: str | os.PathLike[str], what: str, error: type[IclightError]) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise error(f"{what} {quoted(os.fspath(path))} is a folder, not a picture.")
+    if not stat.S_ISREG(status.st_mode):
+        raise error(f"{what} {quoted(os.fspath(path))} is not a regular file.")
+
+
+def _cannot_open(
+    path: str | os.PathLike[str], what: str, error: type[IclightError], reason: OSError | ValueError
+) -> IclightError:
+    name = quoted(os.fspath(path))
+    if isinstance(reason, ValueError) or reason.errno in _MISSING:
+        return error(f"{what} {name} does not exist.")
+    return error(f"{what} {name} cannot be read ({reason.strerror}).")

@@ -1,0 +1,186 @@
+"""Base models on disk: a folder in diffusers layout, a single-file checkpoint, or what a hub publishes, fetched.
+
+Looked for in iclight's models folder, then in the hub's cache, then at the hub; checked wherever it was found.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import WeightsError, plain, quoted
+from . import hub
+from .catalogue import MODELS, PARTS, SD15, ModelEntry, files_to_fetch, gigabytes, weight_names
+from .folders import ModelCard, folder_name, mini_folder, missing_of, models_root, names_in, read_card, used_of
+from .hub import HubRefused, HubUnreachable, Say
+
+HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[^/\s]+))?")
+HUB_FILE = re.compile(HUB_ID.pattern + r"/(?P<file>(?!.*\.\.)\S+\.safetensors)")
+ACCEPTED = (
+    '"auto", "mini", "sd15", a model folder in diffusers layout, a hub id (owner/name), '
+    "or an SD1.5 checkpoint (.safetensors)"
+)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model found on disk. `folder` is where its own offsets lie, None for a single-file checkpoint."""
+
+    facts: ModelCard
+    base: Path
+    config: Path
+    folder: Path | None
+
+
+class NotInstalled(WeightsError):
+    """Not on this disk, and the caller asked for nothing to be fetched."""
+
+
+def find_base(wanted: str, download: bool, say: Say) -> Base:
+    path = Path(os.path.expanduser(wanted))
+    if wanted == "mini":
+        return _folder(mini_folder(), MODELS["mini"], download, say)
+    if wanted in MODELS:
+        return published(MODELS[wanted], models_root() / wanted, download, say)
+    if wanted and os.path.isdir(path):
+        return _folder(path, None, download, say)
+    if os.path.isfile(path):
+        return _checkpoint(path, download, say)
+    if match := HUB_ID.fullmatch(wanted):
+        try:
+            return published(*hub_model(match), download, say)
+        except (HubRefused, HubUnreachable) as error:
+            raise type(error)(f"{error} (A folder {quoted(wanted)} is not on this disk either.)") from error
+    if wanted and Path(wanted).name == wanted and os.path.isdir(models_root() / wanted):
+        return _folder(models_root() / wanted, None, download, say)
+    raise WeightsError(
+        f"There is no model {quoted(wanted)}: no such file or folder, and no known name. Use {ACCEPTED}."
+    )
+
+
+def _folder(folder: Path, entry: ModelEntry | None, download: bool, say: Say) -> Base:
+    names = names_in(folder)
+    if missing := missing_of(names):
+        how = "Restore the folder or reinstall iclight." if entry else "Complete the folder, or use " + ACCEPTED + "."
+        raise WeightsError(f"{folder} is not a whole model folder; missing: {', '.join(missing)}. {how}")
+    hub.check_files(folder, used_of(names), download=download, say=say)
+    return Base(read_card(folder, entry), folder, folder, folder)
+
+
+def _checkpoint(path: Path, download: bool, say: Say) -> Base:
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path} is not a .safetensors file; convert it first, pickled checkpoints are not opened.")
+    hub.check_files(path.parent, [path.name], download=download, say=say)
+    # The checkpoint brings weights only: SD1.5's tokenizer and configs come from sd15, a few small files.
+    config = published(SD15, models_root() / SD15.name, download, say, weights=False).config
+    facts = ModelCard(path.stem, SD15.native_size, "as its author states", f"An SD1.5 checkpoint from {path.name}.")
+    return Base(facts, path, config, None)
+
+
+def published(entry: ModelEntry, folder: Path, download: bool, say: Say, weights: bool = True) -> Base:
+    """A model that a hub publishes: from `folder`, from the hub's cache, or fetched into `folder`."""
+    source = folder
+    if missing_of(names_in(folder), weights):
+        source = _from_cache(entry, weights, say) or folder
+        if source == folder:
+            if not download:
+                raise NotInstalled(
+                    f"{entry.name} is not on this disk. Run `iclight models --download {entry.name}` "
+                    f"({gigabytes(entry.size) if entry.size else 'size unknown'}), or put its files into {folder}."
+                )
+            _fetch_base(entry, folder, weights, say)
+    hub.check_files(source, used_of(names_in(source), weights), download=download, say=say)
+    return Base(read_card(source, entry), source, source, source)
+
+
+def _from_cache(entry: ModelEntry, weights: bool, say: Say) -> Path | None:
+    for repo in (entry.repo, *entry.fallbacks):
+        folder = hub.cached_snapshot(repo, entry.revision if repo == entry.repo else "main")
+        if folder is None or missing_of(names_in(folder), weights):
+            continue
+        try:
+            hub.check_files(folder, used_of(names_in(folder), weights), download=False, say=say)
+            return folder
+        except WeightsError as error:
+            say(f"The hub's cache holds a damaged {repo}, which is left aside: {error}")
+    return None
+
+
+def _fetch_base(entry: ModelEntry, folder: Path, weights: bool, say: Say) -> None:
+    refused: HubRefused | None = None
+    for repo in (entry.repo, *entry.fallbacks):
+        if refused is not None:
+            say(f"{refused} Going on with {repo} instead.")
+        try:
+            _fetch_from(repo, entry, folder, weights, say)
+            return
+        except HubRefused as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
+
+
+def _fetch_from(repo: str, entry: ModelEntry, folder: Path, weights: bool, say: Say) -> None:
+    """Fetch what `folder` lacks of a repository. What the user put there by hand stays."""
+    offered = hub.listing(repo, entry.revision if repo == entry.repo else "main", folder)
+    manifest = hub.read_manifest(folder)
+    by_hand = [name for name in names_in(folder) if name not in manifest]
+    chosen = files_to_fetch(list(offered), by_hand, weights=weights)
+    if missing := missing_of({*chosen, *by_hand}, weights):
+        raise HubRefused(f"{repo} at {hub.endpoint()} is not in diffusers layout; missing: {', '.join(missing)}.")
+    wanted = [offered[name] for name in chosen if name not in by_hand]
+    wanted = [file for file in wanted if not _fetched(folder, manifest.get(file.path), file)]
+    size = sum(file.size or 0 for file in wanted)
+    say(f"Fetching {repo} into {folder}: {len(wanted)} files, {gigabytes(size)}, once.")
+    hub.fetch(wanted, folder, say=say)
+    # Weights left from another repository would be found beside the new ones and mixed in.
+    every_weight = {name for part in PARTS for name in weight_names(part)}
+    for name, file in manifest.items():
+        if name in every_weight and file.repo != repo and name not in chosen:
+            (folder / name).unlink(missing_ok=True)
+    hub.note(folder, [f for n, f in offered.items() if "/" not in n and n.endswith(".safetensors")], "offered")
+
+
+def _fetched(folder: Path, known: hub.HubFile | None, file: hub.HubFile) -> bool:
+    path = folder / file.path
+    if known is None or known.repo != file.repo or not path.is_file() or path.stat().st_size != known.size:
+        return False
+    return known.sha256 == file.sha256 if file.sha256 else known.revision == file.revision
+
+
+def hub_model(match: re.Match[str]) -> tuple[ModelEntry, Path]:
+    repo, revision = match["repo"], match["revision"]
+    page = f"{hub.endpoint()}/{repo}"
+    entry = ModelEntry(match[0], repo, f"see {page}", f"From {page}.", repo=repo, revision=revision or "main")
+    return entry, models_root() / folder_name(repo, revision)
+
+
+def one_file(repo: str, revision: str, file: str, places: list[Path], download: bool, say: Say, size: int = 0) -> Path:
+    """A published file: from one of `places` (under its path or bare name), the hub's cache, or into places[0]."""
+    bare = file.rsplit("/", 1)[-1]
+    for folder in places:
+        for name in dict.fromkeys((bare, file)):
+            if os.path.isfile(folder / name):
+                hub.check_files(folder, [name], download=download, say=say)
+                return folder / name
+    snapshot = hub.cached_snapshot(repo, revision)
+    if snapshot is not None and os.path.isfile(snapshot / file):
+        try:
+            hub.check_files(snapshot, [file], download=False, say=say)
+            return snapshot / file
+        except WeightsError as error:
+            say(f"The hub's cache holds a damaged {file}, which is left aside: {error}")
+    if not download:
+        raise NotInstalled(
+            f"{file} is not on this disk. Run again without holding downloads back, or put it into {places[0]}."
+        )
+    offered = hub.listing(repo, revision, places[0])
+    if file not in offered:
+        there = (
+            ", ".join(sorted(name for name in offered if name.endswith(Path(file).suffix))[:6]) or "none of that kind"
+        )
+        raise HubRefused(f"{repo} at {hub.endpoint()} has no file {quoted(file)}; it has {plain(there)}.")
+    say(f"Fetching {file} from {repo} into {places[0]}: {gigabytes(offered[file].size or size)}, once.")
+    return hub.fetch([offered[file]], places[0], say=say)[0]

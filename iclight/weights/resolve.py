@@ -1,0 +1,200 @@
+"""Which model and which matting run, where their files are, and whether those can be trusted.
+
+A name, folder, hub id or checkpoint comes in; what goes out exists on disk and was checked. Looked for in this order:
+iclight's models folder, the hub's cache, the hub itself.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import WeightsError, quoted
+from . import hub
+from .catalogue import MATTINGS, MODELS, SD15, MattingEntry, ModelEntry, gigabytes
+from .find import HUB_FILE, HUB_ID, NotInstalled, find_base, hub_model, one_file, published
+from .folders import mini_places, missing_of, models_root, names_in
+from .hub import HubRefused, HubUnreachable, Say, print_to_stderr
+from .offsets import NEVER_PUBLISHED, check_published, find_offset, hub_file
+
+
+@dataclass(frozen=True)
+class Model:
+    """A resolved model, ready to be loaded: everything exists on disk and was checked.
+
+    `base` is a folder in diffusers layout or a single-file .safetensors checkpoint; `config` the folder with tokenizer
+    and configs (the same as `base` for folders). `native_size` is (width, height) in pixels. `notice`, where not
+    empty, is one line the user should see.
+    """
+
+    name: str
+    base: Path
+    config: Path
+    offset: Path
+    workflow: str
+    native_size: tuple[int, int]
+    license: str
+    about: str
+    notice: str = ""
+
+
+@dataclass(frozen=True)
+class Matting:
+    """A resolved matting: "rmbg" or "ormbg" with its weights' `path`, "grabcut" or "none" without."""
+
+    name: str
+    path: Path | None
+    license: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One line of `iclight models`. `size`: bytes to download, offsets not counted; `where` and `command` may be ""."""
+
+    kind: str
+    name: str
+    about: str
+    license: str
+    size: int
+    present: bool
+    where: str
+    command: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data, for JSON."""
+        return asdict(self)
+
+
+def resolve_model(
+    model: str | os.PathLike[str] = "auto",
+    workflow: str = "fc",
+    offset: str | os.PathLike[str] | None = None,
+    *,
+    device_type: str = "cpu",
+    download: bool = True,
+    say: Say = print_to_stderr,
+) -> Model:
+    """Find, fetch if need be, and check a model and its offset for a workflow.
+
+    `model`: "auto" (sd15 on "cuda" and "mps"; mini on "cpu" or when the hub cannot give sd15), "mini", "sd15",
+    a folder, a hub id "owner/name[@revision]", or a .safetensors checkpoint. `offset`: None for the model's own,
+    a path, a short name ("fcon"), or a hub file "owner/name[@revision]/file.safetensors". Without `download` nothing
+    is fetched. Raises WeightsError, saying what to do.
+    """
+    wanted = os.fspath(model).strip()
+    given = None if offset is None else os.fspath(offset).strip()
+    if wanted != "auto":
+        return _resolve(wanted, workflow, given, download, say)
+    if given is None and workflow not in SD15.offset_workflows.values():
+        return replace(_resolve("mini", workflow, None, download, say), notice=f"mini runs: {NEVER_PUBLISHED}.")
+    if device_type not in ("cuda", "mps"):
+        have = "it is on this disk" if _present(SD15) else f"{gigabytes(SD15.size + SD15.offset_size)} to download once"
+        notice = (
+            f"mini runs on this CPU; for sd15 use --model sd15 ({have}, and minutes rather than seconds per picture)."
+        )
+        return replace(_resolve("mini", workflow, given, download, say), notice=notice)
+    try:
+        return _resolve("sd15", workflow, given, download, say)
+    except (HubUnreachable, HubRefused, NotInstalled) as error:
+        if given is not None:
+            raise  # an offset of the caller's own would not fit mini
+        notice = f"WARNING: the small model mini runs instead of sd15, and its pictures are simpler. {error}"
+        return replace(_resolve("mini", workflow, None, download, say), notice=notice)
+
+
+def _resolve(wanted: str, workflow: str, offset: str | None, download: bool, say: Say) -> Model:
+    check_published(wanted, workflow, offset)
+    found = find_base(wanted, download, say)
+    path = find_offset(found, workflow, offset, download, say)
+    facts = found.facts
+    return Model(facts.name, found.base, found.config, path, workflow, facts.native_size, facts.license, facts.about)
+
+
+# ---------------------------------------------------------------- matting
+
+
+def resolve_matting(matting: str = "auto", *, download: bool = True, say: Say = print_to_stderr) -> Matting:
+    """Find, fetch if need be, and check a matting: "auto" (rmbg if it is here, else grabcut; never fetches), or a name.
+
+    Raises WeightsError, saying what to do. `.license` carries the terms, such as rmbg's non-commercial one.
+    """
+    if matting == "auto":
+        try:
+            return resolve_matting("rmbg", download=False, say=say)
+        except NotInstalled:
+            return resolve_matting("grabcut")
+        except WeightsError as error:
+            say(f"grabcut runs instead of rmbg: {error}")
+            return resolve_matting("grabcut")
+    entry = MATTINGS.get(matting)
+    if entry is None:
+        raise WeightsError(f"There is no matting {quoted(matting)}. Use auto, {', '.join(MATTINGS)}.")
+    path = None
+    if entry.repo:
+        folder = models_root() / entry.name
+        path = one_file(entry.repo, entry.revision, entry.file, [folder], download, say, entry.size)
+    return Matting(entry.name, path, entry.license, entry.about)
+
+
+# ---------------------------------------------------------------- what is here
+
+
+def installed() -> list[Installed]:
+    """Every model and matting iclight knows by name, and whether it is here. Looks only; hashes and fetches nothing."""
+    lines = []
+    entries: list[ModelEntry | MattingEntry] = [*MODELS.values(), *MATTINGS.values()]
+    for entry in entries:
+        if entry.name == "none":
+            continue
+        kind = "model" if isinstance(entry, ModelEntry) else "matting"
+        where = _where(entry)
+        command = f"iclight models --download {entry.name}" if entry.repo else ""
+        present = where is not None or (kind == "matting" and not entry.repo)
+        lines.append(
+            Installed(kind, entry.name, entry.about, entry.license, entry.size, present, str(where or ""), command)
+        )
+    return lines
+
+
+def download(name: str, *, say: Say = print_to_stderr) -> Path:
+    """Fetch "sd15" (base, fc and fbc offsets), "rmbg", "ormbg", a hub model "owner/name" or a hub .safetensors file.
+
+    Returns the folder or file, at once when it is here already and whole. Raises WeightsError.
+    """
+    if name in MODELS:
+        for workflow in ("fc", "fbc"):
+            resolved = resolve_model(name, workflow, say=say)
+        return resolved.base
+    if name in MATTINGS:
+        path = resolve_matting(name, say=say).path
+        if path is None:
+            raise WeightsError(f"{name} needs no download.")
+        return path
+    if match := HUB_FILE.fullmatch(name):
+        return hub_file(match, True, say)
+    if match := HUB_ID.fullmatch(name):
+        return published(*hub_model(match), True, say).base
+    fetchable = [*(m.name for m in MODELS.values() if m.repo), *(m.name for m in MATTINGS.values() if m.repo)]
+    raise WeightsError(
+        f"There is nothing to download by the name {quoted(name)}. Use {', '.join(fetchable)} or a hub id (owner/name)."
+    )
+
+
+def _where(entry: ModelEntry | MattingEntry) -> Path | None:
+    if isinstance(entry, MattingEntry):
+        folder = models_root() / entry.name
+        snapshot = hub.cached_snapshot(entry.repo, entry.revision)
+        places = [folder / entry.filename, folder / entry.file, *([snapshot / entry.file] if snapshot else [])]
+        return next((place for place in places if entry.repo and os.path.isfile(place)), None)
+    if not entry.repo:
+        return next((folder for folder in mini_places() if (folder / "unet").is_dir()), None)
+    cached = (hub.cached_snapshot(repo, "main") for repo in (entry.repo, *entry.fallbacks))
+    folders = [models_root() / entry.name, *(folder for folder in cached if folder)]
+    return next((folder for folder in folders if not missing_of(names_in(folder))), None)
+
+
+def _present(entry: ModelEntry) -> bool:
+    return _where(entry) is not None

@@ -1,0 +1,430 @@
+"""The pages as programs see them: named endpoints, typed parameters, errors in words, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio")
+from golden_data import GOLDEN
+from gradio_client import Client, handle_file
+from pages import MODEL, running
+from PIL import Image
+
+from iclight.cli.serve import keep_localhost_off_proxies, parse_auth, parse_options
+from iclight.errors import SettingsError
+from iclight.imaging.environment import fingerprint
+from iclight.parameters import PARAMETERS
+from iclight.recipes import read_recipe
+from iclight.studio.tabs.examples import BACKGROUNDS, EXAMPLES, asset, filled, pick_lighting, pick_subject
+
+PICTURE = str(GOLDEN / "cases" / "foreground.png")
+BACKGROUND = str(GOLDEN / "cases" / "background.png")
+ENDPOINTS = {
+    "/relight", "/vary", "/normals", "/normal_map", "/shade", "/lights", "/mix", "/export", "/matte", "/history",
+    "/recipe", "/cancel",
+}  # fmt: skip
+QUICK = {"width": 64, "height": 64, "steps": 1, "highres_scale": 1.0}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, env_model):
+    """app.py with a model of all three workflows: fc's endpoints by their names, the others' with endings."""
+    with running("app.py", tmp_path_factory.mktemp("site"), *MODEL, "--model", str(env_model)) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def client(site, tmp_path_factory):
+    return Client(site.url, verbose=False, download_files=tmp_path_factory.mktemp("got"))
+
+
+@pytest.mark.slow
+def test_the_page_answers_within_five_seconds_of_its_start(site, tmp_path):
+    """Or, on a machine that is busy with other tests, within twice of what importing Gradio alone takes there."""
+    best = site.seconds
+    for _ in range(2):  # the first start compiles
+        if best >= 5:
+            started = time.monotonic()
+            subprocess.run([sys.executable, "-c", "import gradio"], check=True)
+            bare = time.monotonic() - started
+            with running("app.py", tmp_path, *MODEL) as again:
+                best = min(best, 5 * again.seconds / max(5, 2 * bare))
+    assert best < 5
+
+
+def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client):
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(endpoints) == {name + ending for name in ENDPOINTS for ending in ("", "_fbc", "_env")}
+    for ending, own in (("", "light_map"), ("_fbc", "background"), ("_env", "environment")):
+        for name in ("/relight", "/vary", "/normals", "/lights"):
+            parameters = endpoints[name + ending]["parameters"]
+            assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["image"]
+            offered = {p["parameter_name"] for p in parameters}
+            assert offered >= {own, *PARAMETERS} - {"lowres_denoise"}
+            chosen = next(p for p in parameters if p["parameter_name"] == "matting")
+            assert chosen["parameter_default"] == "grabcut", "what the page was started with"
+
+
+@pytest.mark.parametrize("workflow", ["fc", "fbc", "env"])
+def test_each_script_calls_its_own_workflows_endpoints_by_their_plain_names(workflow):
+    from iclight.studio.layout import PATHS, build
+    from iclight.studio.service.model_pool import ModelPool
+
+    site = build(workflow, ModelPool(workflow, {}), lambda function: function)
+    named = {function.api_name for function in site.fns.values()} - {None, False}
+    assert {name[1:] for name in ENDPOINTS} <= named
+    assert {f"relight_{other}" for other in PATHS if other != workflow} <= named
+    assert f"relight_{workflow}" not in named
+    public = [event for event in site.fns.values() if event.api_visibility == "public"]
+    assert len(public) == 3 * len(ENDPOINTS)
+    assert all(event.fn.__name__ == event.api_name for event in public), "what assistants call them"
+    assert {path for path, *_ in site.pages} == {"", *(PATHS[other] for other in PATHS if other != workflow)}
+
+
+def test_a_picture_alone_is_enough(client):
+    # One step and no enlargement: everything else, the size included, follows from the picture.
+    brief = {"steps": 1, "highres_scale": 1.0}
+    gallery, foreground, matte, seed, line = client.predict(handle_file(PICTURE), **brief, api_name="/relight")
+    assert len(gallery) == 1
+    assert Image.open(foreground).size == Image.open(matte).size == (240, 240)
+    assert seed == 12345
+    for word in ("model", "cpu float32", "matting grabcut", " s**"):
+        assert word in line
+
+
+def test_what_comes_out_is_a_png_that_carries_its_recipe(client):
+    gallery, *_ = client.predict(handle_file(PICTURE), prompt="日落", light="left", api_name="/relight", **QUICK)
+    path = gallery[0]["image"]
+    made = read_recipe(path)
+    assert (made.settings.prompt, made.settings.light, made.settings.steps) == ("日落", "left", 1)
+    assert made.inputs["image"]["file"] == "foreground.png"
+    assert Image.open(path).format == "PNG"
+
+
+def test_fbc_shows_pictures_then_foreground_and_background(client):
+    gallery, *_ = client.predict(
+        handle_file(PICTURE), background=handle_file(BACKGROUND), num_images=2, api_name="/relight_fbc", **QUICK
+    )
+    assert [entry["caption"] for entry in gallery] == [None, None, "foreground", "background"]
+    assert {Image.open(entry["image"]).size for entry in gallery} == {(64, 64)}
+    assert set(read_recipe(gallery[0]["image"]).inputs) == {"image", "background"}
+
+
+@pytest.mark.parametrize("name", ["dusk.hdr", "sunset.jpg"])
+def test_env_takes_panoramas_with_and_without_radiance(name, client):
+    gallery, *_ = client.predict(
+        handle_file(PICTURE), environment=handle_file(asset(name)), api_name="/relight_env", **QUICK
+    )
+    made = read_recipe(gallery[0]["image"])
+    assert (made.settings.workflow, made.settings.light) == ("env", "upload")
+    assert made.inputs["environment"] == {"file": name, "sha256": fingerprint(asset(name))}
+
+
+def test_env_says_what_is_missing_or_broken_and_lights_of_their_own_need_no_map(client, tmp_path):
+    with pytest.raises(Exception, match="Give an environment map, or choose another light: left, .* or angle"):
+        client.predict(handle_file(PICTURE), api_name="/relight_env", **QUICK)
+    (tmp_path / "bad.exr").write_bytes(b"\x76\x2f\x31\x01junk")
+    with pytest.raises(Exception, match="The environment map is broken"):
+        client.predict(handle_file(PICTURE), environment=handle_file(tmp_path / "bad.exr"), api_name="/relight_env")
+    gallery, *_ = client.predict(handle_file(PICTURE), light="back", api_name="/relight_env", **QUICK)
+    assert set(read_recipe(gallery[0]["image"]).inputs) == {"image"}
+
+
+def test_env_on_a_model_without_an_env_offset_says_so_on_the_page_and_to_requests():
+    from iclight.errors import WeightsError
+    from iclight.studio.service.model_pool import ModelPool
+
+    engine = ModelPool("env", {"model": str(GOLDEN / "model"), "device": "cpu"})
+    engine.warm_up().join()
+    assert "no env offset was ever published" in engine.status()
+    with pytest.raises(WeightsError, match="--offset PATH"):
+        engine.get()
+
+
+def test_workflows_share_a_models_parts_and_one_unet_is_kept_beside_the_pages_own(env_model):
+    from iclight.studio.service.model_pool import ModelPool
+
+    engine = ModelPool("fc", {"model": str(env_model), "device": "cpu", "dtype": "float32", "matting": "none"})
+    background, environment = engine.beside("fbc"), engine.beside("env")
+    assert "Loading" in environment.status() and not environment.ready
+    own = engine.get()
+    assert environment.ready and "comes with the first request" in environment.status()
+    second = environment.get()
+    assert second.workflow == "env" and second.unet is not own.unet
+    assert (second.vae, second.text_encoder) == (own.vae, own.text_encoder)
+    assert environment.status() == engine.status()
+    assert background.get() is engine.get("fbc"), "whoever asks, it is loaded once"
+    assert environment.get() is not second, "the background's took its place"
+    assert engine.get() is own
+
+
+def test_the_env_page_shows_the_light_as_it_was_understood(monkeypatch):
+    import gradio
+
+    from iclight.imaging.environment import preset, preview
+    from iclight.studio.service.actions import look_at_map
+
+    said = []
+    monkeypatch.setattr(gradio, "Warning", lambda message, **options: said.append(message))
+
+    def look(environment, light):
+        return look_at_map(None, environment, light)
+
+    assert np.array_equal(look(None, "left"), preview(preset("left")))
+    assert look(asset("dusk.hdr"), "upload").shape == (128, 256, 3)
+    assert look(None, "upload") is None and not said
+    assert look(__file__, "upload") is None
+    assert "The environment map is not an image" in said[0]
+
+
+def test_normals_show_all_nine_pictures(client):
+    gallery, *_ = client.predict(handle_file(PICTURE), api_name="/normals_fbc", **QUICK)
+    assert len(gallery) == 9
+    assert gallery[0]["caption"] == "normals"
+    assert read_recipe(gallery[0]["image"]).kind == "normals"
+
+
+def test_alpha_of_an_upload_is_the_matte(client, tmp_path):
+    rgba = np.full((64, 64, 4), 200, np.uint8)
+    rgba[:32, :, 3] = 0
+    Image.fromarray(rgba).save(tmp_path / "cut.png")
+    _, foreground, matte, _, line = client.predict(handle_file(tmp_path / "cut.png"), api_name="/relight", **QUICK)
+    assert "matting alpha" in line
+    assert np.array(Image.open(matte))[0, 0, 0] == 0
+    assert (np.array(Image.open(foreground))[0, 0, :3] == 127).all()
+
+
+def test_a_random_seed_is_shown_and_replays(client):
+    first = client.predict(handle_file(PICTURE), random_seed=True, api_name="/relight", **QUICK)
+    second = client.predict(handle_file(PICTURE), random_seed=True, api_name="/relight", **QUICK)
+    assert first[3] != second[3]
+    again = client.predict(handle_file(PICTURE), seed=first[3], api_name="/relight", **QUICK)
+    pixels = [np.array(Image.open(out[0][0]["image"])) for out in (first, second, again)]
+    assert np.array_equal(pixels[0], pixels[2])
+    assert not np.array_equal(pixels[0], pixels[1])
+
+
+BAD = {
+    "text": b"this is no picture",
+    "truncated": None,
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_broken_upload_is_refused_in_words(kind, client, tmp_path):
+    data = BAD[kind] if BAD[kind] is not None else Path(PICTURE).read_bytes()[:5000]
+    (tmp_path / "bad.png").write_bytes(data)
+    with pytest.raises(Exception, match=r"The picture is (not an image|broken)"):
+        client.predict(handle_file(tmp_path / "bad.png"), api_name="/relight")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"steps": 0}, "steps is 0, but it takes a whole number from 1 to 100"),
+        ({"steps": 10**9}, "steps is 1000000000"),
+        ({"cfg": -1}, "cfg is -1"),
+        ({"width": 100}, "width is 100"),
+        ({"seed": -1}, "seed is -1"),
+        ({"highres_denoise": "much"}, "highres_denoise is 'much'"),
+        ({"light": "sideways"}, "sideways"),
+        ({"prompt": "x" * 30_000}, "prompt is 30,000 characters"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name_and_range(values, words, client):
+    with pytest.raises(Exception, match=words):
+        client.predict(handle_file(PICTURE), api_name="/relight", **{**QUICK, **values})
+
+
+def test_fbc_without_a_background_says_what_to_do(client):
+    with pytest.raises(Exception, match="Give a background picture, or choose another light"):
+        client.predict(handle_file(PICTURE), api_name="/relight_fbc", **QUICK)
+    assert client.predict(handle_file(PICTURE), light="ambient", api_name="/relight_fbc", **QUICK)[0]
+
+
+def test_after_an_error_the_next_request_works(client, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"junk")
+    with pytest.raises(Exception, match="picture"):
+        client.predict(handle_file(tmp_path / "bad.png"), api_name="/relight")
+    assert client.predict(handle_file(PICTURE), api_name="/relight", **QUICK)[0]
+
+
+def test_cancel_stops_ones_own_work_only_and_the_queue_goes_on(site, tmp_path):
+    mine, other = (Client(site.url, verbose=False, download_files=tmp_path) for _ in range(2))
+    long = {**QUICK, "width": 512, "height": 512, "steps": 100}
+    running_job = mine.submit(handle_file(PICTURE), api_name="/relight", **long)
+    deadline = time.monotonic() + 30
+    while running_job.status().progress_data in (None, []) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    waiting_job = other.submit(handle_file(PICTURE), api_name="/relight", **QUICK)
+    other_cancel = threading.Thread(target=mine.predict, kwargs={"api_name": "/cancel"})
+    started = time.monotonic()
+    other_cancel.start()
+    with pytest.raises(Exception, match="Cancelled"):
+        running_job.result(timeout=30)
+    assert time.monotonic() - started < 10, "a hundred steps at this size take much longer"
+    assert waiting_job.result(timeout=60)[0], "another session's request in the queue is not touched"
+
+
+def test_nothing_outside_of_the_pages_own_files_is_served(site):
+    import urllib.error
+    import urllib.request
+
+    for path in (os.path.abspath(__file__), "/etc/hostname", str(GOLDEN / "README.md")):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{site.url}gradio_api/file={path}", timeout=10)
+        assert caught.value.code in (403, 404)
+
+
+def test_a_picture_sent_inside_of_the_request_is_checked_like_any_other(site):
+    import base64
+    import json
+    import urllib.request
+
+    def post(data: bytes) -> str:
+        url = "data:image/png;base64," + base64.b64encode(data).decode()
+        picture = {"path": None, "url": url, "meta": {"_type": "gradio.FileData"}}
+        body = json.dumps({"image": picture, **QUICK})
+        request = urllib.request.Request(
+            f"{site.url}gradio_api/call/v2/relight", body.encode(), {"Content-Type": "application/json"}
+        )
+        event = json.loads(urllib.request.urlopen(request, timeout=20).read())["event_id"]
+        return urllib.request.urlopen(f"{site.url}gradio_api/call/relight/{event}", timeout=60).read().decode()
+
+    assert "event: complete" in post(Path(PICTURE).read_bytes())
+    assert "not an image" in post(b"junk")
+
+
+def test_a_page_that_cannot_start_says_why_and_exits_with_one(site, tmp_path):
+    import subprocess
+    import sys
+
+    from pages import ROOT
+
+    for options, words in (
+        (["--auth", "anna"], "USER:PASSWORD"),
+        (["--port", site.url.split(":")[-1].strip("/")], "port"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "app.py", *options], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+        )
+        assert done.returncode == 1
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+# --- without a server -------------------------------------------------------------------------------------------------
+
+
+def test_quick_lists_do_what_the_references_do():
+    assert pick_subject("handsome man, detailed face", "anything") == "handsome man, detailed face"
+    kept = pick_lighting("neon light, city", "beautiful woman, detailed face, sunset over sea, more")
+    assert kept == "beautiful woman, detailed face, neon light, city"
+    assert pick_lighting("golden time", "") == "golden time"
+
+
+def test_every_example_is_there():
+    for row in (*(row for rows in EXAMPLES.values() for row in rows), BACKGROUNDS):
+        for cell in filter(None, row):
+            assert filled(cell) == cell or Path(filled(cell)).is_file()
+
+
+def test_auth_is_a_name_and_a_password():
+    assert parse_auth("anna:pass:word") == ("anna", "pass:word")
+    assert parse_auth(None) is None
+    for wrong in ("anna", "anna:", ":secret", ""):
+        with pytest.raises(SettingsError, match="USER:PASSWORD"):
+            parse_auth(wrong)
+
+
+def test_localhost_is_kept_off_proxies_without_losing_what_was_there(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "intranet.example")
+    monkeypatch.delenv("no_proxy", raising=False)
+    keep_localhost_off_proxies()
+    keep_localhost_off_proxies()
+    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "intranet.example,localhost,127.0.0.1,::1"
+    monkeypatch.setenv("NO_PROXY", "*")
+    keep_localhost_off_proxies()
+    assert os.environ["NO_PROXY"] == "*"
+
+
+def test_pages_take_every_option_of_the_engine_and_the_server():
+    options = parse_options(
+        "fc",
+        ["--model", "sd15", "--offset", "fcon", "--lora", "a.safetensors:0.5", "--lora", "b.safetensors", "--matting",
+         "rmbg", "--device", "cuda", "--dtype", "float16", "--offload", "--host", "0.0.0.0", "--port", "7861",
+         "--share", "--auth", "a:b"],
+    )  # fmt: skip
+    assert options.lora == ["a.safetensors:0.5", "b.safetensors"]
+    assert options.host == "0.0.0.0"
+    assert parse_options("fc", []).host is None, "this machine only, unless asked"
+
+
+DESK = {"left": 1.0, "right": 0.0, "top": 0.0, "bottom": 0.0}
+
+
+def test_lights_are_relit_once_and_mixed_at_once_in_each_session_alone(site, client, tmp_path):
+    """Also: what one session lights, another neither hears nor exports."""
+    other = Client(site.url, verbose=False, download_files=tmp_path)
+    line = client.predict(handle_file(PICTURE), **QUICK, api_name="/lights")
+    assert "4 lights" in line
+    mixed = np.asarray(Image.open(client.predict(**DESK, api_name="/mix")).convert("RGB"))
+    assert mixed.shape == (64, 64, 3)
+    darker = np.asarray(Image.open(client.predict(**DESK, exposure=-2, api_name="/mix")).convert("RGB"))
+    assert darker.mean() < 0.7 * mixed.mean()
+    alone = np.asarray(Image.open(client.predict(**{**DESK, "right": 1.0, "left_solo": True}, api_name="/mix")))
+    np.testing.assert_allclose(alone, mixed, atol=1)
+    red = {**DESK, "left_colour": "#ff0000"}
+    tinted = np.asarray(Image.open(client.predict(**red, api_name="/mix")).convert("RGB")).astype(float)
+    assert tinted[..., 1:].mean() < 0.2 * tinted[..., 0].mean(), "JPEG leaves a little of green and blue"
+    with pytest.raises(Exception, match="Light it from every side"):
+        other.predict(**DESK, api_name="/mix")
+    files = client.predict(**DESK, api_name="/export")
+    assert [os.path.basename(path) for path in files] == ["mix.png", "lights.tiff", "lights.exr"]
+    assert Image.open(files[0]).size == Image.open(PICTURE).size
+    with pytest.raises(Exception, match="Light it from every side"):
+        other.predict(**DESK, api_name="/export")
+
+
+def test_a_light_of_ones_own_is_one_more_fader_and_moves_nothing_where_there_is_none(client):
+    nothing = dict.fromkeys(DESK, 0.0)
+    client.predict(handle_file(PICTURE), **QUICK, api_name="/lights_fbc")
+    dark = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix_fbc")))
+    assert not dark.any()
+    line = client.predict(handle_file(PICTURE), background=handle_file(BACKGROUND), **QUICK, api_name="/lights_fbc")
+    assert "6 lights" in line
+    lit = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix_fbc")))
+    alone, *_ = client.predict(
+        handle_file(PICTURE), background=handle_file(BACKGROUND), light="upload", **QUICK, api_name="/relight_fbc"
+    )
+    made = np.asarray(Image.open(alone[0]["image"]).convert("RGB"))
+    # The golden model's pictures are noise, which JPEG keeps badly; what it keeps are means.
+    means = [picture.reshape(4, 16, 4, 16, 3).mean((1, 3)) for picture in (lit.astype(float), made.astype(float))]
+    assert abs(means[0] - means[1]).max() < 8, "it is the picture that /relight makes"
+
+
+def test_a_desk_refuses_what_it_cannot_mix(client):
+    client.predict(handle_file(PICTURE), **QUICK, api_name="/lights")
+    with pytest.raises(Exception, match="9.0"):
+        client.predict(left=9.0, api_name="/mix")
+    with pytest.raises(Exception, match="olour"):
+        client.predict(left=1.0, left_colour="nonsense", api_name="/mix")
+    assert client.predict(**DESK, api_name="/mix")
+
+
+def test_the_matte_is_given_at_the_pictures_size(client):
+    path = client.predict(handle_file(PICTURE), matting="none", api_name="/matte")
+    matte = np.asarray(Image.open(path).convert("L"))
+    assert matte.shape == Image.open(PICTURE).size[::-1]
+    assert (matte == 255).all(), "with matting none all is subject"
+    with pytest.raises(Exception, match="Give a picture"):
+        client.predict(None, api_name="/matte")

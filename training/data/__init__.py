@@ -1,0 +1,1 @@
+"""From scenes to batches: captions, latents, light maps."""

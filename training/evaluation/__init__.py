@@ -1,0 +1,1 @@
+"""How good a model is: against held-out objects, path-traced things and photographs."""

@@ -1,0 +1,1 @@
+"""Subjects under known light: a light stage, backdrops, photographs."""

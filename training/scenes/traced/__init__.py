@@ -1,0 +1,1 @@
+"""Path-traced things (Mitsuba) under mixtures of their lights."""
