@@ -5,7 +5,8 @@ Ramps are not here: they depend on the passes' sizes (`lights.light_map`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,27 +16,47 @@ from .errors import ImageError
 from .imaging import environment as maps
 from .imaging import images
 from .imaging.environment import Floats
-from .imaging.images import ImageLike
+from .imaging.images import ImageLike, Picture
 from .parameters import LIGHTS
 from .settings import INPUTS, Settings
 
 NOUNS = {"light_map": "a light map", "background": "a background", "environment": "an environment map"}
 
 
-def check_inputs(inputs: Mapping[str, str | None]) -> None:
-    """Refuse what cannot be used before a model is loaded; `inputs` maps names of `INPUTS` to paths.
+def decode_inputs(
+    inputs: Mapping[str, ImageLike | None], decode: Callable[[ImageLike, str], Picture] | None = None
+) -> dict[str, ImageLike | None]:
+    """A request's inputs (names of `INPUTS` -> files), each decoded once and checked before a model is loaded.
 
-    A mask must have the picture's size and some white in it.
+    What comes back stands wherever the files did: for the engine, for fingerprints, for recipes. Panoramas of radiance
+    are checked and stay files. `decode`: how a file becomes a `Picture`; it may know it already.
+
+    Raises ImageError for what cannot be used, and for a mask that is empty or not of the picture's size.
     """
-    mask = inputs.get("mask")
+    decode = decode or decode_file
+    decoded: dict[str, ImageLike | None] = {}
     for name, source in inputs.items():
-        if source is None or name == "mask":
-            continue
-        read = maps.read_environment if name == "environment" else images.read_image
-        made = read(source, f"The {INPUTS[name]}")
-        if name == "image" and mask is not None:
-            height, width = made[0].shape[:2]
-            images.read_mask(mask, width, height)
+        if source is None:
+            decoded[name] = None
+        elif name == "environment":
+            radiance = maps.is_radiance(source)
+            decoded[name] = source if radiance else decode(source, f"The {INPUTS[name]}")
+            maps.read_environment(decoded[name], f"The {INPUTS[name]}")
+        else:
+            decoded[name] = decode(source, f"The {INPUTS[name]}")
+    picture, mask = decoded.get("image"), decoded.get("mask")
+    if mask is not None and isinstance(picture, Picture):
+        height, width = picture.rgb.shape[:2]
+        images.read_mask(mask, width, height)
+    return decoded
+
+
+def decode_file(source: ImageLike, what: str) -> Picture:
+    """A file's `Picture`; what is one already stays it."""
+    if isinstance(source, Picture):
+        return source
+    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
+    return Picture(*images.read_image(source, what), name)
 
 
 def read_backdrop(settings: Settings, picture: ImageLike | None) -> NDArray[np.uint8] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def add_mix(commands: Any) -> argparse.ArgumentParser:
 
 def run_mix(options: argparse.Namespace) -> dict[str, Any]:
     """`iclight mix`: the mixture, at the model's size, or with --finish native at the picture's own."""
-    from ..request import check_inputs
+    from ..request import decode_inputs
 
     channels = _channels(options)
     if options.kept:
@@ -86,9 +87,9 @@ def run_mix(options: argparse.Namespace) -> dict[str, Any]:
     )
     settings = settings_from(options, options.workflow)
     own = dict(_own_light(text) for text in options.own_light)
-    check_inputs({"image": options.input, "mask": options.mask})
-    for path in own.values():
-        check_inputs({"environment" if options.workflow == "env" else "background": path})
+    pictures = decode_inputs({"image": options.input, "mask": options.mask})
+    kind = "environment" if options.workflow == "env" else "background"
+    lights_of_own = {name: decode_inputs({kind: path})[kind] for name, path in own.items()}
     sources = (options.input, options.mask, *own.values())
     check_output(target, *sources)
     names = [name for name in channels if name not in own]
@@ -107,9 +108,15 @@ def run_mix(options: argparse.Namespace) -> dict[str, Any]:
     relighter = load_relighter(options, options.workflow, engine_arguments(options))
     with bar_over(options.quiet) as on_step:
         made = relight_olat(
-            relighter, options.input, settings, [*dict.fromkeys([*lights, *names])], options.mask, on_step, own=own
+            relighter,
+            pictures["image"],
+            settings,
+            [*dict.fromkeys([*lights, *names])],
+            pictures["mask"],
+            on_step,
+            own=lights_of_own,
         )
-    outputs = [_save(made, channels, options, target)]
+    outputs = [_save(made, channels, options, target, pictures)]
     if options.stack:
         outputs += _keep(made, Path(options.stack))
     residual = made.residual
@@ -130,14 +137,20 @@ def _channels(options: argparse.Namespace) -> dict[str, LightWeight]:
     return dict(parse_channel(text) for text in options.mix)
 
 
-def _save(made: OLATResult, channels: dict[str, LightWeight], options: argparse.Namespace, target: Path) -> str:
+def _save(
+    made: OLATResult,
+    channels: dict[str, LightWeight],
+    options: argparse.Namespace,
+    target: Path,
+    inputs: Mapping[str, Any],
+) -> str:
     from ..recipes import save_png
 
     if made.settings.finish == "native":
         picture = made.export(channels, options.exposure)
     else:
         picture = made.stack.mix(channels, options.exposure)
-    recipe = recipe_of(made, {"image": options.input, "mask": options.mask}, target.parent, "mix")
+    recipe = recipe_of(made, inputs, target.parent, "mix")
     mix = {name: dataclasses.asdict(channel) for name, channel in channels.items()}
     save_png(target, picture, dataclasses.replace(recipe, mix={"channels": mix, "exposure": options.exposure}))
     return str(target)
@@ -163,44 +176,48 @@ def _again(options: argparse.Namespace, channels: dict[str, LightWeight]) -> dic
     """Mix what an earlier --stack kept, at its size or over the photo at the photo's."""
     from ..editing.mixing import read_stack
     from ..recipes import save_png
-    from ..request import check_inputs
+    from ..request import decode_inputs
 
     folder = Path(options.input)
-    pictures = sorted(folder.glob("light-*.png")) if os.path.isdir(folder) else []
-    kept = {path.stem.removeprefix("light-"): path for path in pictures}
+    lights = sorted(folder.glob("light-*.png")) if os.path.isdir(folder) else []
+    kept = {path.stem.removeprefix("light-"): path for path in lights}
     if not kept:
         folder = Path(plain(folder))  # may be no path at all
         raise ImageError(f"{folder} holds no light-NAME.png; fill it with: iclight mix PICTURE --stack {folder} ...")
     target = output_path(options.output, folder / "mix.png") if options.output else folder / "mix.png"
     if options.mask and not options.over:
         raise SettingsError("--mask belongs to the photo of --over: give that too, or leave the mask out.")
-    check_inputs({"image": options.over, "mask": options.mask})
+    pictures = decode_inputs({"image": options.over, "mask": options.mask})
     check_output(target, options.over, options.mask, *(str(path) for path in (*kept.values(), folder / MATTE)))
     stack = read_stack(kept)
-    made = stack.mix(channels, options.exposure) if options.over is None else _over(stack, channels, options, folder)
-    save_png(target, made)
+    if options.over is None:
+        save_png(target, stack.mix(channels, options.exposure))
+    else:
+        save_png(target, _over(stack, channels, options.exposure, pictures, folder))
     if not options.quiet and not options.json:
         print(target)
     return {"outputs": [str(target)]}
 
 
-def _over(stack: LightMix, channels: dict[str, LightWeight], options: argparse.Namespace, folder: Path) -> Any:
+def _over(
+    stack: LightMix, channels: dict[str, LightWeight], exposure: float, inputs: Mapping[str, Any], folder: Path
+) -> Any:
     """The mix on a photo's own pixels, with the mask given, the photo's alpha, or the matte that was kept."""
     import numpy as np
 
     from ..imaging import images
     from ..imaging.crop import enlarged
 
-    photo, alpha = images.read_image(options.over, "The photo")
+    photo, alpha = images.read_image(inputs["image"], "The photo")
     height, width = photo.shape[:2]
-    if options.mask is not None:
-        alpha = images.read_mask(options.mask, width, height)
+    if inputs["mask"] is not None:
+        alpha = images.read_mask(inputs["mask"], width, height)
     elif alpha is None and os.path.exists(folder / MATTE):
         small = images.read_mask(folder / MATTE, *stack.size)
         alpha = enlarged(small, slice(0, height), width, height)
     if alpha is None:
         alpha = np.ones((height, width, 1), np.float32)
-    return stack.export(channels, photo, alpha, options.exposure)
+    return stack.export(channels, photo, alpha, exposure)
 
 
 def _own_light(text: str) -> tuple[str, str]:

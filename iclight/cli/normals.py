@@ -66,8 +66,7 @@ def run_normals(options: argparse.Namespace) -> dict[str, Any]:
     check_folder(folder)
     for name in (*(f"{name}.png" for name in FILES), DEEP):
         check_output(folder / name, options.input, options.mask)
-    result = _estimated(options)
-    inputs = {"image": options.input, "mask": options.mask}
+    result, inputs = _estimated(options)
     recipe = replace(
         recipe_of(result, inputs, folder, "normals"), normals={"exponent": options.exponent, "green": options.green}
     )
@@ -87,17 +86,20 @@ def run_normals(options: argparse.Namespace) -> dict[str, Any]:
     return report_of(options, outputs, result)
 
 
-def _estimated(options: argparse.Namespace) -> Normals:
-    from ..request import check_inputs
+def _estimated(options: argparse.Namespace) -> tuple[Normals, dict[str, Any]]:
+    """The normals, and the inputs as they were decoded."""
+    from ..request import decode_inputs
 
     settings = settings_from(options, "fbc")
     check_parameters(NORMAL_PARAMETERS, {"exponent": options.exponent})
-    check_inputs({"image": options.input, "mask": options.mask})
+    inputs = decode_inputs({"image": options.input, "mask": options.mask})
     relighter = load_relighter(options, "fbc", engine_arguments(options))
     from ..normals import estimate_normals
 
     with bar_over(options.quiet) as on_step:
-        return estimate_normals(relighter, options.input, settings, options.mask, on_step, exponent=options.exponent)
+        exponent = options.exponent
+        normals = estimate_normals(relighter, inputs["image"], settings, inputs["mask"], on_step, exponent=exponent)
+    return normals, inputs
 
 
 def run_shade(options: argparse.Namespace) -> dict[str, Any]:
@@ -105,19 +107,19 @@ def run_shade(options: argparse.Namespace) -> dict[str, Any]:
     from ..editing.shading import shade
     from ..imaging import images
     from ..recipes import save_png
-    from ..request import check_inputs
+    from ..request import decode_inputs
 
     source = Path(options.input)
     beside = source.with_name(f"{source.stem}-shaded.png")
     target = output_path(options.output, source) if options.output else check_name(beside)
     light = {name: options.turn if name == "angle" else getattr(options, name) for name in SHADE_PARAMETERS}
     check_parameters(SHADE_PARAMETERS, light)
-    check_inputs({"image": options.input, "mask": options.mask})
+    inputs = decode_inputs({"image": options.input, "mask": options.mask})
     given = None if options.normals is None else _given_map(Path(options.normals))
     check_output(target, options.input, options.mask, None if given is None else str(given))
-    picture, alpha = images.read_image(options.input)
+    picture, alpha = images.read_image(inputs["image"])
     if options.mask is not None:
-        alpha = images.read_mask(options.mask, picture.shape[1], picture.shape[0])
+        alpha = images.read_mask(inputs["mask"], picture.shape[1], picture.shape[0])
     if given is not None:
         from ..editing.normal_maps import read_normals
 
@@ -125,7 +127,7 @@ def run_shade(options: argparse.Namespace) -> dict[str, Any]:
         if not options.quiet and not options.json:
             print(target)
         return {"outputs": [str(target)], "light": light}
-    result = _estimated(options)
+    result, _ = _estimated(options)
     save_png(target, shade(picture, result.normal, result.alpha, **light))
     return {**report_of(options, [str(target)], result), "light": light}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ImageError, SettingsError, quoted
 
 if TYPE_CHECKING:
+    from ..imaging.images import ImageLike
     from ..recipes import Recipe
     from ..results import Result
     from ..settings import Settings
@@ -75,7 +76,9 @@ def check_layer(path: str | None, settings: Settings, *inputs: str | None) -> No
     check_output(check_name(Path(path)), *inputs)
 
 
-def save_pictures(result: Result, inputs: Mapping[str, str | None], target: Path, only: int | None = None) -> list[str]:
+def save_pictures(
+    result: Result, inputs: Mapping[str, ImageLike | None], target: Path, only: int | None = None
+) -> list[str]:
     """Write a result's pictures with their recipes: OUT.png, or OUT-1.png, OUT-2.png, ... for several."""
     from ..recipes import save_png
 
@@ -91,12 +94,15 @@ def save_pictures(result: Result, inputs: Mapping[str, str | None], target: Path
     return outputs
 
 
-def recipe_of(result: Any, inputs: Mapping[str, str | None], folder: Path, kind: str = "relight") -> Recipe:
-    """The recipe of a Result or Normals whose inputs are files; everything is named by its way from `folder`."""
+def recipe_of(result: Any, inputs: Mapping[str, ImageLike | None], folder: Path, kind: str = "relight") -> Recipe:
+    """The recipe of a Result or Normals of inputs that are files, or were; all are named by their way from `folder`."""
+    from ..imaging.images import Picture
     from ..recipes import Recipe, describe_asked, describe_input, software_versions, way_from
 
     described = {
-        name: describe_input(path, way_from(folder, path)) for name, path in inputs.items() if path is not None
+        name: describe_input(source, way_from(folder, source.name if isinstance(source, Picture) else source))
+        for name, source in inputs.items()
+        if source is not None
     }
     model = {**result.model, "asked": describe_asked(result.model["asked"], folder)}
     return Recipe(result.settings, model, result.matting, described, kind, software=software_versions())

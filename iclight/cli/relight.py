@@ -65,7 +65,7 @@ def add_relight(commands: Any) -> argparse.ArgumentParser:
 
 def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     """`iclight relight`: one picture, or the picture a recipe describes."""
-    from ..request import check_inputs
+    from ..request import decode_inputs
 
     if options.recipe:
         return _replay(options)
@@ -79,12 +79,12 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     settings = settings_from(options, _workflow(options))
     inputs = {name: getattr(options, "input" if name == "image" else name) for name in INPUTS}
     _check_lights(settings, inputs)
-    check_inputs(inputs)
+    pictures = decode_inputs(inputs)
     check_output(target, *inputs.values())
     check_layer(options.save_light, settings, *inputs.values())
     relighter = load_relighter(options, settings.workflow, engine_arguments(options))
-    result = _relight(relighter, settings, inputs, options.quiet)
-    outputs = save_pictures(result, inputs, target)
+    result = _relight(relighter, settings, pictures, options.quiet)
+    outputs = save_pictures(result, pictures, target)
     if options.save_light and result.light is not None:
         from ..editing.exports import save_layer
 
@@ -115,7 +115,7 @@ def _check_lights(settings: Settings, inputs: dict[str, str | None]) -> None:
         )
 
 
-def _relight(relighter: Relighter, settings: Settings, inputs: dict[str, str | None], quiet: bool) -> Result:
+def _relight(relighter: Relighter, settings: Settings, inputs: dict[str, Any], quiet: bool) -> Result:
     with bar_over(quiet) as on_step:
         return relighter.relight(settings=settings, on_step=on_step, **inputs)
 
@@ -123,7 +123,7 @@ def _relight(relighter: Relighter, settings: Settings, inputs: dict[str, str | N
 def _replay(options: argparse.Namespace) -> dict[str, Any]:
     """Make the picture a PNG carries the recipe of; options given beside --recipe change it."""
     from ..recipes import check_model, find_input, read_recipe
-    from ..request import check_inputs
+    from ..request import decode_inputs
 
     made = Path(options.recipe)
     recipe = read_recipe(made)
@@ -143,14 +143,14 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
         if not inputs[name] and name in recipe.inputs and not unneeded:
             inputs[name] = str(find_input(recipe.inputs[name], made.parent, what))
     _check_lights(settings, inputs)
-    check_inputs(inputs)
+    pictures = decode_inputs(inputs)
     check_output(target, str(made), *inputs.values())
     relighter = load_relighter(options, settings.workflow, _recipe_engine(options, recipe, made.parent))
     if not changed:
         check_model(recipe, relighter.identity())
-    result = _relight(relighter, settings, inputs, options.quiet)
+    result = _relight(relighter, settings, pictures, options.quiet)
     only = recipe.index if recipe.index < len(result.images) else None
-    return report_of(options, save_pictures(result, inputs, target, only), result)
+    return report_of(options, save_pictures(result, pictures, target, only), result)
 
 
 def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) -> dict[str, Any]:

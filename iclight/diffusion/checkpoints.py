@@ -19,16 +19,11 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ..errors import ModelError, WeightsError, first_line, quoted
+from ..weights.catalogue import weight_names
 from ..weights.files import check_bytes, check_regular
 from ..weights.manifest import JSON_BYTES, read_json
 from .tensors import MemorySource, SafetensorsSource, TensorSource, check_floats, open_tensors
 
-UNET_FILES = (
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.fp16.safetensors",
-    "diffusion_pytorch_model.bin",
-    "diffusion_pytorch_model.fp16.bin",
-)
 # What a UNet's output means, by diffusers' names (Ho et al. 2020; Salimans and Ho 2022).
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 # What a config may ask to be built: layers are blocks x layers x layers within; SD1.5 has 12.
@@ -94,16 +89,17 @@ def _no_bars() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def unet_file(folder: Path) -> Path:
-    """The file that holds a folder's UNet weights. Raises WeightsError if there is none."""
-    for name in UNET_FILES:
-        if os.path.isfile(folder / "unet" / name):
-            return folder / "unet" / name
-    raise WeightsError(f"{folder / 'unet'} holds no weights; expected {UNET_FILES[0]} there.")
+def weights_file(folder: Path, part: str) -> Path:
+    """The file that a part's weights are read from, and hashed for recipes: the best of those that a model folder may
+    hold (`catalogue.weight_names`). Raises WeightsError if there is none."""
+    names = weight_names(part)
+    for name in names:
+        if os.path.isfile(folder / name):
+            return folder / name
+    raise WeightsError(f"{folder / part} holds no weights; expected {names[0].split('/')[-1]} there.")
 
 
 def _from_folder(folder: Path, vae_dtype: torch.dtype) -> Components:
-    file = unet_file(folder)
     config = read_config(folder / "unet")
     _check_small_files(folder / "tokenizer")
     try:
@@ -112,8 +108,9 @@ def _from_folder(folder: Path, vae_dtype: torch.dtype) -> Components:
         raise WeightsError(f"{folder / 'tokenizer'} could not be loaded ({first_line(error)}).") from error
     text_encoder = _whole(CLIPTextModel, folder, "text_encoder")
     vae = _whole(AutoencoderKL, folder, "vae", torch_dtype=vae_dtype)
-    files = {"unet": file} | {name: _weights_of(folder / name) for name in ("vae", "text_encoder")}
-    return Components(tokenizer, text_encoder, vae, open_tensors(file), config, files, prediction_type(folder))
+    files = {part: weights_file(folder, part) for part in ("unet", "vae", "text_encoder")}
+    unet = open_tensors(files["unet"])
+    return Components(tokenizer, text_encoder, vae, unet, config, files, prediction_type(folder))
 
 
 def prediction_type(folder: Path) -> str:
@@ -172,14 +169,10 @@ def _whole(cls: Any, folder: Path, name: str, **options: Any) -> Any:
     options |= {"local_files_only": True, "output_loading_info": True}
     _check_small_files(folder / name)
     config = read_config(folder / name)
-    stems = {file.stem for file in (folder / name).iterdir() if file.suffix == ".safetensors"}
-    if not stems:
-        options["use_safetensors"] = False  # .bin files; both libraries load them with weights_only
-        stems = {file.stem for file in (folder / name).iterdir() if file.suffix == ".bin"}
-    if stems and all(stem.endswith(".fp16") for stem in stems):
-        options["variant"] = "fp16"
-    if stems:
-        _check_weights(cls, config, folder / name)
+    file = weights_file(folder, name)
+    # Both libraries look for a file by these two, and load .bin files with weights_only.
+    options |= {"use_safetensors": file.suffix == ".safetensors", "variant": "fp16" if ".fp16." in file.name else None}
+    _check_weights(cls, config, file)
     try:
         model, info = cls.from_pretrained(str(folder / name), **options)
     except Exception as error:
@@ -193,12 +186,12 @@ def _whole(cls: Any, folder: Path, name: str, **options: Any) -> Any:
     return model
 
 
-def _check_weights(cls: Any, config: Mapping[str, Any], folder: Path) -> None:
+def _check_weights(cls: Any, config: Mapping[str, Any], file: Path) -> None:
     """Raise ModelError unless a part's weights are real numbers, and about as many as its config.json describes.
 
     The libraries compare names and shapes, but allocate what a config asks for first.
     """
-    source = open_tensors(_weights_of(folder))
+    source, folder = open_tensors(file), file.parent
     check_floats(source, [name for name in source.shapes if not name.endswith("position_ids")])
     try:
         with torch.device("meta"):
@@ -214,12 +207,6 @@ def _check_weights(cls: Any, config: Mapping[str, Any], folder: Path) -> None:
         raise ModelError(
             f"{folder} does not match its config.json: it holds {held:,} numbers, {described:,} are described. {AGAIN}"
         )
-
-
-def _weights_of(folder: Path) -> Path:
-    """The file that a part's weights were read from; .safetensors go before .bin."""
-    files = sorted(folder.iterdir(), key=lambda file: (file.suffix != ".safetensors", ".fp16" in file.name, file.name))
-    return next(file for file in files if file.suffix in (".safetensors", ".bin"))
 
 
 def _from_checkpoint(path: Path, config: Path) -> Components:

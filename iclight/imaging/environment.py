@@ -125,6 +125,11 @@ def fingerprint(source: ImageLike) -> str:
     return digest.hexdigest()
 
 
+def is_radiance(source: ImageLike) -> bool:
+    """Whether a file holds radiance (.hdr, .exr) rather than an ordinary picture."""
+    return _opening(source, "The environment map").startswith((*RADIANCE_MAGIC, EXR_MAGIC))
+
+
 def _stored_radiance(source: ImageLike, what: str) -> Floats | None:
     """HxWx3 as a file or array of radiance has it, the caller's to write to, not checked; None for anything else."""
     if isinstance(source, np.ndarray) and source.dtype.kind == "f":

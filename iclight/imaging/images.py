@@ -13,6 +13,8 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -30,7 +32,7 @@ from .tiff_directory import MAGIC as TIFF_MAGIC
 if TYPE_CHECKING:
     import torch
 
-# What a person may hand over: pixels, a Pillow picture, a path, or a file's bytes.
+# What a person may hand over: pixels, a Pillow picture, a path, a file's bytes, or a `Picture`.
 ImageLike = Any
 
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "MPO", "JPEG2000", "PPM", "ICO", "TGA")
@@ -45,16 +47,45 @@ SIZE_STEP = 64
 MAX_SIDE = 2048
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture that is decoded already: `rgb` HxWx3 uint8, `alpha` HxWx1 float32 in [0, 1] or None; not to be changed.
+
+    It stands wherever a picture is taken, and whoever takes it decodes nothing. `name`: its file's, for recipes.
+    """
+
+    rgb: NDArray[np.uint8]
+    alpha: NDArray[np.float32] | None
+    name: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        return self.rgb.nbytes + (0 if self.alpha is None else self.alpha.nbytes)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Its `fingerprint`."""
+        digest = hashlib.sha256(repr(self.rgb.shape).encode())
+        digest.update(np.ascontiguousarray(self.rgb).data)
+        for rows in np.array_split(self.alpha, max(1, self.alpha.size // PART)) if self.alpha is not None else ():
+            digest.update(np.rint(rows * 255).astype(np.uint8).tobytes())
+        return digest.hexdigest()
+
+
 def read_image(
     image: ImageLike, what: str = "The picture", most: int = MAX_PIXELS
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
     """Decode a picture into (HxWx3 uint8 RGB, HxWx1 float32 alpha or None).
 
-    Takes a uint8 or uint16 array (HxW, HxWx1, HxWx3 or HxWx4), a Pillow picture, a path, or encoded bytes. EXIF
-    rotation is applied; greyscale, palette, CMYK, 16-bit and float pictures become 8-bit RGB. An alpha channel that is
-    opaque everywhere counts as none. Raises ImageError, opening with `what`, for anything that cannot be used, of more
-    than `most` pixels, or not to be decoded within `budgets.DECODE_BYTES`.
+    Takes a uint8 or uint16 array (HxW, HxWx1, HxWx3 or HxWx4), a Pillow picture, a `Picture`, a path, or encoded
+    bytes. EXIF rotation is applied; greyscale, palette, CMYK, 16-bit and float pictures become 8-bit RGB. An alpha
+    channel that is opaque everywhere counts as none. Raises ImageError, opening with `what`, for anything that cannot
+    be used, of more than `most` pixels, or not to be decoded within `budgets.DECODE_BYTES`.
     """
+    if isinstance(image, Picture):
+        check_size(image.rgb.shape[1], image.rgb.shape[0], what, most)
+        return image.rgb, image.alpha
     if isinstance(image, np.ndarray):
         return _split_alpha(_array_to_uint8(image, what, most), what)
     if isinstance(image, (bytes, bytearray)):
@@ -247,12 +278,7 @@ def read_mask(mask: ImageLike, width: int, height: int) -> NDArray[np.float32]:
 
 def fingerprint(image: ImageLike) -> str:
     """SHA-256 over a picture's size and decoded pixels, alpha included: the same for any lossless copy of it."""
-    rgb, alpha = read_image(image)
-    digest = hashlib.sha256(repr(rgb.shape).encode())
-    digest.update(np.ascontiguousarray(rgb).data)
-    for rows in np.array_split(alpha, max(1, alpha.size // PART)) if alpha is not None else ():
-        digest.update(np.rint(rows * 255).astype(np.uint8).tobytes())
-    return digest.hexdigest()
+    return (image if isinstance(image, Picture) else Picture(*read_image(image))).sha256
 
 
 def size_for(

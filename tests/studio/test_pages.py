@@ -94,7 +94,8 @@ def test_a_picture_alone_is_enough(client):
     brief = {"steps": 1, "highres_scale": 1.0}
     gallery, foreground, matte, seed, line = client.predict(handle_file(PICTURE), **brief, api_name="/relight")
     assert len(gallery) == 1
-    assert Image.open(foreground).size == Image.open(matte).size == (240, 240)
+    shown = Image.open(gallery[0]["image"]).size
+    assert Image.open(foreground).size == Image.open(matte).size == shown, "as the model saw them"
     assert seed == 12345
     for word in ("model", "cpu float32", "matting grabcut", " s**"):
         assert word in line

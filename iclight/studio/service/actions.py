@@ -12,7 +12,6 @@ import gradio as gr
 
 from ...errors import Cancelled, IclightError, ImageError
 from ...parameters import PARAMETERS
-from ...request import check_inputs
 from ...settings import INPUTS, Settings
 from ..ui.endpoints import title_of
 from ..ui.i18n import Say, as_text, speaker, translate
@@ -51,31 +50,35 @@ class Actions:
         self.storage = storage
         self.runs = Runs()
         self.history = History(storage)
+        self.pictures = storage.pictures
         self._relight = gpu(self._relight_here)
 
     # The order of the outputs is the order of the page's components: gallery, foreground, matte, used seed, line.
 
     def relight(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Relight a picture: by words and a light direction, or by a background."""
-        settings = self.check(values)
-        return self._made(request, values, [settings])
+        settings, inputs = self.check(values)
+        return self._made(request, values, inputs, [settings])
 
     def vary(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Relight a picture four times, each time with another random seed; the rest as in /relight."""
-        settings = self.check({**values, "num_images": 1})
+        settings, inputs = self.check({**values, "num_images": 1})
         seeds = [secrets.randbelow(2**32) for _ in range(VARIATIONS)]
-        return self._made(request, values, [settings.replace(seed=seed) for seed in seeds])
+        return self._made(request, values, inputs, [settings.replace(seed=seed) for seed in seeds])
 
-    def _made(self, request: gr.Request, values: dict[str, Any], asked: list[Settings]) -> tuple[Any, ...]:
+    def _made(
+        self, request: gr.Request, values: dict[str, Any], inputs: dict[str, Any], asked: list[Settings]
+    ) -> tuple[Any, ...]:
+        """`values` as the page has them, `inputs` the files among them, decoded."""
         say = speaker(request)
         with self.runs.of(request.session_hash) as flag:
-            results = self._relight(values, asked, flag, say)
+            results = self._relight(inputs, values.get("matting"), asked, flag, say)
         folder = self.folder(request)
         shown: list[tuple[str, str | None]] = []
         shots = []
         for result in results:
-            paths = outcome.save_all(folder, result, values, "relight")
-            shots += outcome.shots_of(folder, result, paths, values)
+            paths = outcome.save_all(folder, result, inputs, "relight")
+            shots += outcome.shots_of(folder, result, paths, values, inputs["image"])
             caption = None if len(results) == 1 else say("seed {seed}", seed=result.settings.seed)
             shown += [(path, caption) for path in paths]
         self.history.add(request.session_hash, shots)
@@ -110,42 +113,32 @@ class Actions:
         self.runs.stop(request.session_hash)
         self.history.drop(request.session_hash)
 
-    def check(self, values: dict[str, Any], workflow: str | None = None) -> Settings:
-        """Everything that can be refused before a model runs."""
-        from ...imaging.images import read_image, read_mask
-        from ...request import own_lights
+    def check(self, values: dict[str, Any], workflow: str | None = None) -> tuple[Settings, dict[str, Any]]:
+        """Everything that can be refused before a model runs; gives the settings, and the inputs decoded."""
+        from ...request import decode_inputs, own_lights
 
         if not values.get("image"):
             raise ImageError("Give a picture first: drop one into the box on the left.")
         settings = settings_of(workflow or self.engine.workflow, values)
-        check_inputs({name: values.get(name) or None for name in INPUTS if name != "mask"})
-        if values.get("mask"):
-            height, width = read_image(values["image"])[0].shape[:2]
-            read_mask(values["mask"], width, height)
+        inputs = decode_inputs({name: values.get(name) or None for name in INPUTS}, self.pictures.of)
         if settings.light_input and not values.get(settings.light_input):
             raise ImageError(
                 f"Give {LIGHT_NOUNS[settings.light_input]}, or choose another light: {own_lights(settings.workflow)}."
             )
         if settings.finish_background == "own" and not values.get("behind"):
             raise ImageError("Give the picture to put behind the subject, or choose another background under Finish.")
-        return settings
+        return settings, inputs
 
-    def _relight_here(self, values: dict[str, Any], asked: list[Settings], flag: Path, say: Say) -> list[Any]:
+    def _relight_here(
+        self, inputs: dict[str, Any], matting: str | None, asked: list[Settings], flag: Path, say: Say
+    ) -> list[Any]:
         from ...diffusion.progress import share_of
 
         on_step = follow(flag, say)
         relighter = self.loaded(flag)
         return [
             relighter.relight(
-                values["image"],
-                settings,
-                background=values.get("background"),
-                mask=values.get("mask"),
-                on_step=share_of(on_step, number, len(asked)),
-                matting=values.get("matting"),
-                environment=values.get("environment"),
-                behind=values.get("behind"),
-                light_map=values.get("light_map"),
+                settings=settings, on_step=share_of(on_step, number, len(asked)), matting=matting, **inputs
             )
             for number, settings in enumerate(asked)
         ]

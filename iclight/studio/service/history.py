@@ -71,7 +71,7 @@ class History:
         past = self.of(request.session_hash)
         if not 0 <= index < past.latest or index >= len(past.shots):
             return None
-        return past.shots[index].before, past.shots[index].path
+        return past.shots[index].before, past.shots[index].after
 
     def pick(self, request: gr.Request, index: int) -> Shot:
         """A picture was clicked. Raises ImageError if it is no longer there."""
@@ -91,8 +91,8 @@ class History:
         if not picked:
             return None
         if len(picked) == 1 or picked[0] is picked[1]:
-            return picked[-1].before, picked[-1].path
-        return self._fit(request, picked[0].path, picked[1].path), picked[1].path
+            return picked[-1].before, picked[-1].after
+        return self._fit(request, picked[0].after, picked[1].after), picked[1].after
 
     def picked(self, request: gr.Request) -> Shot:
         """The picture clicked last. Raises ImageError if there is none."""

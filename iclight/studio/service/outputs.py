@@ -4,43 +4,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...parameters import LIGHT_INPUTS, NORMAL_LIGHTS
 from ...settings import INPUTS, Settings
 from ..ui.i18n import Say
+
+if TYPE_CHECKING:
+    from ...imaging.images import Picture
 
 NORMALS_CAPTIONS = (
     "normals",
     *(f"gain, {light}" for light in NORMAL_LIGHTS),
     *(f"light from {light}" for light in NORMAL_LIGHTS),
 )
-# Pixels of a thumbnail's longer side.
-THUMBNAIL = 256
+# Pixels of the longer side: of a thumbnail, and of what is shown under a slider.
+THUMBNAIL, SHOWN = 256, 1600
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture that was made: its file, the photo before at the same size, a thumbnail; what it was made with.
+    """One picture that was made: its file, a thumbnail, what it was made with; before and after, for a slider.
 
     `values` are the page's inputs as they were, with the seed that was used.
     """
 
     path: str
     before: str
+    after: str
     thumbnail: str
     values: dict[str, Any]
     settings: Settings
 
 
-def recipe_of(result: Any, values: dict[str, Any], kind: str) -> Any:
-    """The recipe of a Result or Normals that was made from a page's inputs."""
+def recipe_of(result: Any, pictures: dict[str, Any], kind: str) -> Any:
+    """The recipe of a Result or Normals that was made from a page's inputs, as they were decoded."""
     from ...recipes import Recipe, describe_asked, describe_input, software_versions
 
     inputs = {
-        name: describe_input(values[name])
+        name: describe_input(pictures[name])
         for name in INPUTS
-        if values.get(name)
+        if pictures.get(name) is not None
         and (name not in LIGHT_INPUTS.values() or name == result.settings.light_input)
         and (name != "behind" or result.settings.finish_background == "own")
     }
@@ -48,11 +52,11 @@ def recipe_of(result: Any, values: dict[str, Any], kind: str) -> Any:
     return Recipe(result.settings, model, result.matting, inputs, kind, software=software_versions())
 
 
-def save_all(folder: Path, result: Any, values: dict[str, Any], kind: str) -> list[str]:
+def save_all(folder: Path, result: Any, pictures: dict[str, Any], kind: str) -> list[str]:
     """Every picture of a result, with its recipe; the paths in the result's order."""
     from ...recipes import save_png
 
-    recipe, paths = recipe_of(result, values, kind), []
+    recipe, paths = recipe_of(result, pictures, kind), []
     stem = Path(recipe.inputs["image"]["file"]).stem[:40]
     for index, picture in enumerate(result.images):
         path = folder / f"{stem}-{kind}-{recipe.settings.seed}-{index + 1}.png"
@@ -62,24 +66,32 @@ def save_all(folder: Path, result: Any, values: dict[str, Any], kind: str) -> li
 
 
 def save_plain(folder: Path, name: str, picture: Any) -> str:
+    """A PNG that is looked at and not kept: written quickly rather than small."""
     from ...recipes import save_png
 
-    save_png(folder / f"{name}.png", picture)
+    save_png(folder / f"{name}.png", picture, quick=True)
     return str(folder / f"{name}.png")
 
 
-def shots_of(folder: Path, result: Any, paths: list[str], values: dict[str, Any]) -> list[Shot]:
-    """The pictures of a relighting for the slider and the history."""
-    from ...imaging.images import read_image
-
-    photo, _ = read_image(values["image"])
+def shots_of(folder: Path, result: Any, paths: list[str], values: dict[str, Any], photo: Picture) -> list[Shot]:
+    """The pictures of a relighting for the slider and the history. `photo` is what was lit."""
     height, width = result.images[0].shape[:2]
-    before = save_plain(folder, f"before-{result.settings.seed}", crop(photo, width, height))
+    size = shown_size(width, height)
+    before = save_plain(folder, f"before-{result.settings.seed}", crop(photo.rgb, *size))
     used = {**values, "seed": result.settings.seed, "random_seed": False}
-    return [
-        Shot(path, before, _thumbnail(Path(path), picture), used, result.settings)
-        for path, picture in zip(paths, result.images, strict=True)
-    ]
+    shots = []
+    for path, picture in zip(paths, result.images, strict=True):
+        after = path
+        if size != (width, height):
+            after = save_plain(folder, f"{Path(path).stem}-shown", crop(picture, *size))
+        shots.append(Shot(path, before, after, _thumbnail(Path(path), picture), used, result.settings))
+    return shots
+
+
+def shown_size(width: int, height: int) -> tuple[int, int]:
+    """The size a picture is shown at beside another: its own, at most `SHOWN` a side."""
+    scale = min(1.0, SHOWN / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _thumbnail(path: Path, picture: Any) -> str:
@@ -93,9 +105,16 @@ def _thumbnail(path: Path, picture: Any) -> str:
 
 
 def about(folder: Path, result: Any, say: Say, seeds: list[int] | None = None) -> tuple[str, str, int, str]:
-    """The prepared foreground, the matte, the seed, and the line below the pictures."""
-    matte = (result.alpha * 255).round().astype("uint8").repeat(3, axis=2)
+    """The prepared foreground, the matte, the seed, and the line below the pictures.
+
+    Both pictures as the model saw them: they are looked at, and a photo's own size would take longer than the model.
+    """
+    from ...imaging.images import highres_size
+
     settings, identity = result.settings, result.model
+    size = highres_size(settings.width, settings.height, settings.highres_scale)
+    foreground = crop(result.foreground, *size)
+    matte = crop((result.alpha[..., 0] * 255).round().astype("uint8"), *size)[..., None].repeat(3, axis=2)
     line = say(
         "**{seconds:.1f} s** · model {model} · {device} {dtype} · matting {matting} · {width}×{height}, seed {seed}",
         seconds=result.seconds,
@@ -108,7 +127,7 @@ def about(folder: Path, result: Any, say: Say, seeds: list[int] | None = None) -
         seed=", ".join(map(str, seeds or [settings.seed])),
     )
     return (
-        save_plain(folder, "prepared", result.foreground),
+        save_plain(folder, "prepared", foreground),
         save_plain(folder, "matte", matte),
         settings.seed,
         line,

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from ...errors import ImageError
 from ...weights.manifest import cache_root
+from .pictures import Pictures
 
 PREFIX = "page-"
 # Bytes. A visitor's oldest files make room for new ones; in all, at most this much.
@@ -43,6 +44,7 @@ class Storage:
     def __init__(self, root: Path | None = None, per_visitor: int = PER_VISITOR, in_all: int = IN_ALL) -> None:
         """`root`: by default wherever Gradio puts its uploads. Limits in bytes."""
         self._root = root
+        self.pictures = Pictures()
         self.per_visitor = per_visitor
         self.in_all = in_all
         self._lock = threading.RLock()

@@ -14,7 +14,7 @@ import gradio as gr
 
 from ...errors import ImageError
 from ...parameters import LIGHT_INPUTS, LIGHTS
-from ..service.actions import Actions, settings_of
+from ..service.actions import Actions
 from ..service.inline import data_url, jpeg
 from ..service.progress import follow
 from ..service.sessions import PerSession
@@ -23,6 +23,7 @@ from ..ui.i18n import Say, speaker
 if TYPE_CHECKING:
     from ...editing.mixing import LightMix, LightWeight
     from ...olat import OLATResult
+    from ...settings import Settings
 
 LABELS = {"left": "Left", "right": "Right", "top": "Top", "bottom": "Bottom", "ambient": "Ambient"}
 # The visitor's: the light map, background or environment map in the form when the lights are made.
@@ -58,9 +59,9 @@ class MixTab:
         session; says how well light adds up.
         """
         say, values = speaker(request), self._lit(values)
-        self.work.check(values)
+        settings, inputs = self.work.check(values)
         with self.work.runs.of(request.session_hash) as flag:
-            made = self._light(values, flag, say)
+            made = self._light(settings, inputs, values.get("matting"), flag, say)
         self._stacks.put(request.session_hash, made)
         line = say("**{seconds:.1f} s** for {count} lights.", seconds=made.seconds, count=len(made.stack.pictures))
         if made.residual is not None:
@@ -104,19 +105,20 @@ class MixTab:
             raise ImageError("There is nothing to mix yet: press 'Light it from every side' first.")
         return made
 
-    def _light_here(self, values: dict[str, Any], flag: Path, say: Say) -> OLATResult:
+    def _light_here(
+        self, settings: Settings, inputs: dict[str, Any], matting: str | None, flag: Path, say: Say
+    ) -> OLATResult:
         from ...olat import relight_olat
 
-        settings = settings_of(self.work.engine.workflow, values)
-        own = values.get(LIGHT_INPUTS[settings.workflow])
+        own = inputs[LIGHT_INPUTS[settings.workflow]]
         return relight_olat(
             self.work.loaded(flag),
-            values["image"],
+            inputs["image"],
             settings,
-            mask=values.get("mask"),
+            mask=inputs["mask"],
             on_step=follow(flag, say),
-            own={OWN: own} if own else None,
-            matting=values.get("matting"),
+            own=None if own is None else {OWN: own},
+            matting=matting,
         )
 
 

@@ -12,7 +12,7 @@ import gradio as gr
 from ...errors import ImageError
 from ...parameters import NORMAL_PARAMETERS, SHADE_PARAMETERS, Parameter
 from ..service import outputs as outcome
-from ..service.actions import Actions, settings_of
+from ..service.actions import Actions
 from ..service.progress import follow
 from ..service.sessions import PerSession
 from ..ui.i18n import Say, speaker
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ...normals import Normals
+    from ...settings import Settings
 
 # Sessions whose normals are kept: the longest unused goes first.
 KEPT = 16
@@ -45,23 +46,23 @@ class NormalsTab:
         self._made: PerSession[Seen] = PerSession(KEPT)
         self._estimate = gpu(self._estimate_here)
 
-    def check(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The values that fbc is asked with. The four lights are fixed, so a missing background is no error here."""
+    def check(self, values: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
+        """What fbc is asked with, and the inputs decoded. The lights are fixed: no background has to be given."""
         asked = {**values, "light": "ambient"}
         if self.work.engine.workflow != "fbc":
             asked = {name: value for name, value in asked.items() if name not in FBC_ONLY}
-        self.work.check(asked, "fbc")
-        return asked
+        return self.work.check(asked, "fbc")
 
     def normals(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Estimate a subject's surface normals from four relightings (left, right, bottom, top)."""
-        say, asked = speaker(request), self.check(values)
+        say, (settings, inputs) = speaker(request), self.check(values)
+        exponent = _or_default(values.get("exponent"), NORMAL_PARAMETERS["exponent"])
         with self.work.runs.of(request.session_hash) as flag:
-            result = self._estimate(asked, flag, say)
+            result = self._estimate(settings, inputs, values.get("matting"), exponent, flag, say)
         height, width = result.normal.shape[:2]
         self._made.put(request.session_hash, Seen(result, outcome.crop(result.picture, width, height)))
         folder = self.work.folder(request)
-        paths = outcome.save_all(folder, result, asked, "normals")
+        paths = outcome.save_all(folder, result, inputs, "normals")
         captions = [say(caption) for caption in outcome.NORMALS_CAPTIONS]
         return list(zip(paths, captions, strict=True)), *outcome.about(folder, result, say)
 
@@ -103,17 +104,19 @@ class NormalsTab:
             self._made.put(request.session_hash, seen)
         return seen
 
-    def _estimate_here(self, asked: dict[str, Any], flag: Path, say: Say) -> Normals:
+    def _estimate_here(
+        self, settings: Settings, inputs: dict[str, Any], matting: str | None, exponent: float, flag: Path, say: Say
+    ) -> Normals:
         from ...normals import estimate_normals
 
         return estimate_normals(
             self.work.loaded(flag, "fbc"),
-            asked["image"],
-            settings_of("fbc", asked),
-            mask=asked.get("mask"),
+            inputs["image"],
+            settings,
+            mask=inputs["mask"],
             on_step=follow(flag, say),
-            exponent=_or_default(asked.get("exponent"), NORMAL_PARAMETERS["exponent"]),
-            matting=asked.get("matting"),
+            exponent=exponent,
+            matting=matting,
         )
 
 

@@ -36,24 +36,22 @@ class Painting:
 
         if not values.get("image"):
             raise ImageError("Give a picture first: drop one into the box on the left.")
-        picture, alpha = read_image(values["image"])
+        picture, alpha = read_image(self.work.pictures.of(values["image"]))
         if values.get("mask"):
-            alpha = read_mask(values["mask"], picture.shape[1], picture.shape[0])
+            alpha = read_mask(self.work.pictures.of(values["mask"]), picture.shape[1], picture.shape[0])
         relighter = self.work.engine.get()
         relighter.check_matting(values.get("matting"))
         with relighter.exclusive():
             return self._save(request, relighter.prepare(picture, alpha, values.get("matting")).alpha)
 
-    @staticmethod
-    def begin(request: gr.Request, image: str | None, start: str | None) -> dict[str, Any]:
+    def begin(self, request: gr.Request, image: str | None, start: str | None) -> dict[str, Any]:
         """What is painted on: the picture, veiled where the matte to start from is 0."""
-        from ...imaging.images import read_image
         from ...imaging.matte_brush import canvas
 
         if not image or not start:
             raise shown(ImageError("Press 'Show the matte' first, then paint on it."), request)
         try:
-            ground = canvas(read_image(image)[0], _as_matte(start))
+            ground = canvas(self.work.pictures.of(image).rgb, _as_matte(start))
         except ImageError as error:
             raise shown(error, request) from error
         return {"background": ground, "layers": [], "composite": ground}
