@@ -65,7 +65,8 @@ def test_relight_and_vary_decode_each_file_once(actions, values, decoded, action
     getattr(actions, action)(REQUEST, **{**values, "finish": finish})
     actions.history.pick(REQUEST, 0)
     assert actions.history.pair(REQUEST)
-    assert sorted(decoded) == contents(values)
+    # A result of another size, clicked before, is read to be compared with: that is no input.
+    assert sorted(one for one in decoded if one in contents(values)) == contents(values)
 
 
 def test_the_desk_and_normals_decode_each_file_once(actions, values, decoded):
