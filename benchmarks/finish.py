@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from iclight.editing import finish
-from iclight.imaging import images
+from iclight.imaging import crop
 from training import metrics
 from training.evaluation.heldout import HeldOut, stage_objects
 
@@ -57,11 +57,11 @@ def against_truth(objects: HeldOut, factor: int) -> Iterator[tuple[str, str, flo
     random = np.random.default_rng(0)
     yield "none", "photograph unchanged", *_scores(sources, objects)
     for name, (smear, blotches, size, samples) in SPOILERS.items():
-        small = [images.resize(truth, side // factor, side // factor) for truth in truths]
+        small = [crop.resize(truth, side // factor, side // factor) for truth in truths]
         made = [[spoiled(one, smear, blotches, size, random) for _ in range(samples)] for one in small]
         finishes: dict[str, Callable[[list[Pixels], Pixels, NDArray[np.float32]], Pixels]] = {
-            "model": lambda relit, _, __: images.resize(relit[0], side, side),
-            "detail": lambda relit, source, matte: images.resize(
+            "model": lambda relit, _, __: crop.resize(relit[0], side, side),
+            "detail": lambda relit, source, matte: crop.resize(
                 finish.transfer_detail(relit[0], source, matte), side, side
             ),
             "native": lambda relit, source, matte: finish.finished(relit, source, matte, background="original")[0][0],
@@ -84,12 +84,12 @@ def _scores(pictures: list[Pixels], objects: HeldOut) -> tuple[float, float]:
 PROBE = """
 import sys, time, numpy as np
 from benchmarks.measure import ResidentPeak
-from iclight.editing import finish; from iclight.imaging import images
+from iclight.editing import finish; from iclight.imaging import crop
 width, height, background = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 source = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
 matte = np.zeros((height, width, 1), np.float32)
 matte[height // 8 : -height // 8, width // 8 : -width // 8] = 1
-relit = [images.resize(source[: height // 4, : width // 4], 640, 480) for _ in range(2)]
+relit = [crop.resize(source[: height // 4, : width // 4], 640, 480) for _ in range(2)]
 finish.finished(relit, source[1000:1300, 1000:1400], matte[1000:1300, 1000:1400], "native")  # libraries warm up
 started = time.perf_counter()
 with ResidentPeak() as held:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from iclight.diffusion.devices import Placement
 from iclight.diffusion.unet import INPUT_CHANNELS, LATENT_CHANNELS
-from iclight.imaging import images
+from iclight.imaging import crop
 from iclight.imaging import light_maps as lights
 from iclight.settings import Settings
 
@@ -72,7 +72,7 @@ class Job:
 
     @property
     def large(self) -> tuple[int, int]:
-        return images.highres_size(*self.small, self.settings.highres_scale)
+        return crop.highres_size(*self.small, self.settings.highres_scale)
 
     @property
     def ramp(self) -> Picture | None:
@@ -95,7 +95,7 @@ class Job:
     def cropped(self, size: tuple[int, int]) -> Sequence[Picture]:
         """The pictures that become conditions, at one pass's size."""
         shown = [picture for picture in (self.foreground, self.backdrop) if picture is not None]
-        return [images.resize_and_center_crop(picture, *size) for picture in shown]
+        return [crop.resize_and_center_crop(picture, *size) for picture in shown]
 
 
 def make_job(settings: Settings, networks: Networks, placement: Placement) -> Job:
@@ -104,7 +104,7 @@ def make_job(settings: Settings, networks: Networks, placement: Placement) -> Jo
     rng = np.random.default_rng(SEED)
     factor = 2 ** (len(networks.vae.config.block_out_channels) - 1)
     small = (settings.width or 0, settings.height or 0)
-    large = images.highres_size(*small, settings.highres_scale)
+    large = crop.highres_size(*small, settings.highres_scale)
     is_fbc = settings.workflow == "fbc"
     extra = INPUT_CHANNELS[settings.workflow] - LATENT_CHANNELS
 
@@ -133,4 +133,4 @@ def make_job(settings: Settings, networks: Networks, placement: Placement) -> Jo
 
 def _picture(rng: np.random.Generator, width: int, height: int) -> Picture:
     """Soft random colours: on flat pictures group norm would magnify rounding into a difference."""
-    return images.resize(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), width * 5 // 4, height * 5 // 4)
+    return crop.resize(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), width * 5 // 4, height * 5 // 4)

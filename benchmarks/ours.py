@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from iclight import prompts
-from iclight.diffusion import sampler
+from iclight.diffusion import sampler, vae
 from iclight.diffusion.vae import VAE
-from iclight.imaging import images
+from iclight.imaging import crop
 from iclight.loading import LoadedModel
 from iclight.relighter import Relighter
 from iclight.weights.resolve import Model
@@ -57,19 +57,19 @@ class Ours:
         return [self._denoise(self.job.low_condition, strength, self.job.start, self.job.low_latents.shape)]
 
     def enlarge(self) -> Outputs:
-        decoded = images.to_pixels(self.vae.decode(self.job.low_latents))
-        return [self.vae.encode([images.resize(picture, *self.job.large) for picture in decoded])]
+        decoded = vae.to_pixels(self.vae.decode(self.job.low_latents))
+        return [self.vae.encode([crop.resize(picture, *self.job.large) for picture in decoded])]
 
     def high(self) -> Outputs:
         start = self.job.high_latents
         return [self._denoise(self.job.high_condition, self.job.settings.highres_denoise, start, start.shape)]
 
     def decode(self) -> Outputs:
-        return [torch.from_numpy(picture) for picture in images.to_pixels(self.vae.decode(self.job.high_latents))]
+        return [torch.from_numpy(picture) for picture in vae.to_pixels(self.vae.decode(self.job.high_latents))]
 
     def whole(self) -> Outputs:
         rendering = self.relighter.render(self.job.foreground, self.job.settings, self.job.background)
-        images.to_pixels(rendering.decoded)
+        vae.to_pixels(rendering.decoded)
         return [rendering.latents["highres"]]
 
     def _denoise(

@@ -20,7 +20,7 @@ import torch
 
 from iclight import Relighter, Settings
 from iclight.diffusion.sampler import Guidance, NoisePredictor, denoise
-from iclight.imaging.images import highres_size
+from iclight.imaging.crop import highres_size
 from iclight.prompts import encode_prompt_pair
 from iclight.studio.tabs.examples import asset
 

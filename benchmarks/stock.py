@@ -18,7 +18,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 
-from iclight.imaging import images
+from iclight.imaging import crop
 
 from .job import Job, Picture
 from .measure import Outputs
@@ -162,7 +162,7 @@ class Stock:
         return list(values.detach().float().cpu().numpy().clip(0, 255).astype(np.uint8))
 
     def _enlarge(self, latents: torch.Tensor) -> torch.Tensor:
-        return self._encode([images.resize(picture, *self.job.large) for picture in self._decode(latents)])
+        return self._encode([crop.resize(picture, *self.job.large) for picture in self._decode(latents)])
 
 
 def _silent(pipeline: Any) -> Any:

@@ -18,7 +18,7 @@ from briarmbg import BriaRMBG
 
 from .diffusion.tensors import check_unpacked, is_plain
 from .errors import ImageError, ModelError, WeightsError, first_line, plain
-from .imaging import images
+from .imaging import crop, images
 from .weights.manifest import check_safetensors
 
 Floats = NDArray[np.float32]
@@ -50,7 +50,7 @@ def estimate_matte(network: torch.nn.Module, image: Pixels, *, unit_range: bool 
     Raises ImageError for anything but such a picture, ModelError when the network's output is not finite.
     """
     height, width = images.check_pixels(image)
-    resized = images.resize(image, *feed_size(width, height))
+    resized = crop.resize(image, *feed_size(width, height))
     feed = torch.from_numpy(resized).to(next(network.parameters()).device).float()[None].movedim(-1, 1)
     matte = network(feed / 255.0 if unit_range else feed / 127.0 - 1.0)[0][0]
     if not bool(torch.isfinite(matte).all()):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .diffusion import vae
 from .diffusion.progress import OnStep, share_of
 from .editing.normal_maps import (
     EXPONENT,
@@ -22,7 +23,7 @@ from .editing.normal_maps import (
     unit,
 )
 from .errors import SettingsError
-from .imaging import images
+from .imaging import crop, images
 from .imaging.images import ImageLike
 from .parameters import NORMAL_LIGHTS as LIGHTS
 from .parameters import NORMAL_PARAMETERS, check_parameters
@@ -85,19 +86,15 @@ def estimate_normals(
     if relighter.workflow != "fbc":
         raise SettingsError("Normals need the fbc workflow: load the relighter with workflow='fbc'.")
     check_parameters(NORMAL_PARAMETERS, {"exponent": exponent})
-    settings = settings or Settings.for_workflow("fbc")
-    relighter.check_settings(settings)
-    relighter.check_matting(matting)
-    picture, alpha = images.read_image(image)
-    own = alpha if mask is None else images.read_mask(mask, picture.shape[1], picture.shape[0])
-    settings = relighter.complete(settings, picture).replace(num_images=1)
+    picture, own, settings = relighter.open_request(image, settings, mask, matting)
+    settings = settings.replace(num_images=1)
     with relighter.exclusive():
         prepared = relighter.prepare(picture, own, matting, sigma=BRIGHTENING)
         relit = {}
         for run, light in enumerate(LIGHTS):
             follow = share_of(on_step, run, len(LIGHTS))
             rendering = relighter.render(prepared.foreground, settings.replace(light=light), None, follow)
-            relit[light] = images.to_unit(rendering.decoded)[0]
+            relit[light] = vae.to_unit(rendering.decoded)[0]
     check_pictures([images.unit_to_pixels(one) for one in relit.values()])
     matte = _crop_matte(prepared.alpha, *relit["left"].shape[1::-1])
     found = Normals(
@@ -119,4 +116,4 @@ def estimate_normals(
 
 def _crop_matte(alpha: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
     grey = (alpha[..., 0] * 255.0).clip(0, 255).astype(np.uint8)
-    return images.resize_and_center_crop(grey, width, height)[..., None].astype(np.float32) / np.float32(255)
+    return crop.resize_and_center_crop(grey, width, height)[..., None].astype(np.float32) / np.float32(255)

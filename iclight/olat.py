@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .diffusion import vae
 from .diffusion.progress import OnStep, share_of
 from .editing import gain_map
 from .editing.mixing import LightMix, LightWeight
 from .errors import SettingsError
-from .imaging import images
 from .imaging.environment import Floats
 from .imaging.images import ImageLike
 from .parameters import LIGHTS
@@ -74,13 +74,9 @@ def relight_olat(
     `Relighter.relight`.
     """
     started = time.perf_counter()
-    settings = (settings or Settings.for_workflow(relighter.workflow)).replace(num_images=1)
-    relighter.check_settings(settings)
-    relighter.check_matting(matting)
+    picture, matte, settings = relighter.open_request(image, settings, mask, matting)
+    settings = settings.replace(num_images=1)
     runs = _runs(settings, desk_lights(settings.workflow) if lights is None else lights, own or {})
-    picture, alpha = images.read_image(image)
-    matte = alpha if mask is None else images.read_mask(mask, picture.shape[1], picture.shape[0])
-    settings = relighter.complete(settings, picture)
     made = {}
     with relighter.exclusive():
         prepared = relighter.prepare(picture, matte, matting)
@@ -88,7 +84,7 @@ def relight_olat(
             follow = share_of(on_step, number, len(runs))
             lit = settings.replace(light=light)
             rendering = relighter.render(prepared.foreground, lit, backdrop, follow, around)
-            made[name] = images.to_pixels(rendering.decoded)[0]
+            made[name] = vae.to_pixels(rendering.decoded)[0]
     check_pictures(list(made.values()))
     return OLATResult(
         LightMix(made),

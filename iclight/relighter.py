@@ -21,11 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from . import prompts
-from .diffusion import devices, sampler
+from .diffusion import devices, sampler, vae
 from .diffusion.progress import OnStep, Progress, fit_projection
 from .editing.finish import finished
 from .errors import ModelError, SettingsError, quoted
-from .imaging import images
+from .imaging import crop, images
 from .imaging import light_maps as lights
 from .imaging.environment import Floats
 from .imaging.grabcut import grabcut_matte
@@ -124,22 +124,17 @@ class Relighter:
         Raises SettingsError or ImageError before any model runs; ModelError, OutOfMemory or Cancelled afterwards.
         """
         started = time.perf_counter()
-        settings = settings or Settings.for_workflow(self.workflow)
-        self.check_settings(settings)
-        self.check_matting(matting)
-        picture, alpha = images.read_image(image)
+        picture, own, settings = self.open_request(image, settings, mask, matting)
         lit_by = background if self.workflow == "fbc" else light_map
         backdrop, around = read_backdrop(settings, lit_by), read_map(settings, environment)
         ground = read_behind(settings, behind)
-        own = alpha if mask is None else images.read_mask(mask, picture.shape[1], picture.shape[0])
-        settings = self.complete(settings, picture)
         with self.exclusive():
             prepared = self.prepare(picture, own, matting)
             rendering = self.render(prepared.foreground, settings, backdrop, on_step, around)
         if self.workflow == "fbc":
-            made = [images.unit_to_pixels(unit) for unit in images.to_unit(rendering.decoded)]
+            made = [images.unit_to_pixels(unit) for unit in vae.to_unit(rendering.decoded)]
         else:
-            made = images.to_pixels(rendering.decoded)
+            made = vae.to_pixels(rendering.decoded)
         check_pictures(made)
         light = None
         if settings.finishes:
@@ -158,6 +153,19 @@ class Relighter:
             environment=around,
             light=light,
         )
+
+    def open_request(
+        self, image: ImageLike, settings: Settings | None, mask: ImageLike | None, matting: str | None
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None, Settings]:
+        """What every request opens with: the picture HxWx3, its own matte HxWx1 if it brings one, complete settings.
+
+        Raises SettingsError or ImageError.
+        """
+        settings = settings or Settings.for_workflow(self.workflow)
+        self.check_settings(settings)
+        self.check_matting(matting)
+        picture, own = images.read_own_matte(image, mask)
+        return picture, own, self.complete(settings, picture)
 
     def exclusive(self) -> threading.Lock:
         """Held while a request runs: one at a time, so that two do not crowd each other out of memory."""
@@ -179,7 +187,7 @@ class Relighter:
 
     def complete(self, settings: Settings, picture: NDArray[np.uint8]) -> Settings:
         """Settings with everything left open decided: size after the picture, seed drawn."""
-        width, height = images.size_for(
+        width, height = crop.size_for(
             (picture.shape[1], picture.shape[0]), self.model.native_size, settings.width, settings.height
         )
         seed = secrets.randbelow(2**32) if settings.seed is None else settings.seed
@@ -264,10 +272,10 @@ class Relighter:
         # A condition where the model has one for it, else a hint: what the first pass starts from.
         backdrop, start = (lit_by, None) if settings.workflow == "fbc" else (None, lit_by)
         if start is not None and ramp is None:
-            start = images.resize_and_center_crop(start, width, height)
+            start = crop.resize_and_center_crop(start, width, height)
         generator = torch.Generator(self.placement.noise_device).manual_seed(settings.seed or 0)
         guidance = self._guidance(settings, environment)
-        large = images.highres_size(width, height, settings.highres_scale)
+        large = crop.highres_size(width, height, settings.highres_scale)
         progress = Progress(on_step, _work(settings, (width, height), large, start is not None))
 
         low = self._run_pass(
@@ -280,7 +288,7 @@ class Relighter:
             generator,
             progress,
         )
-        enlarged = [images.resize(picture, *large) for picture in images.to_pixels(self.vae.decode(low))]
+        enlarged = [crop.resize(picture, *large) for picture in vae.to_pixels(self.vae.decode(low))]
         high = self._run_pass(
             "highres",
             self._condition(foreground, backdrop, *large, progress),
@@ -294,7 +302,7 @@ class Relighter:
         return Rendering(
             decoded=self.vae.decode(high),
             latents={"lowres": low.cpu(), "highres": high.cpu()},
-            background=None if backdrop is None else images.resize_and_center_crop(backdrop, *large),
+            background=None if backdrop is None else crop.resize_and_center_crop(backdrop, *large),
         )
 
     def _run_pass(
@@ -334,11 +342,11 @@ class Relighter:
         progress: Progress,
     ) -> torch.Tensor:
         """1 x C x h x w: the foreground's latent, for fbc followed by the background's, cropped to width x height."""
-        shown = [images.resize_and_center_crop(p, width, height) for p in (foreground, backdrop) if p is not None]
+        shown = [crop.resize_and_center_crop(p, width, height) for p in (foreground, backdrop) if p is not None]
         latents = self.vae.encode(shown)
         factor = self.vae.factor
         if progress.on_step is not None:
-            thumbnail = images.resize(shown[0], width // factor, height // factor)
+            thumbnail = crop.resize(shown[0], width // factor, height // factor)
             progress.projection = fit_projection(latents[:1], thumbnail)
         return latents.reshape(1, -1, *latents.shape[2:])
 

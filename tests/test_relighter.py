@@ -194,7 +194,7 @@ def test_steps_are_told_in_order_and_end_at_one(fc):
 
 
 def test_a_preview_shows_the_picture_in_small(mini):
-    from iclight.imaging.images import resize
+    from iclight.imaging.crop import resize
 
     previews = []
     settings = quick(width=128, height=128, steps=4)

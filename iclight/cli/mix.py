@@ -208,11 +208,9 @@ def _over(
     from ..imaging import images
     from ..imaging.crop import enlarged
 
-    photo, alpha = images.read_image(inputs["image"], "The photo")
+    photo, alpha = images.read_own_matte(inputs["image"], inputs["mask"], "The photo")
     height, width = photo.shape[:2]
-    if inputs["mask"] is not None:
-        alpha = images.read_mask(inputs["mask"], width, height)
-    elif alpha is None and os.path.exists(folder / MATTE):
+    if alpha is None and os.path.exists(folder / MATTE):
         small = images.read_mask(folder / MATTE, *stack.size)
         alpha = enlarged(small, slice(0, height), width, height)
     if alpha is None:

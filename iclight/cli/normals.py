@@ -117,9 +117,7 @@ def run_shade(options: argparse.Namespace) -> dict[str, Any]:
     inputs = decode_inputs({"image": options.input, "mask": options.mask})
     given = None if options.normals is None else _given_map(Path(options.normals))
     check_output(target, options.input, options.mask, None if given is None else str(given))
-    picture, alpha = images.read_image(inputs["image"])
-    if options.mask is not None:
-        alpha = images.read_mask(inputs["mask"], picture.shape[1], picture.shape[0])
+    picture, alpha = images.read_own_matte(inputs["image"], inputs["mask"])
     if given is not None:
         from ..editing.normal_maps import read_normals
 

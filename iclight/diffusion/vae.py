@@ -14,7 +14,6 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from ..imaging import images
 from .devices import Placement, free_memory, is_out_of_memory, release_memory, resident
 
 Work = Callable[[torch.Tensor], torch.Tensor]
@@ -38,7 +37,7 @@ class VAE:
         height, width = pictures[0].shape[:2]
         # Two at a time: foreground and background go together, as in the reference. On flat pictures group norm
         # magnifies rounding, and rounding depends on the batch.
-        return self._pass(images.to_tensor(pictures).split(2), work, width, height)
+        return self._pass(to_tensor(pictures).split(2), work, width, height)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Nx4xhxw scaled latents -> Nx3xHxW float32 on the CPU, about [-1, 1], not clipped."""
@@ -87,3 +86,20 @@ class VAE:
         need = 6 * channels * width * height * torch.finfo(self.placement.vae_dtype).bits // 8
         room = free_memory(self.placement.device)
         return room is not None and need > 0.7 * room
+
+
+def to_tensor(images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """HxWx3 uint8 pictures of one size -> Nx3xHxW float32, 0 -> -1, 127 -> 0, 255 -> 1.0079."""
+    return (torch.from_numpy(np.stack(images)).float() / 127.0 - 1.0).movedim(-1, 1)
+
+
+def to_pixels(decoded: torch.Tensor) -> list[NDArray[np.uint8]]:
+    """Nx3xHxW floats about [-1, 1] -> pictures: y * 127.5 + 127.5, clipped, truncated."""
+    values = decoded.movedim(1, -1).float().cpu().numpy()
+    return list((values * 127.5 + 127.5).clip(0, 255).astype(np.uint8))
+
+
+def to_unit(decoded: torch.Tensor) -> list[NDArray[np.float32]]:
+    """Nx3xHxW floats about [-1, 1] -> HxWx3 float32 in [0, 1], as the fbc workflow's last decode has them."""
+    values = decoded.movedim(1, -1).float().cpu().numpy()
+    return list((values * 0.5 + 0.5).clip(0, 1))

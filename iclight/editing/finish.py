@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from ..imaging import images
+from ..imaging import crop, images
 from ..imaging.colour import LINEAR, quick_srgb, to_srgb
 from ..imaging.crop import enlarged, placed, stripes
 from .gain_map import FLOOR, GainMap, blurred, fit_matte, gain_planes, measure_gain
@@ -88,7 +88,7 @@ def finished(
         light = measure_gain(made, picture, alpha)
         return [_native(made[0], picture, alpha, light, strength, background, behind)], light
     size = made[0].shape[1], made[0].shape[0]
-    shown = images.resize_and_center_crop(picture, *size)
+    shown = crop.resize_and_center_crop(picture, *size)
     matte = fit_matte(alpha, picture.shape, *size)
     if kind == "detail":
         made = [transfer_detail(one, picture, alpha) for one in made]
@@ -97,7 +97,7 @@ def finished(
         return [cut_out(one, matte) for one in lit], None
     if background == "new":
         return lit, None
-    ground = shown if behind is None or background == "original" else images.resize_and_center_crop(behind, *size)
+    ground = shown if behind is None or background == "original" else crop.resize_and_center_crop(behind, *size)
     return [_over(ground, one, matte) for one in lit], None
 
 
@@ -117,7 +117,7 @@ def _native(
     ground = None
     if background == "own":
         assert behind is not None
-        ground = images.resize_and_center_crop(behind, width, height)
+        ground = crop.resize_and_center_crop(behind, width, height)
     elif background == "new" and strength > 0:
         ground = placed(relit, width, height, picture)
         if strength < 1:
@@ -147,7 +147,7 @@ def transfer_detail(relit: Pixels, source: Pixels, alpha: Floats, radius: float 
     sigma as a share of the shorter side. Ratios of linear light; only inside the matte, with its feather.
     """
     height, width = relit.shape[:2]
-    shown = images.resize_and_center_crop(source, width, height)
+    shown = crop.resize_and_center_crop(source, width, height)
     matte = fit_matte(alpha, source.shape, width, height)
     sigma = max(1.0, radius * min(width, height))
     before, after = LINEAR[shown], LINEAR[relit]

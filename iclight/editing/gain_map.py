@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from ..imaging import images
+from ..imaging import crop
 from ..imaging.colour import LINEAR, LUMINANCE
 from ..imaging.crop import enlarged, stripes
 
@@ -59,7 +59,7 @@ def measure_gain(relit: Sequence[Pixels], source: Pixels, alpha: Floats, radius:
     if not relit or any(picture.shape != relit[0].shape for picture in relit):
         raise ImageError("A light is measured from one relit picture or more, all of one size.")
     height, width = relit[0].shape[:2]
-    shown = images.resize_and_center_crop(source, width, height)
+    shown = crop.resize_and_center_crop(source, width, height)
     matte = fit_matte(alpha, source.shape, width, height)
     if float(matte.max()) < 0.01:
         raise ImageError("The matte is empty: there is no subject to light. Paint one, or use matting none.")
@@ -78,7 +78,7 @@ def fit_matte(alpha: Floats, shape: tuple[int, ...], width: int, height: int) ->
     grey = np.empty(alpha.shape[:2], np.uint8)
     for rows in stripes(alpha.shape[0]):
         grey[rows] = np.clip(alpha[rows, :, 0], 0, 1) * 255 + 0.5
-    return (images.resize_and_center_crop(grey, width, height)[..., None] / 255).astype(np.float32)
+    return (crop.resize_and_center_crop(grey, width, height)[..., None] / 255).astype(np.float32)
 
 
 def _stops(pixels: Pixels) -> Floats:
@@ -128,7 +128,7 @@ def gain_planes(light: GainMap, source: Pixels) -> Callable[[Pixels, slice], Flo
     gain's own pixels follows it by that slope (He and Sun 2015). At the gain's own size it is the gain, unchanged.
     """
     small_height, small_width = light.gain.shape[:2]
-    guide = _guide(images.resize_and_center_crop(source, small_width, small_height))
+    guide = _guide(crop.resize_and_center_crop(source, small_width, small_height))
     mean = _weighed_mean(light.matte, max(1.0, min(small_width, small_height) / 192))
     centre = mean(guide)
     variance = (mean(guide * guide) - centre**2).clip(0) + np.float32(EDGES)

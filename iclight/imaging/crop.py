@@ -1,19 +1,77 @@
-"""Where the engine's crop lies in the picture it was cut from: small planes and pictures brought to the file's size."""
+"""The engine's crop and its inverse: a photo cut to the model's size, and small planes brought back to the photo's."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from . import images
+from PIL import Image, ImageOps
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
+# Scaled beyond this, a picture is cropped before it is resized. No ordinary shape comes near it.
+MAX_RESIZED = 64_000_000
+SIZE_STEP = 64
+MAX_SIDE = 2048
+
 STRIPE = 256
+
+
+def size_for(
+    image_size: tuple[int, int],
+    native_size: tuple[int, int],
+    width: int | None = None,
+    height: int | None = None,
+) -> tuple[int, int]:
+    """The (width, height) of the first pass: what was asked for, and what was left out chosen after the picture.
+
+    `image_size` is the picture's (width, height), `native_size` the one whose area the model was made for. Sides are
+    the multiples of 64 nearest to the picture's aspect at that area, from 64 to 2048.
+    """
+    aspect = image_size[0] / image_size[1]
+    area = native_size[0] * native_size[1]
+    if width is None:
+        width = _snap(math.sqrt(area * aspect) if height is None else height * aspect)
+        if height is None:
+            height = _snap(math.sqrt(area / aspect))
+    elif height is None:
+        height = _snap(width / aspect)
+    return width, height
+
+
+def _snap(side: float) -> int:
+    return min(max(round(side / SIZE_STEP) * SIZE_STEP, SIZE_STEP), MAX_SIDE)
+
+
+def highres_size(width: int, height: int, scale: float) -> tuple[int, int]:
+    """The second pass's (width, height): each side times `scale`, to the nearest multiple of 64."""
+    return round(width * scale / 64.0) * 64, round(height * scale / 64.0) * 64
+
+
+def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Pillow's LANCZOS to exactly width x height, without cropping. Any HxW or HxWxC uint8."""
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def resize_and_center_crop(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale until width x height is covered (LANCZOS), then cut the middle out. HxW or HxWx3 uint8 in and out."""
+    picture = Image.fromarray(image)
+    scale = max(width / picture.width, height / picture.height)
+    resized_width, resized_height = round(picture.width * scale), round(picture.height * scale)
+    # Strips thinner than a pixel after scaling cannot be; the reference fails there.
+    resized_width, resized_height = max(resized_width, width), max(resized_height, height)
+    if resized_width * resized_height > MAX_RESIZED:
+        # A hair-thin picture would be blown up to gigabytes only to be cut down again: cut first, then scale.
+        middle = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+        return np.array(middle)
+    picture = picture.resize((resized_width, resized_height), Image.Resampling.LANCZOS)
+    left, top = (resized_width - width) / 2, (resized_height - height) / 2
+    box = (left, top, (resized_width + width) / 2, (resized_height + height) / 2)
+    return np.array(picture.crop(box))  # type: ignore[arg-type]  # Pillow rounds the floats itself
 
 
 def crop_of(small_width: int, small_height: int, width: int, height: int) -> tuple[float, float, float]:
@@ -38,7 +96,7 @@ def enlarged(plane: Floats, rows: slice, width: int, height: int) -> Floats:
 def placed(picture: Pixels, width: int, height: int, background: Pixels) -> Pixels:
     """A small picture enlarged to where it was cropped from, in width x height filled up by `background`."""
     scale, left, top = crop_of(picture.shape[1], picture.shape[0], width, height)
-    inner = images.resize(picture, max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+    inner = resize(picture, max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     made = background.copy()
     y, x = max(0, round(top)), max(0, round(left))
     part = inner[: height - y, : width - x]

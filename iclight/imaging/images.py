@@ -1,4 +1,4 @@
-"""Pictures in and out: decoding what people hand over, resizing, cropping, and the way to tensors and back.
+"""Pictures in: decoding what people hand over, once, within a budget, upright and in sRGB.
 
 Everything inside the engine is HxWx3 uint8 RGB; a matte is HxWx1 float32 in [0, 1]. The conversions are the
 reference's to the digit: 127 is exactly 0, and pixels are truncated, not rounded.
@@ -9,17 +9,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import math
 import os
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import ImageError, first_line
@@ -28,9 +26,6 @@ from . import budgets, exif
 from .budgets import MAX_PIXELS
 from .canvas import PART, Canvas, parts
 from .tiff_directory import MAGIC as TIFF_MAGIC
-
-if TYPE_CHECKING:
-    import torch
 
 # What a person may hand over: pixels, a Pillow picture, a path, a file's bytes, or a `Picture`.
 ImageLike = Any
@@ -41,10 +36,6 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "MPO", "JPEG2000
 BYTES_PER_PIXEL = {"JPEG": 12, "MPO": 12, "WEBP": 16, "AVIF": 18, "JPEG2000": 25}
 PLAIN = 8
 ORIENTATION = 274  # EXIF's tag
-# Scaled beyond this, a picture is cropped before it is resized. No ordinary shape comes near it.
-MAX_RESIZED = 64_000_000
-SIZE_STEP = 64
-MAX_SIDE = 2048
 
 
 @dataclass(frozen=True)
@@ -276,81 +267,20 @@ def read_mask(mask: ImageLike, width: int, height: int) -> NDArray[np.float32]:
     return matte
 
 
+def read_own_matte(
+    image: ImageLike, mask: ImageLike | None, what: str = "The picture"
+) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+    """(HxWx3 uint8, HxWx1 float32 or None): a picture, and the matte it brings: the mask if there is one, else alpha.
+
+    Raises ImageError, as `read_image` and `read_mask` do.
+    """
+    rgb, alpha = read_image(image, what)
+    return rgb, alpha if mask is None else read_mask(mask, rgb.shape[1], rgb.shape[0])
+
+
 def fingerprint(image: ImageLike) -> str:
     """SHA-256 over a picture's size and decoded pixels, alpha included: the same for any lossless copy of it."""
     return (image if isinstance(image, Picture) else Picture(*read_image(image))).sha256
-
-
-def size_for(
-    image_size: tuple[int, int],
-    native_size: tuple[int, int],
-    width: int | None = None,
-    height: int | None = None,
-) -> tuple[int, int]:
-    """The (width, height) of the first pass: what was asked for, and what was left out chosen after the picture.
-
-    `image_size` is the picture's (width, height), `native_size` the one whose area the model was made for. Sides are
-    the multiples of 64 nearest to the picture's aspect at that area, from 64 to 2048.
-    """
-    aspect = image_size[0] / image_size[1]
-    area = native_size[0] * native_size[1]
-    if width is None:
-        width = _snap(math.sqrt(area * aspect) if height is None else height * aspect)
-        if height is None:
-            height = _snap(math.sqrt(area / aspect))
-    elif height is None:
-        height = _snap(width / aspect)
-    return width, height
-
-
-def _snap(side: float) -> int:
-    return min(max(round(side / SIZE_STEP) * SIZE_STEP, SIZE_STEP), MAX_SIDE)
-
-
-def highres_size(width: int, height: int, scale: float) -> tuple[int, int]:
-    """The second pass's (width, height): each side times `scale`, to the nearest multiple of 64."""
-    return round(width * scale / 64.0) * 64, round(height * scale / 64.0) * 64
-
-
-def resize(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Pillow's LANCZOS to exactly width x height, without cropping. Any HxW or HxWxC uint8."""
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
-
-
-def resize_and_center_crop(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Scale until width x height is covered (LANCZOS), then cut the middle out. HxW or HxWx3 uint8 in and out."""
-    picture = Image.fromarray(image)
-    scale = max(width / picture.width, height / picture.height)
-    resized_width, resized_height = round(picture.width * scale), round(picture.height * scale)
-    # Strips thinner than a pixel after scaling cannot be; the reference fails there.
-    resized_width, resized_height = max(resized_width, width), max(resized_height, height)
-    if resized_width * resized_height > MAX_RESIZED:
-        # A hair-thin picture would be blown up to gigabytes only to be cut down again: cut first, then scale.
-        middle = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
-        return np.array(middle)
-    picture = picture.resize((resized_width, resized_height), Image.Resampling.LANCZOS)
-    left, top = (resized_width - width) / 2, (resized_height - height) / 2
-    box = (left, top, (resized_width + width) / 2, (resized_height + height) / 2)
-    return np.array(picture.crop(box))  # type: ignore[arg-type]  # Pillow rounds the floats itself
-
-
-def to_tensor(images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-    """HxWx3 uint8 pictures of one size -> Nx3xHxW float32, 0 -> -1, 127 -> 0, 255 -> 1.0079."""
-    import torch
-
-    return (torch.from_numpy(np.stack(images)).float() / 127.0 - 1.0).movedim(-1, 1)
-
-
-def to_pixels(decoded: torch.Tensor) -> list[NDArray[np.uint8]]:
-    """Nx3xHxW floats about [-1, 1] -> pictures: y * 127.5 + 127.5, clipped, truncated."""
-    values = decoded.movedim(1, -1).float().cpu().numpy()
-    return list((values * 127.5 + 127.5).clip(0, 255).astype(np.uint8))
-
-
-def to_unit(decoded: torch.Tensor) -> list[NDArray[np.float32]]:
-    """Nx3xHxW floats about [-1, 1] -> HxWx3 float32 in [0, 1], as the fbc workflow's last decode has them."""
-    values = decoded.movedim(1, -1).float().cpu().numpy()
-    return list((values * 0.5 + 0.5).clip(0, 1))
 
 
 def unit_to_pixels(image: NDArray[np.float32]) -> NDArray[np.uint8]:

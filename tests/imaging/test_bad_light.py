@@ -12,7 +12,7 @@ from test_images import encoded, png_header
 
 from iclight.cli.main import main
 from iclight.errors import ImageError, RecipeError
-from iclight.imaging import images
+from iclight.imaging import crop, images
 from iclight.imaging.environment import read_environment
 from iclight.recipes import KEY, read_recipe
 from iclight.request import read_backdrop
@@ -69,7 +69,7 @@ def test_a_light_map_of_another_aspect_is_cropped_to_the_picture(shape, golden_r
     picture = np.full((80, 64, 3), 120, np.uint8)
     result = golden_relighter("fc").relight(picture, settings, light_map=light_map)
     assert result.images[0].shape == (64, 64, 3)
-    square = images.resize_and_center_crop(light_map, 64, 64)
+    square = crop.resize_and_center_crop(light_map, 64, 64)
     again = golden_relighter("fc").relight(picture, settings, light_map=square)
     assert np.array_equal(result.images[0], again.images[0]), "its middle is what lights"
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from iclight.diffusion import vae
 from iclight.errors import ImageError
-from iclight.imaging import images
+from iclight.imaging import crop, images
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -172,29 +173,29 @@ def test_a_mask_that_cannot_be_used_is_refused(mask, words):
     ],
 )
 def test_a_size_left_out_follows_the_picture_at_the_models_area(size, native, expected):
-    assert images.size_for(size, native) == expected
+    assert crop.size_for(size, native) == expected
 
 
 def test_one_side_given_decides_the_other():
-    assert images.size_for((3000, 4000), (512, 640), width=384) == (384, 512)
-    assert images.size_for((3000, 4000), (512, 640), height=1024) == (768, 1024)
-    assert images.size_for((3000, 4000), (512, 640), 256, 256) == (256, 256)
+    assert crop.size_for((3000, 4000), (512, 640), width=384) == (384, 512)
+    assert crop.size_for((3000, 4000), (512, 640), height=1024) == (768, 1024)
+    assert crop.size_for((3000, 4000), (512, 640), 256, 256) == (256, 256)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 200), (200, 3), (40, 1), (7, 9)])
 def test_any_shape_can_be_cropped_to_any_size(shape):
     picture = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    assert images.resize_and_center_crop(picture, 128, 64).shape == (64, 128, 3)
+    assert crop.resize_and_center_crop(picture, 128, 64).shape == (64, 128, 3)
 
 
 def test_pixels_and_tensors_convert_as_the_reference_does():
     levels = np.arange(256, dtype=np.uint8).reshape(1, 256, 1).repeat(3, axis=2)
-    tensor = images.to_tensor([levels])
+    tensor = vae.to_tensor([levels])
     assert tensor[0, 0, 0, 127] == 0
     assert float(tensor[0, 0, 0, 255]) == pytest.approx(1.00787, abs=1e-5)
-    back = images.to_pixels(tensor)[0]
+    back = vae.to_pixels(tensor)[0]
     assert np.array_equal(back, (levels / 127 * 127.5).clip(0, 255).astype(np.uint8))
-    assert np.abs(images.unit_to_pixels(images.to_unit(tensor)[0]).astype(int) - back).max() <= 1
+    assert np.abs(images.unit_to_pixels(vae.to_unit(tensor)[0]).astype(int) - back).max() <= 1
 
 
 def test_a_fingerprint_is_of_the_pixels_not_of_the_file(tmp_path):
@@ -211,7 +212,7 @@ def test_a_hair_thin_picture_is_not_blown_up_to_gigabytes():
 
     strip = RNG.integers(0, 256, (8000, 1, 3), dtype=np.uint8)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert images.resize_and_center_crop(strip, 512, 640).shape == (640, 512, 3)
+    assert crop.resize_and_center_crop(strip, 512, 640).shape == (640, 512, 3)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < 300e6, "scaled as a whole it would take 6 GB"
 

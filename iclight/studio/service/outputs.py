@@ -109,7 +109,7 @@ def about(folder: Path, result: Any, say: Say, seeds: list[int] | None = None) -
 
     Both pictures as the model saw them: they are looked at, and a photo's own size would take longer than the model.
     """
-    from ...imaging.images import highres_size
+    from ...imaging.crop import highres_size
 
     settings, identity = result.settings, result.model
     size = highres_size(settings.width, settings.height, settings.highres_scale)
@@ -135,6 +135,6 @@ def about(folder: Path, result: Any, say: Say, seeds: list[int] | None = None) -
 
 
 def crop(picture: Any, width: int, height: int) -> Any:
-    from ...imaging.images import resize_and_center_crop
+    from ...imaging.crop import resize_and_center_crop
 
     return resize_and_center_crop(picture, width, height)

@@ -32,13 +32,13 @@ class Painting:
 
     def matte(self, request: gr.Request, **values: Any) -> str:
         """The matte that a relighting would use: white is subject. PNG, at the picture's size."""
-        from ...imaging.images import read_image, read_mask
+        from ...imaging.images import read_own_matte
 
         if not values.get("image"):
             raise ImageError("Give a picture first: drop one into the box on the left.")
-        picture, alpha = read_image(self.work.pictures.of(values["image"]))
-        if values.get("mask"):
-            alpha = read_mask(self.work.pictures.of(values["mask"]), picture.shape[1], picture.shape[0])
+        known = self.work.pictures.of
+        mask = known(values["mask"], "The mask") if values.get("mask") else None
+        picture, alpha = read_own_matte(known(values["image"]), mask)
         relighter = self.work.engine.get()
         relighter.check_matting(values.get("matting"))
         with relighter.exclusive():
