@@ -20,7 +20,6 @@ from ..errors import ImageError, SettingsError, plain, quoted
 from ..imaging.colour import LINEAR, linear_colour, quick_srgb
 from .finish import apply_light
 from .gain_map import LIMIT, GainMap, fit_matte, measure_gain
-from .tiff import write_pages
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -29,6 +28,7 @@ Colour = tuple[float, float, float]
 WHITE: Colour = (1.0, 1.0, 1.0)
 DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "top": (0.0, 1.0), "bottom": (0.0, -1.0)}
 AMBIENT = "ambient"
+PAGE_NAME = 285  # a tag of TIFF 6.0
 # Of a stack's files, all lights together: twelve bytes each in linear light. Five lights of 6144 x 6144 have fewer.
 STACK_PIXELS = 200_000_000
 
@@ -201,10 +201,14 @@ def save_stack(stack: LightMix, path: str | Path) -> list[Path]:
         with OpenEXR.File(header, channels) as file:
             file.write(str(target))
     elif target.suffix.lower() in (".tif", ".tiff"):
-        write_pages(
-            target,
-            {name: np.clip(light * 65535 + 0.5, 0, 65535).astype(np.uint16) for name, light in stack.linear.items()},
-        )
+        import tifffile
+
+        with tifffile.TiffWriter(target) as file:
+            for name, light in stack.linear.items():
+                page = np.clip(light * 65535 + 0.5, 0, 65535).astype(np.uint16)
+                label = name.encode("ascii", "replace").decode()  # what TIFF's texts hold
+                named = [(PAGE_NAME, "s", 0, label, True)]
+                file.write(page, photometric="rgb", description=label, metadata=None, contiguous=False, extratags=named)
     else:
         raise ImageError(f"A stack is a .exr or a .tiff, not {target.name}.")
     return [target]
