@@ -11,7 +11,7 @@ import torch
 from golden_data import GOLDEN
 
 from iclight.diffusion.sampler import plan
-from iclight.imaging.images import resize_and_center_crop
+from iclight.imaging.crop import resize_and_center_crop
 from iclight.normals import estimate_normals
 from iclight.parameters import LIGHTS
 from iclight.prompts import encode_prompt_pair

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from iclight import Relighter, Settings
-from iclight.imaging.images import resize_and_center_crop
+from iclight.imaging.crop import resize_and_center_crop
 from iclight.studio.tabs.examples import asset
 
 PHOTOS = ("astronaut.png", "coffee.jpg", "cat.jpg")

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from iclight import Relighter, Settings
-from iclight.imaging.images import resize_and_center_crop
+from iclight.imaging.crop import resize_and_center_crop
 from iclight.studio.tabs.examples import asset
 from iclight.studio.tabs.presets import MOODS, parameters_of
 

@@ -11,7 +11,7 @@ from iclight.editing import exports, finish, gain_map
 from iclight.errors import ImageError
 from iclight.imaging import crop
 from iclight.imaging.colour import to_linear, to_srgb
-from iclight.imaging.images import resize_and_center_crop
+from iclight.imaging.crop import resize_and_center_crop
 
 
 def scene(height: int = 300, width: int = 240) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

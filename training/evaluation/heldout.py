@@ -20,7 +20,7 @@ from torch import Tensor
 
 from iclight.errors import SettingsError
 from iclight.imaging.colour import to_srgb
-from iclight.imaging.images import resize_and_center_crop
+from iclight.imaging.crop import resize_and_center_crop
 
 from ..checkpoints import generator, uniform
 from ..metrics import SIGNS

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ...imaging.images import Picture
 
-# Bytes of pixels that are kept: a request's own, and what the next request is likely to ask for again.
-ROOM = 384 << 20
+# What is kept: a request's own files, and what the next request is likely to ask for again; in pictures, and in bytes.
+MOST, ROOM = 8, 384 << 20
 
 
 class Pictures:
@@ -36,7 +36,7 @@ class Pictures:
             with self._lock:
                 self._known[key] = picture
                 used = sum(one.nbytes for one in self._known.values())
-                while used > self._room:
+                while used > self._room or len(self._known) > MOST:
                     used -= self._known.popitem(last=False)[1].nbytes
         return picture
 

@@ -7,6 +7,7 @@ only this user can enter, `Storage` says which files are in it, whose they are, 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
 import shutil
@@ -248,6 +249,9 @@ def _sweep_until(storage: Storage, over: threading.Event) -> None:
     while not over.wait(SECONDS_BETWEEN_SWEEPS):
         with contextlib.suppress(OSError):
             storage.sweep()
+        # glibc keeps what one thread's pictures took from the others; a server has dozens of threads.
+        with contextlib.suppress(OSError, AttributeError, TypeError):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _own_folder(base: Path) -> tuple[Path, FileLock]:
