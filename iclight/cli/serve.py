@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IclightError, SettingsError
-from ..studio.service.guard import LOCAL_NAMES, Doors, Guard, guarded
+from ..studio.service.doors import LOCAL_NAMES, Doors
+from ..studio.service.guard import Guard, guarded
 from .options import add_engine_options, engine_arguments
 
 if TYPE_CHECKING:

@@ -20,10 +20,8 @@ from .service.storage import KEPT, Storage
 from .tabs.examples import EXAMPLES, filled
 from .tabs.form import show_form
 from .tabs.history import refresh, show_history
-from .tabs.mix import MixTab
-from .tabs.mix_view import show_desk
-from .tabs.normals import NormalsTab
-from .tabs.normals_view import show_after, show_relief
+from .tabs.mix import MixTab, show_desk
+from .tabs.normals import NormalsTab, show_after, show_relief
 from .tabs.painting import Painting
 from .tabs.presets import in_their_language
 from .tabs.relight import show_pair, show_results

@@ -14,10 +14,21 @@ from typing import Any
 from ..errors import WeightsError, quoted
 from . import hub
 from .catalogue import MATTINGS, MODELS, SD15, MattingEntry, ModelEntry, gigabytes
-from .find import HUB_FILE, HUB_ID, NotInstalled, find_base, hub_model, one_file, published
+from .find import (
+    HUB_FILE,
+    HUB_ID,
+    NEVER_PUBLISHED,
+    NotInstalled,
+    check_published,
+    find_base,
+    find_offset,
+    hub_file,
+    hub_model,
+    one_file,
+    published,
+)
 from .folders import mini_places, missing_of, models_root, names_in
 from .hub import HubRefused, HubUnreachable, Say, print_to_stderr
-from .offsets import NEVER_PUBLISHED, check_published, find_offset, hub_file
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from iclight.editing.mixing import LightMix, LightWeight, parse_colour
 from iclight.recipes import KEY, read_recipe
-from iclight.studio.tabs.mix_view import START
+from iclight.studio.tabs.mix import START
 
 pytestmark = pytest.mark.browser
 pytest_plugins = ("browser_fixtures",)

@@ -142,7 +142,7 @@ MET = (
     "imaging/environment", "imaging/images", "imaging/matte_brush", "editing/finish", "editing/gain_map",
     "editing/mixing", "diffusion/sampler", "diffusion/vae", "parameters", "settings", "request", "recipes",
     "studio/service/actions", "studio/service/history", "studio/service/pages", "studio/tabs/mix",
-    "studio/tabs/normals", "studio/tabs/painting", "studio/tabs/restore", "studio/ui/paintings",
+    "studio/tabs/normals", "studio/tabs/painting", "studio/tabs/history", "studio/ui/paintings",
 )  # fmt: skip
 OF_PROGRAMS = (
     "has shape", "has values", "does not exist", "is a folder", "give a picture file", "give a HxWx3",

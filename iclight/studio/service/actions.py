@@ -18,9 +18,8 @@ from ..ui.i18n import Say, as_text, speaker, translate
 from . import outputs as outcome
 from .guard import visitor_of
 from .history import History
-from .inline import jpeg
 from .model_pool import ModelPool
-from .progress import follow
+from .progress import follow, jpeg
 from .sessions import Runs
 from .storage import Storage
 

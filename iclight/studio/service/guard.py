@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import json
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
+from .doors import Doors, cookies_of, headers_of, is_foreign, name_of
 from .logins import Logins
 from .requests import (
     API,
@@ -36,9 +34,6 @@ from .requests import (
 )
 from .storage import Storage
 
-LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-EVERYWHERE = ("0.0.0.0", "::")
-HOST = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]+)|\[(?P<address>[0-9A-Fa-f:.]+)\])(?::(?P<port>\d{1,5}))?")
 # Headers by which a proxy tells Gradio the page's address.
 FORWARDED = (b"x-forwarded-host", b"x-gradio-server")
 # Gradio's routes that no page here uses: they write files, list runs, reach other servers or edit the program.
@@ -78,48 +73,6 @@ HEADERS = (
 UNFRAMED = ((b"x-frame-options", b"SAMEORIGIN"), (b"content-security-policy", b"frame-ancestors 'self'"))
 
 
-@dataclass(frozen=True)
-class Doors:
-    """Which names a page is served under.
-
-    `names`: host names without a port. `addresses`: any literal IP address as well, which no foreign site can make a
-    browser use as a name. `all_names`: on a Space, whose own front decides. `share`: the share link's address, once
-    there is one.
-    """
-
-    names: frozenset[str] = frozenset(LOCAL_NAMES)
-    addresses: bool = False
-    all_names: bool = False
-    share: Callable[[], str | None] = field(default=lambda: None)
-
-    @classmethod
-    def of(
-        cls, host: str, allowed: Iterable[str] = (), space: bool = False, share: Callable[[], str | None] = lambda: None
-    ) -> Doors:
-        """The doors of a server that listens on `host` and was told to answer to the names `allowed`."""
-        names = {name.lower().rstrip(".") for name in (*LOCAL_NAMES, *allowed)}
-        if host not in EVERYWHERE:
-            names.add(host.lower().strip("[]"))
-        return cls(frozenset(names), host in EVERYWHERE, space, share)
-
-    def knows(self, name: str) -> bool:
-        """Whether the page is served under a host name."""
-        if self.all_names or name in LOCAL_NAMES or self.names_itself(name):
-            return True
-        if self.addresses:
-            with contextlib.suppress(ValueError):
-                return bool(ipaddress.ip_address(name))
-        return False
-
-    def names_itself(self, name: str) -> bool:
-        """Whether a name is the page's own and nobody else's: given by whoever started it, or the share link's."""
-        shared = self.share()
-        if shared and name == urlsplit(shared).hostname:
-            return True
-        own = self.names.difference(LOCAL_NAMES)
-        return name in own or any(known.startswith("*.") and name.endswith(known[1:]) for known in own)
-
-
 class Guard:
     """ASGI: hands on what may come in to `app`, answers the rest itself.
 
@@ -150,7 +103,7 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        headers = _headers(scope)
+        headers = headers_of(scope)
         visitor = visitor_of(scope.get("client"))
         answer = _Answer(_with_headers(send, self.doors))
         try:
@@ -171,13 +124,13 @@ class Guard:
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
         """Raise Refused for a request that may not come in, by its head alone."""
         path, method = str(scope["path"]), str(scope.get("method", "GET"))
-        if not self.doors.knows(_name_of(headers.get("host", ""))):
+        if not self.doors.knows(name_of(headers.get("host", ""))):
             raise Refused(403, "This page is not served under that name. Start it with --allow-host NAME to allow one.")
-        if _is_foreign(headers, self.doors, method == "GET" and path in self.pages):
+        if is_foreign(headers, self.doors, method == "GET" and path in self.pages):
             raise Refused(403, "Another site's page may not use this one.")
         if path.startswith(UNUSED):
             raise Refused(404, "There is nothing here.")
-        if self.user_of is not None and not self._is_open(path, method) and self.user_of(_cookies(headers)) is None:
+        if self.user_of is not None and not self._is_open(path, method) and self.user_of(cookies_of(headers)) is None:
             raise Refused(401, "Log in first.")
         if path.startswith(f"{API}/heartbeat/"):
             check_session(path.removeprefix(f"{API}/heartbeat/"))
@@ -196,7 +149,7 @@ class Guard:
         """The request without headers that tell Gradio another name of the page than it has."""
 
         def stays(name: bytes, value: bytes) -> bool:
-            return name.lower() not in FORWARDED or self.doors.knows(_name_of(value.decode("latin-1").split(",")[0]))
+            return name.lower() not in FORWARDED or self.doors.knows(name_of(value.decode("latin-1").split(",")[0]))
 
         return {**scope, "headers": [(name, value) for name, value in scope["headers"] if stays(name, value)]}
 
@@ -318,52 +271,6 @@ class _Answer:
             said = json.loads(self._said) if self._said else []
             return [path for path in said if isinstance(path, str)]
         return []
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    """A request's headers by their names in lower case; several cookies are one."""
-    headers: dict[str, str] = {}
-    for raw, value in scope["headers"]:
-        name, text = raw.decode("latin-1").lower(), value.decode("latin-1")
-        headers[name] = f"{headers[name]}; {text}" if name == "cookie" and name in headers else text
-    return headers
-
-
-def _split(host: str) -> tuple[str, int | None]:
-    """Name and port of a Host header, both as browsers write them: ("", None) for anything else."""
-    match = HOST.fullmatch(host)
-    if match is None:
-        return "", None
-    name = (match["name"] or match["address"]).lower().rstrip(".")
-    return name, int(match["port"]) if match["port"] else None
-
-
-def _name_of(host: str) -> str:
-    return _split(host)[0]
-
-
-def _is_foreign(headers: dict[str, str], doors: Doors, is_page: bool) -> bool:
-    """Whether another site's page makes the browser ask. Programs name no origin; a link may lead to a page."""
-    origin = headers.get("origin")
-    if origin is None:
-        by_link = is_page and headers.get("sec-fetch-mode", "").lower() == "navigate"
-        return headers.get("sec-fetch-site", "").lower() == "cross-site" and not by_link
-    scheme, _, rest = origin.partition("://")
-    default = {"http": 80, "https": 443}.get(scheme)
-    own, (name, port) = _split(headers.get("host", "")), _split(rest)
-    if default is None or not name:
-        return True
-    # A Host header leaves the scheme's own port out, and does not say which scheme that is.
-    if name == own[0]:
-        return (port or default) != (own[1] or default)
-    # Behind a proxy that hands on another Host, the page's own origin is a name that it was told to answer to.
-    return port is not None or not doors.names_itself(name)
-
-
-def _cookies(headers: dict[str, str]) -> dict[str, str]:
-    from starlette.requests import cookie_parser  # what Gradio reads them with
-
-    return cookie_parser(headers.get("cookie", ""))
 
 
 def _with_headers(send: Send, doors: Doors) -> Send:

@@ -6,6 +6,7 @@ them. Programs that call the endpoints need none of it and get Gradio's own prog
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import time
@@ -17,7 +18,6 @@ import gradio as gr
 
 from ..ui.i18n import Say, speaker
 from ..ui.page import HIDDEN
-from .inline import data_url, jpeg
 from .model_pool import ModelPool
 from .sessions import Runs
 
@@ -135,3 +135,17 @@ def _strip(words: str, overall: float | None, preview: bytes) -> str:
     if preview:
         picture = f'<img alt="" id="preview" src="{data_url(preview)}">'
     return f'<div class="live" role="status">{picture}<p>{words}</p><div class="{kind}"><i{bar}></i></div></div>'
+
+
+def jpeg(pixels: Any, quality: int) -> bytes:
+    """HxWx3 uint8 sRGB -> JPEG, its colours at full resolution."""
+    import cv2
+
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return bytes(cv2.imencode(".jpg", pixels[..., ::-1], options)[1])
+
+
+def data_url(picture: bytes) -> str:
+    """A JPEG's bytes as what an img's src takes."""
+    return f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
