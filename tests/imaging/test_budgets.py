@@ -234,7 +234,7 @@ def opened_without_formats(path: Path) -> list[int]:
     return lines
 
 
-@pytest.mark.parametrize("folder", ["iclight", "briarmbg", "benchmarks", "tools"])
+@pytest.mark.parametrize("folder", ["iclight", "briarmbg", "training", "benchmarks", "tools"])
 def test_pillow_is_told_which_formats_to_open(folder):
     """Of all that it knows, some run other programs, and some read whatever they are told."""
     found = {str(path): opened_without_formats(path) for path in (ROOT / folder).rglob("*.py")}
