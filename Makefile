@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help setup app app-bg app-env test test-slow test-gpu test-floor soak bench train evaluate lint format clean
+.PHONY: help setup app app-bg app-env test test-slow test-gpu gpu-check gpu-train test-floor soak bench train evaluate lint format clean
 
 help:
 	@echo "make app        the page for words and light directions    (ARGS=\"--port 7861 --model sd15\")"
@@ -13,6 +13,7 @@ help:
 	@echo "make test       the tests        make lint   style and types      make bench   speed and memory"
 	@echo "make soak       a served page under ten minutes of visitors, some of them hostile"
 	@echo "make train      mini, from nothing      make evaluate   how good a model is (ARGS=\"--model FOLDER\")"
+	@echo "make gpu-check  an NVIDIA GPU's eight minutes: tests, benchmark    make gpu-train   its seven: mini, trained on"
 	@echo "make setup      only set up $(VENV); then $(BIN)/iclight --help"
 
 setup: $(VENV)/.ready
@@ -40,6 +41,12 @@ test-slow: $(VENV)/.ready-test
 
 test-gpu: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m gpu $(ARGS)
+
+gpu-check: $(VENV)/.ready-test
+	PYTHON=$(BIN)/python tools/gpu/check.sh $(ARGS)
+
+gpu-train: $(VENV)/.ready-train
+	PYTHON=$(BIN)/python tools/gpu/train.sh $(ARGS)
 
 soak: $(VENV)/.ready-test
 	$(BIN)/python tests/soak.py $(ARGS)
