@@ -288,6 +288,14 @@ NORMAL_PARAMETERS: dict[str, Parameter] = {
         },
     ),
 }
+MIX_PARAMETERS: dict[str, Parameter] = {
+    "strength": Parameter(
+        "number", "Strength", "Of one light; 0 is off.", 1.0, minimum=0, maximum=4, step=0.01, slider=(0, 2)
+    ),
+    "exposure": Parameter(
+        "number", "Exposure, stops", "Of the whole mix, in stops.", 0.0, minimum=-8, maximum=8, step=0.1, slider=(-3, 3)
+    ),
+}
 SHADE_PARAMETERS: dict[str, Parameter] = {
     "angle": Parameter(
         "number",

@@ -20,6 +20,7 @@ from ..errors import ImageError
 from ..imaging import crop, images
 from ..imaging.colour import LINEAR, quick_srgb, to_srgb
 from ..imaging.crop import enlarged, placed, stripes
+from ..parameters import PARAMETERS
 from .gain_map import FLOOR, GainMap, blurred, fit_matte, gain_planes, measure_gain
 
 Floats = NDArray[np.float32]
@@ -169,6 +170,7 @@ def cut_out(pixels: Pixels, alpha: Floats) -> Pixels:
 
 
 def check_strength(strength: float) -> None:
-    """Raise ImageError unless 0 <= strength <= 1.5."""
-    if not 0 <= strength <= 1.5:
-        raise ImageError(f"The strength of a finish is {strength:g}, but it takes a number from 0 to 1.5.")
+    """Raise ImageError unless a strength is within the range of `finish_strength`."""
+    known = PARAMETERS["finish_strength"]
+    if not known.minimum <= strength <= known.maximum:
+        raise ImageError(f"The strength of a finish is {strength:g}, but it takes {known.range_text()}.")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError, SettingsError, plain, quoted
 from ..imaging.colour import LINEAR, linear_colour, quick_srgb
+from ..parameters import MIX_PARAMETERS
 from .finish import apply_light
 from .gain_map import LIMIT, GainMap, fit_matte, measure_gain
 
@@ -43,8 +44,7 @@ class LightWeight:
     solo: bool = False
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.strength) and 0 <= self.strength <= 4):
-            raise SettingsError(f"A light's strength is {quoted(self.strength)}, but it takes a number from 0 to 4.")
+        MIX_PARAMETERS["strength"].check("strength", self.strength)
         if len(self.colour) != 3 or not all(math.isfinite(part) and 0 <= part <= 1 for part in self.colour):
             raise SettingsError(f"A light's colour is {quoted(self.colour)}, but it takes three numbers from 0 to 1.")
 
@@ -81,8 +81,7 @@ class LightMix:
             raise SettingsError(
                 f"There is no light {plain(', '.join(unknown))} here; there are {plain(', '.join(self.pictures))}."
             )
-        if not (math.isfinite(exposure) and -8 <= exposure <= 8):
-            raise SettingsError(f"exposure is {quoted(exposure)}, but it takes stops from -8 to 8.")
+        MIX_PARAMETERS["exposure"].check("exposure", exposure)
         alone = any(channel.solo for channel in channels.values())
         gain = 2.0**exposure
         found: dict[str, Colour] = {}
@@ -153,7 +152,7 @@ def dial(angle: float, elevation: float = 0.0, ambient: float = 0.15) -> dict[st
     brings the light towards the viewer: 1 is all ambient. A direction counts with the cosine of the angle to it where
     that is positive, which is what additivity makes of a light between two others.
     """
-    if not (math.isfinite(angle) and 0 <= elevation <= 1 and 0 <= ambient <= 4):
+    if not (math.isfinite(angle) and 0 <= elevation <= 1 and 0 <= ambient <= MIX_PARAMETERS["strength"].maximum):
         raise SettingsError("The dial takes an angle in degrees, an elevation from 0 to 1 and an ambient from 0 to 4.")
     x, y = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     side = math.cos(elevation * math.pi / 2)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ...errors import ImageError
-from ...parameters import LIGHT_INPUTS, LIGHTS
+from ...parameters import LIGHT_INPUTS, LIGHTS, MIX_PARAMETERS
 from ..service.actions import Actions
 from ..service.progress import data_url, follow, jpeg
 from ..service.sessions import PerSession
@@ -217,15 +217,19 @@ def show_desk(desk: MixTab, page: Page) -> DeskView:
 
 def _faders(workflow: str) -> dict[str, Any]:
     """The desk's inputs by their names in the API: exposure; strength, colour, muted and solo of each light."""
+    exposure, strength = MIX_PARAMETERS["exposure"], MIX_PARAMETERS["strength"]
     made: dict[str, Any] = {
-        "exposure": ParameterSlider(-3, 3, value=0, step=0.1, label="Exposure, stops", elem_id="exposure")
+        "exposure": ParameterSlider(
+            *exposure.slider_range, exposure.default, step=exposure.step, label=exposure.label, elem_id="exposure"
+        )
     }
     small: dict[str, Any] = {"scale": 1, "min_width": 70}
     labels = {**{light: LABELS[light] for light in lights_of(workflow)}, OWN: OWN_LABELS[workflow]}
     for light, label in labels.items():
         with gr.Row(elem_classes="fader"):
+            start, step = START.get(light, 0.0), strength.step
             made[light] = ParameterSlider(
-                0, 2, START.get(light, 0.0), step=0.01, label=label, scale=5, elem_id=f"fader-{light}"
+                *strength.slider_range, start, step=step, label=label, scale=5, elem_id=f"fader-{light}"
             )
             made[f"{light}_colour"] = gr.ColorPicker("#ffffff", label="Colour", elem_id=f"colour-{light}", **small)
             made[f"{light}_muted"] = gr.Checkbox(False, label="Mute", elem_id=f"mute-{light}", **small)
