@@ -57,7 +57,7 @@ def photographs() -> Iterator[tuple[str, bytes]]:
             continue
         content = path.read_bytes()
         if path.suffix == ".png":
-            with Image.open(path) as picture:
+            with Image.open(path, formats=("PNG",)) as picture:
                 if picture.mode == "RGB":
                     packed = io.BytesIO()
                     picture.save(packed, "JPEG", quality=92)
