@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -50,13 +51,47 @@ def test_above_the_limit_for_all_the_oldest_go(tmp_path):
 
 
 def test_old_files_and_what_broken_uploads_left_are_swept(tmp_path):
-    storage = Storage(tmp_path)
-    ages = {"tmpabc": DRAFT + 9, "tmpnew": 5, "old.img": KEPT + 9, "young.img": DRAFT + 9}
+    storage = Storage(tmp_path / "files")
+    ages = {"tmpleft": 5, "old.img": KEPT + 9, "young.img": DRAFT + 9}
     for name, age in ages.items():
-        (tmp_path / name).write_bytes(b"x")
-        os.utime(tmp_path / name, (time.time() - age,) * 2)
+        (storage.root / name).write_bytes(b"x")
+        os.utime(storage.root / name, (time.time() - age,) * 2)
+    (tmp_path / "tmp").mkdir()
+    (tmp_path / "tmp" / "tmppart").write_bytes(b"x")
+    with open(storage.root / "tmpcoming", "wb") as coming:
+        coming.write(b"x")
+        storage.sweep()
+        assert (storage.root / "tmpleft").exists(), "it may be about to be moved"
+        storage.sweep()
+        assert sorted(path.name for path in storage.root.iterdir()) == ["tmpcoming", "young.img"]
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_an_upload_counts_while_it_comes_and_until_what_it_left_is_gone(tmp_path):
+    storage = Storage(tmp_path, per_visitor=100)
+    with contextlib.suppress(OSError), storage.uploading("a") as room:
+        assert room(90) and not room(20)
+        raise OSError("gone")
+    (tmp_path / "tmpleft").write_bytes(b"x")
+    with storage.uploading("a") as room:
+        assert not room(1)
+    with storage.uploading("b") as room:
+        assert room(1)
     storage.sweep()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["tmpnew", "young.img"]
+    storage.sweep()
+    with storage.uploading("a") as room:
+        assert room(90)
+
+
+def test_a_file_that_is_asked_with_is_among_the_last_to_go(tmp_path):
+    storage = Storage(tmp_path, per_visitor=3 * SMALLEST)
+    photo = tmp_path / "photo.img"
+    photo.write_bytes(b"x")
+    storage.keep(photo, "a")
+    for _ in range(5):
+        storage.used(photo, "a")
+        filled(storage, "a", SMALLEST)
+    assert photo.exists()
 
 
 @pytest.mark.parametrize("name", ["pipe", "link", "folder", "missing", "up", "nul", "long", "none"])

@@ -174,7 +174,7 @@ class Guard:
                 await check_content(content, headers.get("content-type", ""))
                 await self._hand_on(scope, replayed(content, body.receive), answer, visitor)
             finally:
-                body.release()
+                body.close()
 
     async def _hand_on(self, scope: Scope, receive: Receive, answer: _Answer, visitor: str) -> None:
         """A request whose body is here."""
@@ -195,11 +195,14 @@ class Guard:
         self, scope: Scope, headers: dict[str, str], receive: Receive, answer: _Answer, visitor: str
     ) -> None:
         """An upload goes to the disk while it comes; what breaks off leaves nothing there."""
-        # Nothing of it stays in memory, so it is not counted among the bodies.
-        body = Body(receive, self.storage.per_visitor, Bodies())
+        body = Body(receive, limit_of(str(scope["path"])), self._bodies)
         body.check_declared(headers.get("content-length"))
         answer.listen()
-        with contextlib.suppress(_BrokenOff), self.storage.uploading(visitor) as room:
+        with (
+            contextlib.closing(body),
+            contextlib.suppress(_BrokenOff),
+            self.storage.uploading(visitor) as room,
+        ):
 
             async def counted() -> Message:
                 before = body.size

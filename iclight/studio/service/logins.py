@@ -28,11 +28,11 @@ class Logins:
     async def follow(self, app: Any, scope: Scope, receive: Receive, send: Send, visitor: str) -> None:
         """Answer a login whose body is here. Raises Refused where its address has to wait."""
         self._forget()
-        if sum(map(len, self._wrong.values())) > MANY:
-            await self._stand_in_line()
         async with self._locks.setdefault(visitor, asyncio.Lock()):
             if time.monotonic() < self._blocked_until.get(visitor, 0):
                 raise Refused(429, "After a wrong login it takes a few seconds until the next one; try again.")
+            if sum(map(len, self._wrong.values())) > MANY:
+                await self._stand_in_line()  # one place for each address
             answer: list[Message] = []
 
             async def keep(message: Message) -> None:

@@ -92,6 +92,8 @@ def _accept(file: dict[Any, Any], storage: Storage, visitor: str) -> None:
         file |= {"path": _stored(url, storage, visitor), "url": None}
     elif not isinstance(file.get("path"), str) or not storage.holds(file["path"]):
         raise ImageError("A file of this request was not uploaded here: upload it first, then name it by its path.")
+    else:
+        storage.used(file["path"], visitor)
 
 
 def _stored(url: str, storage: Storage, visitor: str) -> str:

@@ -20,20 +20,23 @@ Send = Callable[[Message], Awaitable[None]]
 
 API = "/gradio_api"
 MEGABYTE = 1 << 20
-# Bytes of a body by what its path begins with: a picture of 80 MB inside of JSON is 107 MB of base64; a painting's part
-# goes to `component_server`. Uploads have a limit of their own.
+# Bytes of a body by what its path begins with. What waits in the queue stays in memory until its turn, and 20 may wait.
+# An upload is one file, and may turn out to be a form's field, which Gradio keeps in memory.
 LIMITS = {
     "/login": 16 << 10,
-    f"{API}/run/": 120 * MEGABYTE,
-    f"{API}/api/": 120 * MEGABYTE,
-    f"{API}/call/": 120 * MEGABYTE,
-    f"{API}/queue/join": 120 * MEGABYTE,
-    f"{API}/mcp": 120 * MEGABYTE,
+    f"{API}/run/": 16 * MEGABYTE,
+    f"{API}/api/": 16 * MEGABYTE,
+    f"{API}/call/": 16 * MEGABYTE,
+    f"{API}/queue/join": 16 * MEGABYTE,
+    f"{API}/mcp": 16 * MEGABYTE,
+    f"{API}/upload": 100 * MEGABYTE,
     f"{API}/component_server": 20 * MEGABYTE,
 }
 OTHERS = 64 << 10
 # Values in JSON, counted by what separates them; and bytes of a session's key.
 MOST_VALUES, KEY = 100_000, re.compile(r"[A-Za-z0-9_-]{1,64}")
+# Bytes of the head of a form's part.
+HEAD = 1000
 # Seconds: without a byte of a body that has not ended, and for all of it.
 SILENCE, PATIENCE = 20.0, 600.0
 # Bytes of all bodies that are here at the moment, and below which a body does not count.
@@ -105,7 +108,7 @@ class Body:
     def counted(self) -> int:
         return self.size if self.size > SMALL else 0
 
-    def release(self) -> None:
+    def close(self) -> None:
         """The request is over."""
         self._bodies.held -= self.counted
 
@@ -135,9 +138,10 @@ def check_session(key: Any) -> None:
 async def check_content(body: bytes, kind: str) -> None:
     """Raise Refused for JSON of too many values, and for JSON and forms with an odd session_hash."""
     if kind.startswith("multipart/"):
-        for value in re.findall(rb'name="?session_hash"?\r?\n(?:[^\r\n]+\r?\n)*\r?\n([^\r\n]*)', body):
-            check_session(value.decode("latin-1"))
+        _check_form(body)
         return
+    if body[:1] in (b"\xef", b"\xfe", b"\xff", b"\0"):
+        raise Refused(422, "JSON comes as UTF-8 without a byte-order mark.")
     if body.lstrip()[:1] not in (b"{", b"["):
         return
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MOST_VALUES:
@@ -149,6 +153,18 @@ async def check_content(body: bytes, kind: str) -> None:
             for part in (values.get("data"),):
                 if isinstance(part, dict):
                     check_session(part.get("session_hash"))
+
+
+def _check_form(body: bytes) -> None:
+    """Raise Refused for a form whose session_hash is odd; in one pass, whatever the form holds."""
+    at, seen = body.find(b"session_hash"), 0
+    while at >= 0:
+        begin, seen = body.find(b"\r\n\r\n", at, at + HEAD), seen + 1
+        end = body.find(b"\r\n", begin + 4, begin + HEAD)
+        if begin < 0 or end < 0 or seen > 4:
+            raise Refused(422, "This form cannot be read.")
+        check_session(body[begin + 4 : end].decode("latin-1"))
+        at = body.find(b"session_hash", end)
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

@@ -34,7 +34,8 @@ IN_ALL = 8 << 30
 SMALLEST = 16 << 10
 # Seconds: results stay for a day; what an upload that broke off left behind, for ten minutes.
 KEPT, DRAFT = 86_400, 600
-SECONDS_BETWEEN_SWEEPS = 20
+SECONDS_BETWEEN_SWEEPS = 10
+M_ARENA_MAX = -8  # malloc.h
 # Bytes of the disk that uploads leave to others.
 RESERVE = 1 << 30
 
@@ -53,8 +54,10 @@ class Storage:
         # How many visitors a file is kept for: one of equal content is stored once.
         self._owners: Counter[Path] = Counter()
         self._own: frozenset[Path] = frozenset()
+        # Bytes by visitor: of uploads that are under way, and of those that broke off since the last sweep.
         self._arriving: Counter[str] = Counter()
-        self._uploads, self._broke_off = 0, False
+        self._broken_off: Counter[str] = Counter()
+        self._drafts: set[Path] = set()
 
     @property
     def root(self) -> Path:
@@ -99,6 +102,13 @@ class Storage:
             for oldest in share.beyond(self.per_visitor):
                 self._let_go(oldest)
 
+    def used(self, path: str | os.PathLike[str], visitor: str) -> None:
+        """A request names a file: where it is the visitor's, it is among the last to go."""
+        with self._lock:
+            share = self._shares.get(visitor)
+            if share is not None and Path(path) in share.files:
+                share.files.move_to_end(Path(path))
+
     def _let_go(self, path: Path) -> None:
         self._owners[path] -= 1
         if self._owners[path] <= 0:
@@ -109,7 +119,7 @@ class Storage:
     def uploading(self, visitor: str) -> Iterator[Callable[[int], bool]]:
         """While an upload comes in: a function that counts more bytes of it, and says whether there is room for them.
 
-        What an upload that breaks off left on the disk goes with the last one that is under way.
+        What an upload that breaks off left on the disk counts until the next sweep, which removes it.
         """
         arrived, whole = 0, False
 
@@ -118,40 +128,43 @@ class Storage:
             with self._lock:
                 arrived += more
                 self._arriving[visitor] += more
-                within = self._arriving[visitor] <= self.per_visitor and self._arriving.total() <= self.in_all // 2
+                theirs = self._arriving[visitor] + self._broken_off[visitor]
+                within = theirs <= self.per_visitor and self._arriving.total() <= self.in_all // 2
             return within and (more == 0 or shutil.disk_usage(self.root).free > RESERVE)
 
-        with self._lock:
-            self._uploads += 1
         try:
             yield room
             whole = True
         finally:
             with self._lock:
-                self._uploads -= 1
-                self._broke_off |= not whole
-                # What broke off is still there: it counts until it goes.
-                if whole:
-                    self._arriving[visitor] -= arrived
-                if self._uploads == 0 and self._broke_off:
-                    self._remove_drafts(0)
+                self._arriving[visitor] -= arrived
+                self._arriving += Counter()
+                if not whole:
+                    self._broken_off[visitor] += arrived
 
-    def _remove_drafts(self, age: float) -> None:
-        """Remove what uploads left that broke off, where nothing was written for `age` seconds."""
-        now = time.time()
-        for path in self.root.glob("tmp*"):
-            with contextlib.suppress(OSError):
-                if path.is_file() and now - path.stat().st_mtime >= age:
-                    path.unlink()
-        if self._uploads == 0:
-            self._broke_off = False
-            self._arriving.clear()
+    def _remove_drafts(self) -> None:
+        """Remove temporary files that nobody writes to any longer: uploads that broke off, parts of broken forms.
+
+        Twice in a row, so that one is not taken that is about to be moved to its place.
+        """
+        folders = (self.root, self.root.parent / "tmp")
+        drafts = {path for folder in folders for path in folder.glob("tmp*") if path.is_file()}
+        opened = _open_files()
+        if opened is None:  # only age tells
+            now = time.time()
+            drafts = {path for path in drafts if path.exists() and now - path.stat().st_mtime > DRAFT}
+        idle = drafts - (opened or set())
+        for path in idle & self._drafts:
+            _remove(path)
+        self._drafts = idle - self._drafts
+        if not self._drafts:
+            self._broken_off.clear()
 
     def sweep(self) -> None:
         """Remove what is too old, what broken uploads left, and, above the limit for all, what is oldest."""
         now = time.time()
         with self._lock:
-            self._remove_drafts(DRAFT)
+            self._remove_drafts()
         files = sorted((file for file in _files(self.root) if file[0] not in self._own), key=lambda file: file[1])
         used = sum(size for _, _, size in files)
         # Half of what would be free without them; less, if other programs fill the disk.
@@ -229,6 +242,7 @@ def open_storage() -> Iterator[Storage]:
         place.mkdir()
         os.environ[name] = str(place)
     usual, tempfile.tempdir = tempfile.tempdir, None  # asked for anew, and found in TMPDIR
+    _tell_allocator("mallopt", M_ARENA_MAX, 2)
     storage, over = Storage(places["GRADIO_TEMP_DIR"]), threading.Event()
     threading.Thread(target=_sweep_until, args=(storage, over), name="sweep", daemon=True).start()
     try:
@@ -249,9 +263,13 @@ def _sweep_until(storage: Storage, over: threading.Event) -> None:
     while not over.wait(SECONDS_BETWEEN_SWEEPS):
         with contextlib.suppress(OSError):
             storage.sweep()
-        # glibc keeps what one thread's pictures took from the others; a server has dozens of threads.
-        with contextlib.suppress(OSError, AttributeError, TypeError):
-            ctypes.CDLL(None).malloc_trim(0)
+        _tell_allocator("malloc_trim", 0)
+
+
+def _tell_allocator(function: str, *arguments: int) -> None:
+    """glibc keeps what one thread freed from the others, and a server has dozens of threads. Elsewhere: nothing."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        getattr(ctypes.CDLL(None), function)(*arguments)
 
 
 def _own_folder(base: Path) -> tuple[Path, FileLock]:
@@ -291,6 +309,19 @@ def _files(root: Path) -> Iterator[tuple[Path, float, int]]:
             with contextlib.suppress(OSError):
                 found = path.lstat()
                 yield path, found.st_mtime, max(found.st_size, SMALLEST)
+
+
+def _open_files() -> set[Path] | None:
+    """What this process has open; None where the system does not tell."""
+    try:
+        names = os.listdir("/proc/self/fd")
+    except OSError:
+        return None
+    found = set()
+    for name in names:
+        with contextlib.suppress(OSError):
+            found.add(Path(os.readlink(f"/proc/self/fd/{name}")))
+    return found
 
 
 def _size(path: Path) -> int:
