@@ -251,7 +251,7 @@ class Relighter:
     ) -> Rendering:
         """Two passes over a prepared foreground; `settings` must be complete. Decoding is left in floats.
 
-        `background` (for fc the light map) and `environment` (32x32x3, exposed) are what `lighting` made of the inputs.
+        `background` (for fc the light map) and `environment` (32x32x3, exposed) are what `request` made of the inputs.
         """
         assert settings.width is not None and settings.height is not None and settings.seed is not None
         assert (self.environment_encoder is None) == (environment is None) == (settings.workflow != "env")

@@ -1,6 +1,6 @@
 """What a request takes beside its picture: the background or environment map that lights it, what stands behind it.
 
-Ramps are not here: they depend on the passes' sizes (`lights.light_map`).
+Ramps are not here: they depend on the passes' sizes (`light_maps.light_map`).
 """
 
 from __future__ import annotations

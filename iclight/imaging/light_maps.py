@@ -32,7 +32,7 @@ def light_map(
 ) -> NDArray[np.uint8] | None:
     """The picture that stands for a light: height x width x 3 uint8, or None where there is none to make.
 
-    `light` is one of `settings.LIGHTS[workflow]`. "none", "upload" and "upload-flipped" have no picture of their own,
+    `light` is one of `parameters.LIGHTS[workflow]`. "none", "upload" and "upload-flipped" have no picture of their own,
     nor has any light of a workflow without ramps. A ramp is bright on the side the light comes from and linear in
     grey values, truncated to uint8; "front" is bright in the middle, "rim" all around, "spot" a Gaussian disc.
     """

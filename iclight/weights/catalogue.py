@@ -1,6 +1,6 @@
 """What iclight knows by name: models, offsets, matting networks; where they are published, on what terms.
 
-Facts and nothing else: `weights.py` finds and checks these things on disk, `hub.py` fetches them.
+Facts and nothing else: `find` and `resolve` look for and check these things on disk, `hub` fetches them.
 """
 
 from __future__ import annotations

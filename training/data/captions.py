@@ -1,6 +1,6 @@
 """Captions of training pictures: subject, mood, direction of light, in the words that the pages' quick lists use.
 
-`tests/test_training_captions.py` holds this file to it: every quick entry must be made of words trained on.
+`tests/training/test_training_loss.py` holds this file to it: every quick entry must be made of words trained on.
 """
 
 from __future__ import annotations

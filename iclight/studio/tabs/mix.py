@@ -37,7 +37,7 @@ KEPT = 16
 
 
 def lights_of(workflow: str) -> list[str]:
-    """The desk's lights, in the faders' order (`stack.desk_lights`, without importing a model for it)."""
+    """The desk's lights, in the faders' order (`olat.desk_lights`, without importing a model for it)."""
     return [light for light in LABELS if light in LIGHTS[workflow]]
 
 

@@ -1,4 +1,4 @@
-"""Makes a page's inputs: pictures, and one for every parameter of `settings.PARAMETERS`."""
+"""Makes a page's inputs: pictures, and one for every parameter of `parameters.PARAMETERS`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def picture_input(**options: Any) -> PictureInput:
 
 
 def parameter_input(name: str, workflow: str) -> gr.components.Component:
-    """The input for a parameter of `settings.PARAMETERS`: text, slider, or a number that may stay empty."""
+    """The input for a parameter of `parameters.PARAMETERS`: text, slider, or a number that may stay empty."""
     parameter = PARAMETERS[name]
     common = {
         "label": parameter.label,

@@ -1,4 +1,4 @@
-"""The pages' Chinese, by the English that stands in the code. `tests/test_studio_words.py` keeps it complete.
+"""The pages' Chinese, by the English that stands in the code. `tests/studio/test_studio_words.py` keeps it complete.
 
 Names of models, licences and formats stay as they are, and so do prompts: the text encoder reads English only.
 """
