@@ -11,7 +11,6 @@ import io
 import json
 import os
 import re
-import struct
 import sys
 import zlib
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from .imaging.environment import fingerprint
 from .imaging.images import ImageLike, Picture
 from .imaging.png_text import text_of
 from .settings import Settings
-from .weights.files import open_regular
+from .weights.files import open_regular, write_whole
 from .weights.manifest import parse_json
 
 KEY = "iclight"
@@ -200,28 +199,11 @@ def png_bytes(image: NDArray[np.uint8], recipe: Recipe | None = None, quick: boo
     return buffer.getvalue()
 
 
-def with_recipe(png: bytes, recipe: Recipe) -> bytes:
-    """A PNG file of any depth with a recipe put inside, its pixels untouched (Pillow writes no 16-bit RGB)."""
-    body = KEY.encode() + bytes(5) + recipe.to_json().encode()
-    chunk = struct.pack(">I", len(body)) + b"iTXt" + body + struct.pack(">I", zlib.crc32(b"iTXt" + body))
-    after_header = 33  # signature and IHDR
-    return png[:after_header] + chunk + png[after_header:]
-
-
 def save_png(
     path: str | os.PathLike[str], image: NDArray[np.uint8], recipe: Recipe | None = None, quick: bool = False
 ) -> None:
-    """Write a PNG (`png_bytes`) whole or not at all."""
-    target = Path(path)
-    part = target.with_name(f".{target.name}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(png_bytes(image, recipe, quick))
-        part.replace(target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise ImageError(f"{target} cannot be written ({error.strerror or error}).") from error
+    """Write a PNG (`png_bytes`) whole or not at all. Raises ImageError where it cannot be written."""
+    write_whole(path, png_bytes(image, recipe, quick))
 
 
 def read_recipe(source: str | os.PathLike[str]) -> Recipe:

@@ -23,7 +23,8 @@ from iclight.diffusion.environment_encoder import PREFIX
 from iclight.diffusion.tensors import open_tensors
 from iclight.diffusion.unet import add_loras, load_unet
 from iclight.errors import MESSAGE_LIMIT, UNSEEN, IclightError
-from iclight.recipes import Recipe, check_model, find_asked, find_input, png_bytes, read_recipe, with_recipe
+from iclight.imaging.png_text import with_text
+from iclight.recipes import KEY, Recipe, check_model, find_asked, find_input, png_bytes, read_recipe
 from iclight.weights.folders import read_card
 from iclight.weights.hub import MANIFEST, read_manifest
 from iclight.weights.manifest import check_safetensors
@@ -161,15 +162,10 @@ def test_altered_recipes_are_read_or_refused(tmp_path):
     draw, path = random.Random(1), tmp_path / "r.png"
     plain = png_bytes(PICTURE)
     values = json.loads(RECIPE.to_json())
-
-    class Text(str):
-        def to_json(self) -> str:
-            return self
-
     results = []
     for _ in range(500):
         text = in_json(altered(values, draw), draw)
-        path.write_bytes(with_recipe(plain, Text(text)))  # type: ignore[arg-type]
+        path.write_bytes(with_text(plain, KEY, text))
         results.append(heard(lambda: used(path, tmp_path)))
     assert any(results) and not all(results)
 

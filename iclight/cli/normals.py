@@ -60,7 +60,7 @@ def add_shade(commands: Any) -> argparse.ArgumentParser:
 
 def run_normals(options: argparse.Namespace) -> dict[str, Any]:
     """`iclight normals`: nine pictures into a folder, and a tenth of 16 bits if asked for."""
-    from ..recipes import save_png, with_recipe
+    from ..recipes import KEY, save_png
 
     folder = Path(options.output)
     check_folder(folder)
@@ -80,8 +80,7 @@ def run_normals(options: argparse.Namespace) -> dict[str, Any]:
         save_png(folder / f"{name}.png", picture, replace(recipe, index=index))
         outputs.append(str(folder / f"{name}.png"))
     if options.sixteen_bit:
-        write_normals(folder / DEEP, result.normal, options.green)
-        (folder / DEEP).write_bytes(with_recipe((folder / DEEP).read_bytes(), recipe))
+        write_normals(folder / DEEP, result.normal, options.green, {KEY: recipe.to_json()})
         outputs.append(str(folder / DEEP))
     return report_of(options, outputs, result)
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError, first_line, plain
 from ..imaging import budgets
 from ..imaging.canvas import parts
-from ..imaging.deep_png import BadPng, read_png
-from ..imaging.exr_header import check_exr, threads_of
-from ..weights.files import open_regular, read_regular
+from ..imaging.files import deep_png, read_exr, read_png, write_exr
+from ..imaging.png_chunks import BadPng
+from ..weights.files import read_regular, write_whole
 from .gain_map import GainMap
 
 Floats = NDArray[np.float32]
@@ -29,22 +28,16 @@ LIGHT_BYTES = 16
 def save_layer(light: GainMap, path: str | Path) -> None:
     """Write a light to a file: .exr (float, linear gains) or .png (16 bits: 32768 is no change, 4096 a stop).
 
-    Red, green and blue are gains, alpha is the matte. Raises ImageError for other endings.
+    Red, green and blue are gains, alpha is the matte. Raises ImageError for other endings, and where
+    it cannot be written.
     """
     target = Path(path)
     if target.suffix.lower() == ".png":
         coded = np.clip(light.gain * (32768 / STOPS) + 32768, 0, 65535)
-        coded = np.concatenate([coded[..., ::-1], light.matte * 65535], axis=2)
-        kept, buffer = cv2.imencode(".png", (coded + 0.5).astype(np.uint16))
-        assert kept
-        target.write_bytes(buffer.tobytes())
+        coded = np.concatenate([coded, light.matte * 65535], axis=2)
+        write_whole(target, deep_png((coded + 0.5).astype(np.uint16)))
     elif target.suffix.lower() == ".exr":
-        import OpenEXR
-
-        channels = {"RGBA": np.concatenate([np.exp2(light.gain), light.matte], axis=2).astype(np.float32)}
-        header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-        with OpenEXR.File(header, channels) as file:
-            file.write(str(target))
+        write_exr(target, {"RGBA": np.concatenate([np.exp2(light.gain), light.matte], axis=2).astype(np.float32)})
     else:
         raise ImageError(f"A light layer is a .png (16 bits) or an .exr, not {target.name}.")
 
@@ -57,7 +50,7 @@ def read_layer(path: str | Path) -> GainMap:
         return _read_exr(source, what) if source.suffix.lower() == ".exr" else _read_png(source, what)
     except ImageError:
         raise
-    except Exception as error:  # OpenEXR and OpenCV raise undocumented types on broken files
+    except Exception as error:  # BadPng, and what odd values trip over
         reason = first_line(error)
         raise ImageError(
             f"{plain(source.name)} is not a light layer ({reason}); give a file that iclight saved."
@@ -65,12 +58,9 @@ def read_layer(path: str | Path) -> GainMap:
 
 
 def _read_exr(source: Path, what: str) -> GainMap:
-    import OpenEXR
-
-    with open_regular(source, what, budgets.LAYER_FILE) as file:
-        check_exr(file, what, MAX_PIXELS, threads_of(OpenEXR))
-    with OpenEXR.File(str(source)) as decoded:
-        values = decoded.channels()["RGBA"].pixels
+    values = read_exr(source, what, MAX_PIXELS, budgets.LAYER_FILE)
+    if values.ndim != 3 or values.shape[2] != 4:
+        raise ValueError("not an RGBA picture")
     light = _dark(values)
     for left, top, right, bottom in parts(values.shape[1], values.shape[0]):
         place = slice(top, bottom), slice(left, right)

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError, SettingsError, plain, quoted
 from ..imaging.colour import LINEAR, linear_colour, quick_srgb
+from ..imaging.files import write_exr
 from ..parameters import MIX_PARAMETERS
+from ..weights.files import whole_file
 from .finish import apply_light
 from .gain_map import LIMIT, GainMap, fit_matte, measure_gain
 
@@ -190,19 +192,15 @@ def save_stack(stack: LightMix, path: str | Path) -> list[Path]:
     """
     target = Path(path)
     if target.suffix.lower() == ".exr":
-        import OpenEXR
-
         channels: dict[str, Floats] = {}
         for name, light in stack.linear.items():
             for index, letter in enumerate("RGB"):
                 channels[f"{name}.{letter}"] = np.ascontiguousarray(light[..., index])
-        header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-        with OpenEXR.File(header, channels) as file:
-            file.write(str(target))
+        write_exr(target, channels)
     elif target.suffix.lower() in (".tif", ".tiff"):
         import tifffile
 
-        with tifffile.TiffWriter(target) as file:
+        with whole_file(target) as draft, tifffile.TiffWriter(draft) as file:
             for name, light in stack.linear.items():
                 page = np.clip(light * 65535 + 0.5, 0, 65535).astype(np.uint16)
                 label = name.encode("ascii", "replace").decode()  # what TIFF's texts hold

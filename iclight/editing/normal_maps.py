@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from ..errors import ImageError, plain
 from ..imaging import budgets, images
 from ..imaging.canvas import parts
-from ..imaging.deep_png import MAGIC as PNG_MAGIC
-from ..imaging.deep_png import BadPng, read_png
+from ..imaging.files import deep_png, read_png
+from ..imaging.png_chunks import MAGIC as PNG_MAGIC
+from ..imaging.png_chunks import BadPng
+from ..imaging.png_text import with_text
 from ..imaging.tiff_reader import MAGIC as TIFF_MAGIC
 from ..imaging.tiff_reader import read_deep_rgb
 from ..parameters import NORMAL_LIGHTS as LIGHTS
 from ..parameters import NORMAL_PARAMETERS
-from ..weights.files import read_regular
+from ..weights.files import read_regular, write_whole
 
 Floats = NDArray[np.float32]
 
@@ -81,20 +83,17 @@ def encode_normals(normal: Floats, green: str = "opengl") -> NDArray[np.uint16]:
     return np.rint(shown * 32767.5 + 32767.5).clip(0, 65535).astype(np.uint16)
 
 
-def write_normals(path: str | Path, normal: Floats, green: str = "opengl") -> None:
-    """Write HxWx3 unit vectors as a 16-bit RGB .png. Raises ImageError if the file cannot be written."""
-    import cv2
-
+def write_normals(
+    path: str | Path, normal: Floats, green: str = "opengl", texts: Mapping[str, str] | None = None
+) -> None:
+    """Write HxWx3 unit vectors as a 16-bit RGB .png, `texts` (by key) inside. Raises ImageError where that fails."""
     target = Path(path)
     if target.suffix.lower() != ".png":
         raise ImageError(f"Normals of 16 bits are written as .png, not {target.name}.")
-    kept, buffer = cv2.imencode(".png", np.ascontiguousarray(encode_normals(normal, green)[..., ::-1]))
-    assert kept
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(buffer.tobytes())
-    except OSError as error:
-        raise ImageError(f"{target} cannot be written ({error.strerror or error}).") from error
+    png = deep_png(encode_normals(normal, green))
+    for key, text in (texts or {}).items():
+        png = with_text(png, key, text)
+    write_whole(target, png)
 
 
 def read_normals(path: str | Path, green: str = "opengl") -> Floats:

@@ -13,7 +13,6 @@ import hashlib
 import math
 import os
 import re
-import tempfile
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +25,7 @@ from ..weights.files import open_regular, read_regular
 from . import budgets, images
 from .colour import LUMINANCE, to_linear, to_srgb
 from .exr_header import MAGIC as EXR_MAGIC
-from .exr_header import check_exr, threads_of
+from .files import read_exr
 from .images import ImageLike
 
 Floats = NDArray[np.float32]
@@ -140,7 +139,7 @@ def _stored_radiance(source: ImageLike, what: str) -> Floats | None:
             return _from_floats(_read_hdr(_all_of(source, what), what), what)
     if opening.startswith(EXR_MAGIC):
         with budgets.turn():
-            return _from_floats(_read_exr(source, what), what)
+            return _from_floats(read_exr(source, what, MAX_PIXELS, budgets.PANORAMA_FILE), what)
     return None
 
 
@@ -177,42 +176,16 @@ def _read_hdr(data: bytes, what: str) -> NDArray[np.float32]:
     # Wherever the decoder may find the sides, and as loosely as it reads them: before anything is allocated.
     sides = [(int(match[1]), int(match[2])) for match in HDR_SIDES.finditer(data)]
     if not sides:
-        raise _broken(what, "Radiance .hdr")
+        raise _broken(what)
     for height, width in sides:
         _check_size(width, height, what)
     try:
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise _broken(what, "Radiance .hdr") from error
+        raise _broken(what) from error
     if decoded is None or decoded.ndim != 3:
-        raise _broken(what, "Radiance .hdr")
+        raise _broken(what)
     return decoded[..., ::-1]
-
-
-def _read_exr(source: ImageLike, what: str) -> NDArray[Any]:
-    """RGB, RGBA or Y of an OpenEXR file's first part, whatever its layer is called. OpenCV's builds often cannot."""
-    if isinstance(source, (bytes, bytearray)):
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "environment.exr")
-            with open(path, "wb") as file:
-                file.write(source)
-            return _read_exr(path, what)
-    import OpenEXR
-
-    try:
-        with open_regular(source, what, budgets.PANORAMA_FILE) as file:
-            check_exr(file, what, MAX_PIXELS, threads_of(OpenEXR))
-        with OpenEXR.File(os.fspath(source)) as decoded:
-            layers = [channel.pixels for channel in decoded.channels().values()]
-    except ImageError:
-        raise
-    except Exception as error:  # the library raises bare RuntimeError, ValueError and others
-        raise _broken(what, "OpenEXR") from error
-    layers = [layer for layer in layers if layer is not None and layer.dtype.kind == "f"]
-    coloured = [layer for layer in layers if layer.ndim == 3]
-    if not layers:
-        raise ImageError(f"{what} holds no colours (R, G, B or Y); export it as RGB.")
-    return (coloured or layers)[0]
 
 
 def _all_of(source: ImageLike, what: str) -> bytes:
@@ -221,8 +194,8 @@ def _all_of(source: ImageLike, what: str) -> bytes:
     return read_regular(source, what, budgets.PANORAMA_FILE)
 
 
-def _broken(what: str, kind: str) -> ImageError:
-    return ImageError(f"{what} is broken or cut short and cannot be decoded as {kind}. Export it again.")
+def _broken(what: str) -> ImageError:
+    return ImageError(f"{what} is broken or cut short and cannot be decoded as Radiance .hdr. Export it again.")
 
 
 # --- 32 x 32 ----------------------------------------------------------------------------------------------------------

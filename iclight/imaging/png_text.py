@@ -1,4 +1,4 @@
-"""Text in a PNG, read chunk by chunk: no pixel is decoded, and nothing unfolds beyond what it may."""
+"""Text in a PNG, put in and read chunk by chunk: no pixel is decoded, and nothing unfolds beyond what it may."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ import zlib
 from typing import BinaryIO
 
 from ..errors import RecipeError
+from .png_chunks import MAGIC, chunk
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # A picture of 100 megapixels in chunks of 8 kB, as libpng writes them, has fewer.
 CHUNKS = 200_000
+_HEADER = len(MAGIC) + 25  # with IHDR
+
+
+def with_text(png: bytes, key: str, text: str) -> bytes:
+    """A PNG file of any depth with a text put inside under `key`, its pixels untouched."""
+    return png[:_HEADER] + chunk(b"iTXt", key.encode() + bytes(5) + text.encode()) + png[_HEADER:]
 
 
 def text_of(file: BinaryIO, key: str, limit: int) -> str | None:
@@ -21,11 +27,11 @@ def text_of(file: BinaryIO, key: str, limit: int) -> str | None:
     is no whole PNG.
     """
     size = os.fstat(file.fileno()).st_size
-    if file.read(len(SIGNATURE)) != SIGNATURE:
+    if file.read(len(MAGIC)) != MAGIC:
         raise ValueError("no PNG")
     text: str | None = None
     kinds: set[bytes] = set()
-    start = len(SIGNATURE)
+    start = len(MAGIC)
     for _ in range(CHUNKS):
         file.seek(start)
         head = file.read(8)

@@ -1,10 +1,15 @@
-"""Regular files only: opened without waiting for a pipe or a device, and no larger than they may be."""
+"""Files on the disk: regular ones alone are read, no larger than they may be; what is written is whole or not there."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import secrets
+import shutil
 import stat
+from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import IclightError, ImageError, quoted
@@ -57,6 +62,39 @@ def check_bytes(count: int, limit: int, what: str, error: type[IclightError] = I
     """Raise `error` for a file of more than `limit` bytes."""
     if count > limit:
         raise error(f"{what} is a file of {count / 1e6:.0f} MB; it may have {limit / 1e6:.0f} MB.")
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str], error: type[IclightError] = ImageError) -> Iterator[Path]:
+    """The name of a draft beside `path`, to write to: it takes that place when the block ends well.
+
+    Where anything goes wrong, a full disk too, `path` stays as it was, and nothing is left beside it. Folders are made;
+    a link is written through; a file that is replaced hands on its permissions. Raises `error` for an OSError.
+    """
+    draft = None
+    try:
+        target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{secrets.token_hex(8)}.tmp")
+        replaced = os.path.isfile(target)
+        if replaced and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        yield draft
+        if replaced:
+            shutil.copymode(target, draft)
+        os.replace(draft, target)
+    except (OSError, ValueError) as reason:  # ValueError: a NUL in the name
+        raise error(f"{path} cannot be written ({getattr(reason, 'strerror', None) or reason}).") from reason
+    finally:
+        if draft is not None:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes, error: type[IclightError] = ImageError) -> None:
+    """Write a file whole or not at all (`whole_file`)."""
+    with whole_file(path, error) as draft:
+        draft.write_bytes(data)
 
 
 def _check_kind(status: os.stat_result, path: str | os.PathLike[str], what: str, error: type[IclightError]) -> None:

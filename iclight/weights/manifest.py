@@ -5,6 +5,7 @@ Safetensors are held against their own header; sha256s are computed once and rem
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import WeightsError, first_line
-from .files import open_regular, read_regular
+from .files import open_regular, read_regular, write_whole
 
 # Bytes of JSON that are read. A header of SD1.5 has 0.1 MB, its largest small file (a tokenizer's) 3 MB; parsed, JSON
 # takes up to thirty times as much memory.
@@ -165,14 +166,10 @@ def remember(path: Path, digest: str) -> None:
     stat = path.stat()
     _hashes[str(path)] = (stat.st_size, stat.st_mtime_ns, digest)
     known = {name: entry for name, entry in _remembered().items() if os.path.exists(name)}
-    try:
-        cache_root().mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(WeightsError):  # a memory that cannot be kept costs time, not truth
         write_json(cache_root() / "sha256.json", {**known, str(path): _hashes[str(path)]})
-    except OSError:
-        pass  # a memory that cannot be kept costs time, not truth
 
 
 def write_json(path: Path, data: Any) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    draft.write_text(json.dumps(data, indent=1), encoding="utf-8")
-    os.replace(draft, path)
+    """Write a JSON file whole or not at all. Raises WeightsError where it cannot be written."""
+    write_whole(path, json.dumps(data, indent=1).encode(), WeightsError)

@@ -13,6 +13,7 @@ import gradio as gr
 from ...errors import Cancelled, IclightError, ImageError
 from ...parameters import PARAMETERS
 from ...settings import INPUTS, Settings
+from ...weights.files import write_whole
 from ..ui.endpoints import title_of
 from ..ui.i18n import Say, as_text, speaker, translate
 from . import outputs as outcome
@@ -99,7 +100,7 @@ class Actions:
     def live_picture(self, request: gr.Request, pixels: Any) -> str:
         """A JPEG of what a moving slider shows, as one of the visitor's files."""
         path = self.storage.root / f"{secrets.token_hex(16)}.jpg"
-        path.write_bytes(jpeg(pixels, 92))
+        write_whole(path, jpeg(pixels, 92))
         self.storage.keep(path, visitor_of(request.client))
         return str(path)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...parameters import LIGHT_INPUTS, NORMAL_LIGHTS
 from ...settings import INPUTS, Settings
+from ...weights.files import whole_file
 from ..ui.i18n import Say
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ def _thumbnail(path: Path, picture: Any) -> str:
     small = Image.fromarray(picture).convert("RGB")
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     target = path.with_name(f"{path.stem}-small.jpg")
-    small.save(target, quality=85)
+    with whole_file(target) as draft:
+        small.save(draft, "JPEG", quality=85)
     return str(target)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import gradio as gr
 
 from ...errors import ImageError, SettingsError, plain
+from ...weights.files import write_whole
 from ..ui.endpoints import Shown, shown
 from ..ui.i18n import english
 from .guard import visitor_of
@@ -108,6 +109,6 @@ def _stored(url: str, storage: Storage, visitor: str) -> str:
     if len(content) > LARGEST_FILE:
         raise ImageError(f"A file of this request is larger than {LARGEST_FILE >> 20} MB; send a smaller one.")
     path = storage.root / f"{secrets.token_hex(16)}.img"
-    path.write_bytes(content)
+    write_whole(path, content)
     storage.keep(path, visitor)
     return str(path)

@@ -16,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 
+from ...weights.files import write_whole
 from ..ui.i18n import Say, speaker
 from ..ui.page import HIDDEN
 from .model_pool import ModelPool
@@ -44,8 +45,8 @@ def follow(flag: Path, say: Say) -> Callable[[Any], bool]:
         with contextlib.suppress(LookupError, AttributeError):  # called outside of a page there is no bar to move
             bar(event.overall, desc=words)
         if event.step % 2 or event.step == event.steps:
-            _replace(flag.with_suffix(".jpg"), _preview(event.preview()))
-        _replace(flag.with_suffix(".json"), json.dumps([event.overall, words]).encode())
+            write_whole(flag.with_suffix(".jpg"), _preview(event.preview()))
+        write_whole(flag.with_suffix(".json"), json.dumps([event.overall, words]).encode())
         return not flag.exists()
 
     return on_step
@@ -66,12 +67,6 @@ def _preview(pixels: Any) -> bytes:
     size = max(1, round(width * scale)), max(1, round(height * scale))
     large = cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC)
     return jpeg(large, 82)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
 
 
 class Live:

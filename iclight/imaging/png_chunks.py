@@ -1,6 +1,6 @@
-"""PNGs of 16 bits, which Pillow reduces to 8: light layers and normal maps.
+"""What a PNG is made of, read without trust: every chunk whole, every row there.
 
-OpenCV decodes them, and is given only whole ones: from a damaged file it returns what memory held before.
+Decoders are given only such files: from a damaged one OpenCV returns what memory held before.
 """
 
 from __future__ import annotations
@@ -8,10 +8,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import budgets
 
@@ -29,29 +27,23 @@ class BadPng(ValueError):
     """The file is no PNG, or not a whole one."""
 
 
-def read_png(data: bytes, what: str, beside: float, most: int = budgets.MAX_PIXELS) -> NDArray[Any]:
-    """HxW grey, HxWx3 RGB or HxWx4 RGBA of a PNG, uint8 or uint16 as it is stored.
+def check_png(data: bytes, what: str, beside: float, most: int = budgets.MAX_PIXELS) -> tuple[int, int, bytes]:
+    """(width, height, the file without the chunks that no decoder needs) of a PNG that is whole.
 
-    `beside`: bytes per pixel that the caller will hold beside these pixels; `most`: pixels that it may have. Raises
-    BadPng for what is damaged, ImageError for what is too large.
+    `beside`: bytes per pixel that the caller will hold beside the decoded pixels; `most`: pixels that it may have.
+    Raises BadPng for what is damaged, ImageError for what is too large.
     """
-    import cv2
-
     chunks = list(_chunks(data))
     width, height, depth, colour, interlaced = _header(chunks)
     channels = {3: 4, 4: 4}.get(colour, _VALUES[colour])
     budgets.check_decode(width, height, channels * max(1, depth // 8) + beside, what, most)
     _check_rows(chunks, _passes(width, height, interlaced), _VALUES[colour] * depth)
-    clean = MAGIC + b"".join(_written(name, body) for name, body in chunks)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(clean, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise BadPng("it cannot be decoded") from error
-    if pixels is None or pixels.shape[:2] != (height, width):
-        raise BadPng("it cannot be decoded")
-    if pixels.ndim == 3:
-        cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB if pixels.shape[2] == 3 else cv2.COLOR_BGRA2RGBA, dst=pixels)
-    return pixels
+    return width, height, MAGIC + b"".join(chunk(name, body) for name, body in chunks)
+
+
+def chunk(name: bytes, body: bytes | memoryview) -> bytes:
+    """A chunk with its length and checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -125,7 +117,3 @@ def _unfolded(bodies: list[memoryview]) -> Iterator[bytes]:
                     rest = unfolder.unconsumed_tail
     except zlib.error as error:
         raise BadPng(str(error)) from error
-
-
-def _written(name: bytes, body: memoryview) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
