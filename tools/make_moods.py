@@ -2,22 +2,21 @@
 
 python tools/make_moods.py [--model mini] [--photo cat.jpg]
 
-One photo under each of `iclight.studio.moods.MOODS`, all of one seed, nothing picked; small JPEGs beside the page's
-other pictures. Without them the page lists the moods by name.
+One photo under each of `iclight.studio.ui.moods.MOODS`, all of one seed, nothing picked; small JPEGs beside the page's
+other pictures.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from iclight import Relighter, Settings
 from iclight.imaging.crop import resize_and_center_crop
-from iclight.studio.tabs.examples import asset
-from iclight.studio.tabs.presets import MOODS, parameters_of
+from iclight.studio.tabs.examples import ASSETS, asset
+from iclight.studio.ui.moods import MOODS, with_mood
 
 SUBJECTS = {"cat.jpg": "cat", "astronaut.png": "astronaut", "coffee.jpg": "coffee cup"}
 
@@ -30,11 +29,10 @@ def main() -> None:
     options = parser.parse_args()
     relighter = Relighter.load(options.model, workflow="fc", matting="grabcut")
     written = 0
-    for mood in MOODS:
-        prompt = f"{SUBJECTS[options.photo]}, {mood.words}"
-        settings = Settings.for_workflow("fc", prompt=prompt, **parameters_of(mood, "fc"))
+    for key, mood in MOODS.items():
+        settings = Settings.for_workflow("fc", prompt=with_mood(SUBJECTS[options.photo], key), **mood.light)
         made = relighter.relight(asset(options.photo), settings).images[0]
-        target = Path(mood.thumbnail)
+        target = ASSETS / "moods" / f"{key}.jpg"
         target.parent.mkdir(exist_ok=True)
         small = resize_and_center_crop(np.ascontiguousarray(made), options.side, options.side)
         Image.fromarray(small).save(target, quality=85, optimize=True)

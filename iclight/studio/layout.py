@@ -122,7 +122,7 @@ def _show_page(
     bound.cancel(buttons["cancel"], work.cancel)
     forgets += (work.forget, desk.forget, relief.forget)
     _keep_status(blocks, engine, status)
-    blocks.load(in_their_language(page.looks["moods"]), None, page.looks["moods"], **QUIET)
+    blocks.load(in_their_language, None, page.inputs["mood"], **QUIET)
 
 
 class _Bound:
@@ -190,7 +190,7 @@ def _examples(page: Page) -> None:
     names = [name for name in ("image", "background", "environment", "prompt", "light") if name in page.inputs]
     for name in names:
         mark(page.inputs[name])  # a click on an example sets labels again, as they are now
-    gr.Examples(
+    examples = gr.Examples(
         [[filled(cell) for cell in row] for row in EXAMPLES[page.workflow]],
         [page.inputs[name] for name in names],
         label="Examples",
@@ -198,6 +198,7 @@ def _examples(page: Page) -> None:
         cache_examples=False,
         api_visibility="private",
     )
+    examples.dataset.click(lambda: None, None, page.inputs["mood"], **QUIET)  # an example's words are all of them
 
 
 def _status_of(engine: ModelPool) -> Callable[[gr.Request], str]:

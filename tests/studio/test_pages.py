@@ -333,6 +333,17 @@ def test_quick_lists_do_what_the_references_do():
     assert pick_lighting("golden time", "") == "golden time"
 
 
+def test_a_mood_adds_its_words_to_a_request_and_no_other_mood_is_taken():
+    from iclight.studio.service.actions import settings_of
+
+    assert settings_of("fc", {"prompt": "my dog, ", "mood": "neon"}).prompt == "my dog, neon light, city"
+    assert settings_of("env", {"mood": "noon"}).prompt == "natural lighting, clear sky"
+    assert settings_of("fbc", {"prompt": "my dog", "mood": None}).prompt == "my dog"
+    for odd in ("sunny", ["noon"], 7):
+        with pytest.raises(SettingsError, match="it takes one of window, golden-hour"):
+            settings_of("fc", {"mood": odd})
+
+
 def test_every_example_is_there():
     for row in (*(row for rows in EXAMPLES.values() for row in rows), BACKGROUNDS):
         for cell in filter(None, row):

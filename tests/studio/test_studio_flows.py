@@ -238,16 +238,33 @@ def test_control_and_enter_relights_what_was_just_typed(open_page, photo, tmp_pa
     assert read_recipe(result_file(tab, tmp_path)).settings.prompt == "moonlight"
 
 
-def test_a_mood_fills_words_light_and_colours_in(open_page):
-    tab = open_page("fc", None)
-    tab.fill("#prompt textarea, #prompt input", "handsome man, detailed face, neon light")
-    tab.click("#moods button >> nth=5")
-    tab.wait_for_selector("#light label:has-text('Bottom Light') input:checked")
-    assert typed(tab) == "handsome man, detailed face, warm light of a campfire"
-    tab.click("#moods button >> nth=2")
-    tab.wait_for_selector("#light label:has-text('Top Light') input:checked")
-    tab.click("#shape button >> nth=0")
-    assert knob(tab, "falloff") == "1", "what a mood does not name goes back"
+def test_a_mood_is_chosen_replaced_and_let_go_and_the_prompt_stays_the_visitors(open_page, photo, tmp_path):
+    tab = open_page("fc")
+    upload(tab, "image", photo)
+    tab.fill("#prompt textarea, #prompt input", "handsome man, detailed face, smiling")
+    tab.click("#light label:has-text('Left Light')")
+    for mood, light in (("Golden hour", "Right"), ("Campfire", "Bottom"), ("Noon", "Top")):
+        tab.click(f"#moods button:has-text('{mood}')")
+        tab.wait_for_selector(f"#light label:has-text('{light} Light') input:checked")
+        assert tab.locator("#moods [aria-pressed=true]").inner_text() == mood
+    assert typed(tab) == "handsome man, detailed face, smiling"
+    relight(tab)
+    made = read_recipe(result_file(tab, tmp_path)).settings
+    assert made.prompt == "handsome man, detailed face, smiling, natural lighting, clear sky"
+    assert (made.light, made.light_colour) == ("top", "#ffffff"), "what a mood does not name goes back"
+    tab.click("#moods button:has-text('Noon')")
+    tab.wait_for_selector("#light label:has-text('Left Light') input:checked")
+    assert tab.locator("#moods [aria-pressed=true]").count() == 0
+
+
+def test_a_mood_leaves_a_background_where_it_is(open_page):
+    tab = open_page("fbc", None)
+    tab.click("#backgrounds button >> nth=1")
+    tab.wait_for_selector("#background img")
+    tab.click("#moods button:has-text('Golden hour')")
+    tab.wait_for_selector("#moods [aria-pressed=true]")
+    tab.wait_for_timeout(1000)
+    assert tab.locator("#light label:has-text('Use Background Image') input:checked").count() == 1
 
 
 def test_the_switch_leads_from_workflow_to_workflow_on_one_model(open_page, photo):

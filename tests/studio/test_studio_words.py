@@ -17,9 +17,9 @@ from iclight.studio.layout import build
 from iclight.studio.service.model_pool import ModelPool
 from iclight.studio.service.outputs import NORMALS_CAPTIONS
 from iclight.studio.service.progress import STAGES
-from iclight.studio.tabs.presets import MOODS
 from iclight.studio.ui.endpoints import TITLES
 from iclight.studio.ui.i18n import Say, english, i18n, speaker, translate
+from iclight.studio.ui.moods import MOODS
 from iclight.studio.ui.zh import CHINESE
 from iclight.studio.ui.zh_errors import SENTENCES
 
@@ -37,7 +37,7 @@ def on_the_pages():
         for component in build(workflow, ModelPool(workflow, {}), lambda function: function).config["components"]:
             props = component["props"]
             found |= {english(props[name]) for name in SHOWN if isinstance(props.get(name), str)}
-            found |= {words for words, _ in props.get("choices") or []}
+            found |= {choice[0] for choice in props.get("choices") or [] if len(choice) == 2}  # a strip's are said
             if component["type"] in ("button", "markdown"):
                 found.add(english(props.get("value")))
     return {words for words in found if words} - AS_THEY_ARE
@@ -51,7 +51,7 @@ def said_by_the_server() -> set[str]:
         *STAGES.values(),
         *INPUTS.values(),
         *NORMALS_CAPTIONS,
-        *(mood.name for mood in MOODS),
+        *(mood.name for mood in MOODS.values()),
     }
     for path in (PACKAGE / "studio").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -16,6 +16,7 @@ from ...settings import INPUTS, Settings
 from ...weights.files import write_whole
 from ..ui.endpoints import title_of
 from ..ui.i18n import Say, as_text, speaker, translate
+from ..ui.moods import with_mood
 from . import outputs as outcome
 from .guard import visitor_of
 from .history import History
@@ -34,8 +35,9 @@ VARIATIONS = 4
 
 
 def settings_of(workflow: str, values: dict[str, Any]) -> Settings:
-    """Settings from a page's inputs: parameters by name, and the random-seed toggle."""
+    """Settings from a page's inputs: parameters by name, the mood's words, and the random-seed toggle."""
     parameters = {name: values[name] for name in PARAMETERS if name in values}
+    parameters["prompt"] = with_mood(values.get("prompt"), values.get("mood"))
     if values.get("random_seed"):
         parameters["seed"] = None
     return Settings.for_workflow(workflow, **parameters)

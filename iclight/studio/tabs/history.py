@@ -131,7 +131,7 @@ class Restore:
             )
         check_model(recipe, self.work.engine.get().identity())
         asked = {name: getattr(recipe.settings, name) for name in PARAMETERS if name in self.names}
-        asked["random_seed"] = False
+        asked |= {"random_seed": False, "mood": None}  # its words are in the prompt
         if recipe.matting in MATTING_CHOICES:
             asked |= {"matting": recipe.matting, "mask": None}
         known = self._known_inputs(request)
