@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    relighter = Relighter.load(options.model, workflow="fc", matting="grabcut")
+    relighter = Relighter.load(options.model, workflow="fc", matting="u2netp")
     settings = relighter.relight(PHOTO, Settings.for_workflow("fc", light="left")).settings  # warms up, too
 
     works: dict[str, Callable[[], object]] = {
@@ -88,7 +88,7 @@ def command(model: str) -> None:
     """The command line from start to finish: Python, imports, loading, matting, relighting, saving."""
     with tempfile.TemporaryDirectory() as folder:
         call = [sys.executable, "-m", "iclight", "relight", PHOTO, "-o", f"{folder}/out.png", "--light", "left"]
-        subprocess.run([*call, "--model", model, "--matting", "grabcut", "--quiet"], check=True, capture_output=True)
+        subprocess.run([*call, "--model", model, "--matting", "u2netp", "--quiet"], check=True, capture_output=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from briarmbg import BriaRMBG
+from briarmbg import BriaRMBG, U2NetP
+from briarmbg.u2net import SIDE
 
 from .diffusion.tensors import check_unpacked, is_plain
 from .errors import ImageError, ModelError, WeightsError, first_line, plain
@@ -28,6 +29,8 @@ Flags = NDArray[np.bool_]
 # The network halves its input six times, so sides come in steps of 64; 16 x 16 of them make the megapixel it expects.
 CELL, CELLS = 64, 256
 FULL_WIDTH = 64  # channels of RMBG's first layer
+# ImageNet's mean and deviation, channel by channel, which U²-Net was trained with.
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def feed_size(width: int, height: int) -> tuple[int, int]:
@@ -52,25 +55,51 @@ def estimate_matte(network: torch.nn.Module, image: Pixels, *, unit_range: bool 
     height, width = images.check_pixels(image)
     resized = crop.resize(image, *feed_size(width, height))
     feed = torch.from_numpy(resized).to(next(network.parameters()).device).float()[None].movedim(-1, 1)
-    matte = network(feed / 255.0 if unit_range else feed / 127.0 - 1.0)[0][0]
+    return _enlarged(network(feed / 255.0 if unit_range else feed / 127.0 - 1.0)[0][0], height, width)
+
+
+@torch.inference_mode()
+def estimate_saliency(network: torch.nn.Module, image: Pixels) -> Floats:
+    """A `U2NetP`'s matte of a HxWx3 uint8 picture: HxWx1 float32 in [0, 1].
+
+    As its authors run it: fed by `saliency_feed`, the output stretched to fill [0, 1]. Raises ImageError and
+    ModelError as `estimate_matte` does.
+    """
+    height, width = images.check_pixels(image)
+    saliency = network(saliency_feed(image).to(next(network.parameters()).device))
+    low, high = saliency.min(), saliency.max()
+    return _enlarged((saliency - low) / (high - low).clamp(min=1e-6), height, width)
+
+
+def saliency_feed(image: Pixels) -> torch.Tensor:
+    """What a `U2NetP` is fed of a HxWx3 uint8 picture: 1x3x320x320, its brightest value 1, then ImageNet's scale."""
+    feed = crop.resize(image, SIDE, SIDE).astype(np.float32)
+    feed = (feed / max(feed.max(), 1) - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32)
+    return torch.from_numpy(feed)[None].movedim(-1, 1)
+
+
+def _enlarged(matte: torch.Tensor, height: int, width: int) -> Floats:
     if not bool(torch.isfinite(matte).all()):
         raise ModelError("The matting network's output is not finite; its weights are damaged. Fetch them again.")
     matte = torch.nn.functional.interpolate(matte, size=(height, width), mode="bilinear", align_corners=False)
     return matte[0].movedim(0, -1).clamp(0, 1).float().cpu().numpy()
 
 
-def load_matting_network(path: str | Path, device: str | torch.device = "cpu") -> BriaRMBG:
+def load_matting_network(path: str | Path, device: str | torch.device = "cpu") -> BriaRMBG | U2NetP:
     """The matting network in a .safetensors or PyTorch file, float32, in eval mode, on `device`.
 
     A PyTorch file may hold the tensors as they are or under "state_dict" or "model", with or without a "module."
-    prefix; nothing in it is executed. Narrow variants are told by their first layer. Raises WeightsError when the file
-    cannot be read, ModelError when it holds some other network.
+    prefix; nothing in it is executed. Which network it is, and how wide, is told by its layers. Raises WeightsError
+    when the file cannot be read, ModelError when it holds some other network.
     """
     weights = _read_weights(Path(path))
     first = weights.get("conv_in.weight")
     narrow = first is not None and first.ndim == 4 and first.shape[0] in range(4, FULL_WIDTH, 4)
     with torch.device("meta"):  # filling 44 M parameters at random first would be for nothing
-        network = BriaRMBG(width=first.shape[0] if first is not None and narrow else FULL_WIDTH)
+        if "outconv.weight" in weights:
+            network: BriaRMBG | U2NetP = U2NetP()
+        else:
+            network = BriaRMBG(width=first.shape[0] if first is not None and narrow else FULL_WIDTH)
     _check_weights(network, weights, path)
     network.load_state_dict({k: w.float() if w.is_floating_point() else w for k, w in weights.items()}, assign=True)
     return network.eval().requires_grad_(False).to(device)
@@ -97,11 +126,13 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not all(is_plain(value) for value in content.values()):
-        raise ModelError(f"{path} holds something other than named tensors; give it the weights of a BriaRMBG.")
+        raise ModelError(
+            f"{path} holds something other than named tensors; give it the weights of a BriaRMBG or a U2NetP."
+        )
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def _check_weights(network: BriaRMBG, weights: dict[str, torch.Tensor], path: str | Path) -> None:
+def _check_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: str | Path) -> None:
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     faults = {
@@ -124,7 +155,9 @@ def _check_weights(network: BriaRMBG, weights: dict[str, torch.Tensor], path: st
         if names
     ]
     if said:
-        raise ModelError(f"{path} is not a BriaRMBG matting network: of its tensors, {'; '.join(said)}.")
+        raise ModelError(
+            f"{path} is not a {type(network).__name__} matting network: of its tensors, {'; '.join(said)}."
+        )
 
 
 def prepare_foreground(image: Pixels, alpha: NDArray[Any], sigma: float = 0.0) -> Pixels:

@@ -222,7 +222,10 @@ def read_recipe(source: str | os.PathLike[str]) -> Recipe:
 
 
 def check_model(recipe: Recipe, identity: dict[str, Any]) -> None:
-    """Raise RecipeError unless the loaded model (`Relighter.identity()`) is the one the recipe names, by hash."""
+    """Raise RecipeError unless the loaded model (`Relighter.identity()`) is the one the recipe names, by hash.
+
+    Matting networks are compared where both name one: a mask or another matting takes the place of the recipe's.
+    """
     for key, what in HASHED.items():
         if recipe.model.get(key) != identity.get(key):
             raise RecipeError(
@@ -231,6 +234,13 @@ def check_model(recipe: Recipe, identity: dict[str, Any]) -> None:
                 f"{quoted(identity.get('name'))} ({str(identity.get(key))[:12]}). "
                 "Give the right files with --model and --offset."
             )
+    networks = recipe.model.get("matting_sha256"), identity.get("matting_sha256")
+    if None not in networks and networks[0] != networks[1]:
+        raise RecipeError(
+            f"The recipe's matting network is not the one here ({plain(str(networks[0])[:12])}, here "
+            f"{str(networks[1])[:12]}), so its matte would be another. Get the same weights, or give the matte with "
+            "--mask."
+        )
     if recipe.model.get("lora", []) != identity.get("lora", []):
         wanted = ", ".join(f"{one['file']}:{one['scale']:g}" for one in recipe.model.get("lora", [])) or "none"
         raise RecipeError(f"The recipe was made with these LoRA files: {plain(wanted)}. Give the same with --lora.")

@@ -31,13 +31,13 @@ from .imaging.environment import Floats
 from .imaging.grabcut import grabcut_matte
 from .imaging.images import ImageLike
 from .loading import LoadedModel, load_model
-from .matting import estimate_matte, load_matting_network, prepare_foreground
+from .matting import estimate_matte, estimate_saliency, load_matting_network, prepare_foreground
 from .request import read_backdrop, read_behind, read_map
 from .results import Prepared, Rendering, Result
 from .settings import Settings
 from .weights import manifest
 from .weights import resolve as weights
-from .weights.catalogue import MATTING_CHOICES
+from .weights.catalogue import MATTING_CHOICES, MATTINGS
 
 MEMORY_ADVICE = (
     "Ask for fewer images, a smaller width and height, or a smaller highres scale; on a small GPU start with --offload."
@@ -82,7 +82,7 @@ class Relighter:
 
         `model`: "auto", "mini", "sd15", a folder or hub id in diffusers layout, or an SD1.5 .safetensors checkpoint.
         `offset`: path or hub file of an IC-Light offset, None for the model's own. `matting`: "auto", "rmbg", "ormbg",
-        "grabcut" or "none". `device`: "auto", "cuda", "mps", "cpu". `dtype`: "auto", "float32", "float16",
+        "u2netp", "grabcut" or "none". `device`: "auto", "cuda", "mps", "cpu". `dtype`: "auto", "float32", "float16",
         "bfloat16". `lora`: one or more "PATH" or "PATH:SCALE". `offload` keeps parts off the GPU while they idle.
         `share`: a relighter for another workflow, whose text encoder and VAE are used instead of read again where they
         are the same.
@@ -93,7 +93,7 @@ class Relighter:
         shared = None if share is None else share.loaded
         loaded = load_model(model, workflow, offset, device, dtype, lora=lora, offload=offload, share=shared)
         relighter = cls(loaded, matting)
-        if matting in ("rmbg", "ormbg"):
+        if matting in MATTINGS and MATTINGS[matting].file:
             relighter.matting_network(matting)  # missing weights are said now, not after the first upload
         return relighter
 
@@ -217,11 +217,14 @@ class Relighter:
             with devices.memory_errors_explained(self.placement, "Use --matting grabcut, or a smaller picture."):
                 network = self.matting_network(used)
                 with devices.resident(network, self.placement):
-                    alpha = estimate_matte(network, picture, unit_range=used == "ormbg")
+                    if used == "u2netp":
+                        alpha = estimate_saliency(network, picture)
+                    else:
+                        alpha = estimate_matte(network, picture, unit_range=used == "ormbg")
         return Prepared(picture, prepare_foreground(picture, alpha, sigma), alpha, used)
 
     def resolve_matting(self, matting: str | None = None) -> str:
-        """The matting that runs for pictures without a matte of their own: "rmbg", "ormbg", "grabcut" or "none"."""
+        """The matting that runs for pictures without a matte of their own: a name of `MATTINGS`."""
         chosen = matting or self.matting
         return weights.resolve_matting("auto").name if chosen == "auto" else chosen
 
@@ -235,7 +238,7 @@ class Relighter:
         return self._networks[name]
 
     def use_matting_network(self, name: str, network: torch.nn.Module) -> None:
-        """Run a network of the caller's own (a BriaRMBG, in eval mode) wherever matting `name` is chosen."""
+        """Run a network of the caller's own, in eval mode, wherever matting `name` is chosen: a U2NetP for "u2netp"."""
         self._networks[name] = network.to(self.placement.home)
 
     # --- the two passes -----------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def behave(visitor: Visitor, chance: random.Random, tally: Tally) -> None:
         light=chance.choice(["left", "right", "top", "none"]),
         finish=chance.choice(["model", "native", "detail"]),
         seed=chance.randrange(1000),
-        matting=chance.choice(["none", "grabcut"]),
+        matting=chance.choice(["none", "u2netp", "grabcut"]),
     )
     full = kind == "503"
     tally.count(

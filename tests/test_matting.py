@@ -14,16 +14,19 @@ from golden_data import GOLDEN, golden_matting_shapes
 from PIL import Image
 from safetensors.torch import save_file
 
-from briarmbg import BriaRMBG
+from briarmbg import BriaRMBG, U2NetP
 from iclight.errors import ImageError, ModelError, WeightsError
 from iclight.imaging.grabcut import grabcut_matte
 from iclight.matting import (
     estimate_matte,
+    estimate_saliency,
     feed_size,
     load_matting_network,
     prepare_foreground,
+    saliency_feed,
 )
 from iclight.studio.tabs.examples import asset
+from iclight.weights.resolve import resolve_matting
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -129,6 +132,45 @@ def test_what_is_not_a_picture_is_an_image_error(narrow: BriaRMBG, image: np.nda
     for use in (lambda: estimate_matte(narrow, image), lambda: grabcut_matte(image)):
         with pytest.raises(ImageError):
             use()
+
+
+# --- the network that ships -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def u2netp() -> U2NetP:
+    path = resolve_matting("u2netp").path
+    assert path is not None
+    network = load_matting_network(path)
+    assert isinstance(network, U2NetP)
+    return network
+
+
+@pytest.mark.parametrize("name", ["astronaut.png", "cat.jpg", "coffee.jpg"])
+def test_the_network_that_ships_is_the_published_one(u2netp: U2NetP, name: str) -> None:
+    published = np.load(GOLDEN.parent / "u2netp.npz")[name].astype(np.float32) / 65535
+    with torch.inference_mode():
+        ours = u2netp(saliency_feed(np.array(Image.open(asset(name)).convert("RGB"))))[0, 0, ::2, ::2].numpy()
+    assert np.abs(ours - published).max() <= 1e-3
+
+
+def test_the_network_that_ships_keeps_the_heads_and_helmets_on(u2netp: U2NetP, astronaut: np.ndarray) -> None:
+    matte = estimate_saliency(u2netp, astronaut)[..., 0]
+    assert matte.shape == (512, 512) and matte.dtype == np.float32
+    assert matte[60:140, 200:240].mean() > 0.95  # the face
+    assert matte[380:480, 330:450].mean() > 0.95  # the helmet's visor
+    assert matte[:150, :60].max() < 0.05 and matte[:150, 400:].max() < 0.05  # flag and shuttle
+    headshot = estimate_saliency(u2netp, np.ascontiguousarray(astronaut[60:402]))[..., 0]
+    assert headshot[10:80, 200:240].mean() > 0.95  # the face again, at the picture's edge
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 3000), (400, 10)])
+@pytest.mark.parametrize("kind", ["black", "noise"])
+def test_any_picture_gets_a_salient_matte_of_its_size(u2netp: U2NetP, height: int, width: int, kind: str) -> None:
+    image = picture(height, width) if kind == "noise" else np.zeros((height, width, 3), np.uint8)
+    matte = estimate_saliency(u2netp, image)
+    assert matte.shape == (height, width, 1)
+    assert matte.min() >= 0 and matte.max() <= 1
 
 
 # --- loading --------------------------------------------------------------------------------------------------------

@@ -83,6 +83,14 @@ def test_another_model_than_the_recipes_is_refused(key):
         check_model(recipe(), {**MODEL, key: "other"})
 
 
+def test_another_matting_network_than_the_recipes_is_refused_where_it_would_cut_out():
+    cut = Recipe(recipe().settings, {**MODEL, "matting_sha256": "m" * 64}, "u2netp")
+    check_model(cut, {**MODEL, "matting_sha256": "m" * 64})
+    check_model(cut, {**MODEL, "matting_sha256": None})  # another matting was asked for
+    with pytest.raises(RecipeError, match="matting network"):
+        check_model(cut, {**MODEL, "matting_sha256": "n" * 64})
+
+
 def test_missing_lora_files_are_named():
     with_lora = Recipe(
         recipe().settings, {**MODEL, "lora": [{"file": "x.safetensors", "scale": 0.5, "sha256": "s"}]}, "none"

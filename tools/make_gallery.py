@@ -60,7 +60,7 @@ def relit(model: str, columns: list[Column]) -> list[list[NDArray[np.uint8]]]:
     relighter: Relighter | None = None
     for workflow, parameters, inputs in columns:
         if relighter is None or relighter.workflow != workflow:
-            relighter = Relighter.load(model, workflow=workflow, matting="grabcut")
+            relighter = Relighter.load(model, workflow=workflow, matting="u2netp")
         settings = Settings.for_workflow(workflow, prompt=PROMPT, **parameters)
         given = {name: asset(file) for name, file in inputs.items()}
         column = []

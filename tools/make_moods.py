@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--photo", default="astronaut.png", choices=SUBJECTS)
     parser.add_argument("--side", type=int, default=192, help="pixels of a thumbnail's side")
     options = parser.parse_args()
-    relighter = Relighter.load(options.model, workflow="fc", matting="grabcut")
+    relighter = Relighter.load(options.model, workflow="fc", matting="u2netp")
     written = 0
     for key, mood in MOODS.items():
         settings = Settings.for_workflow("fc", prompt=with_mood(SUBJECTS[options.photo], key), **mood.light)

@@ -147,7 +147,7 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
     check_output(target, str(made), *inputs.values())
     relighter = load_relighter(options, settings.workflow, _recipe_engine(options, recipe, made.parent))
     if not changed:
-        check_model(recipe, relighter.identity())
+        check_model(recipe, relighter.identity(recipe.matting))
     result = _relight(relighter, settings, pictures, options.quiet)
     only = recipe.index if recipe.index < len(result.images) else None
     return report_of(options, save_pictures(result, pictures, target, only), result)

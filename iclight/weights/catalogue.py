@@ -52,7 +52,10 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class MattingEntry:
-    """A way to cut the foreground out. `file` is its path in `repo`; without a `repo` there is nothing to fetch."""
+    """A way to cut the foreground out. `file` is its path in `repo`; without a `repo` there is nothing to fetch.
+
+    A `file` without a `repo` ships with iclight, in models/matting; without either no network is needed.
+    """
 
     name: str
     title: str
@@ -113,6 +116,13 @@ MATTINGS: dict[str, MattingEntry] = {
             repo="schirrmacher/ormbg",
             file="models/ormbg.pth",
             size=176_000_000,
+        ),
+        MattingEntry(
+            name="u2netp",
+            title="U²-Net small",
+            license="Apache-2.0",
+            about="A small network that finds what stands out, free for any use; ships with iclight.",
+            file="u2netp.safetensors",
         ),
         MattingEntry(
             name="grabcut",

@@ -41,12 +41,18 @@ def _beside() -> Path:
     return PACKAGE.parent / "models"
 
 
-def mini_places() -> list[Path]:
-    return [models_root() / "mini", _beside() / "mini", PACKAGE / "models" / "mini"]
+def shipped_places(name: str) -> list[Path]:
+    """Where a folder that ships may lie: among the user's models, beside the package, or inside the installed one."""
+    return [root / name for root in (models_root(), _beside(), PACKAGE / "models")]
+
+
+def shipped_matting(file: str) -> Path | None:
+    """The matting weights that ship under this file name; None where they are gone."""
+    return next((path for place in shipped_places("matting") if os.path.isfile(path := place / file)), None)
 
 
 def mini_folder() -> Path:
-    for folder in mini_places():
+    for folder in shipped_places("mini"):
         if folder.is_dir():
             return folder
     raise WeightsError(f"The model mini is missing from {_beside()}. Reinstall iclight, or use --model sd15.")

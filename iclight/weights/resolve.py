@@ -27,7 +27,7 @@ from .find import (
     one_file,
     published,
 )
-from .folders import mini_places, missing_of, models_root, names_in
+from .folders import missing_of, models_root, names_in, shipped_matting, shipped_places
 from .hub import HubRefused, HubUnreachable, Say, print_to_stderr
 
 
@@ -53,7 +53,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Matting:
-    """A resolved matting: "rmbg" or "ormbg" with its weights' `path`, "grabcut" or "none" without."""
+    """A resolved matting: "rmbg", "ormbg" or "u2netp" with its weights' `path`, "grabcut" or "none" without."""
 
     name: str
     path: Path | None
@@ -128,18 +128,13 @@ def _resolve(wanted: str, workflow: str, offset: str | None, download: bool, say
 
 
 def resolve_matting(matting: str = "auto", *, download: bool = True, say: Say = print_to_stderr) -> Matting:
-    """Find, fetch if need be, and check a matting: "auto" (rmbg if it is here, else grabcut; never fetches), or a name.
+    """Find, fetch if need be, and check a matting: a name, or "auto", which never fetches.
 
-    Raises WeightsError, saying what to do. `.license` carries the terms, such as rmbg's non-commercial one.
+    "auto" is rmbg if it is here, else u2netp, which ships, else grabcut. Raises WeightsError, saying what to do.
+    `.license` carries the terms, such as rmbg's non-commercial one.
     """
     if matting == "auto":
-        try:
-            return resolve_matting("rmbg", download=False, say=say)
-        except NotInstalled:
-            return resolve_matting("grabcut")
-        except WeightsError as error:
-            say(f"grabcut runs instead of rmbg: {error}")
-            return resolve_matting("grabcut")
+        return _best_matting(say)
     entry = MATTINGS.get(matting)
     if entry is None:
         raise WeightsError(f"There is no matting {quoted(matting)}. Use auto, {', '.join(MATTINGS)}.")
@@ -147,7 +142,30 @@ def resolve_matting(matting: str = "auto", *, download: bool = True, say: Say = 
     if entry.repo:
         folder = models_root() / entry.name
         path = one_file(entry.repo, entry.revision, entry.file, [folder], download, say, entry.size)
+    elif entry.file and (path := shipped_matting(entry.file)) is None:
+        raise WeightsError(
+            f"{entry.file}, which ships with iclight, is missing from {shipped_places('matting')[0]}. Reinstall "
+            "iclight, or use another --matting."
+        )
     return Matting(entry.name, path, entry.license, entry.about)
+
+
+def _best_matting(say: Say) -> Matting:
+    refused = ""
+    for name in ("rmbg", "u2netp"):
+        try:
+            best = resolve_matting(name, download=False, say=say)
+        except NotInstalled:
+            continue
+        except WeightsError as error:
+            refused = refused or str(error)
+            continue
+        break
+    else:
+        best = resolve_matting("grabcut")
+    if refused:
+        say(f"{best.name} cuts out: {refused}")
+    return best
 
 
 # ---------------------------------------------------------------- what is here
@@ -163,7 +181,7 @@ def installed() -> list[Installed]:
         kind = "model" if isinstance(entry, ModelEntry) else "matting"
         where = _where(entry)
         command = f"iclight models --download {entry.name}" if entry.repo else ""
-        present = where is not None or (kind == "matting" and not entry.repo)
+        present = where is not None or (isinstance(entry, MattingEntry) and not entry.file)
         lines.append(
             Installed(kind, entry.name, entry.about, entry.license, entry.size, present, str(where or ""), command)
         )
@@ -196,12 +214,14 @@ def download(name: str, *, say: Say = print_to_stderr) -> Path:
 
 def _where(entry: ModelEntry | MattingEntry) -> Path | None:
     if isinstance(entry, MattingEntry):
+        if not entry.repo:
+            return shipped_matting(entry.file) if entry.file else None
         folder = models_root() / entry.name
         snapshot = hub.cached_snapshot(entry.repo, entry.revision)
         places = [folder / entry.filename, folder / entry.file, *([snapshot / entry.file] if snapshot else [])]
-        return next((place for place in places if entry.repo and os.path.isfile(place)), None)
+        return next((place for place in places if os.path.isfile(place)), None)
     if not entry.repo:
-        return next((folder for folder in mini_places() if (folder / "unet").is_dir()), None)
+        return next((folder for folder in shipped_places("mini") if (folder / "unet").is_dir()), None)
     cached = (hub.cached_snapshot(repo, "main") for repo in (entry.repo, *entry.fallbacks))
     folders = [models_root() / entry.name, *(folder for folder in cached if folder)]
     return next((folder for folder in folders if not missing_of(names_in(folder))), None)

@@ -75,7 +75,7 @@ def test_one_command_fetches_sd15_and_relights_with_it(iclight, tmp_path, golden
 def test_rmbg_is_used_by_itself_once_it_is_here_and_not_before(iclight, tmp_path):
     options = ["--model", "sd15", *QUICK, "--steps", "1"]
     iclight("relight", PICTURE, "-o", "before.png", *options)
-    assert read_recipe(tmp_path / "before.png").matting == "grabcut"
+    assert read_recipe(tmp_path / "before.png").matting == "u2netp"
     iclight("models", "--download", "rmbg")
     entries = {entry["name"]: entry for entry in json.loads(iclight("models", "--json"))["models"]}
     assert entries["rmbg"]["present"]

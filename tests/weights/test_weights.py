@@ -589,14 +589,37 @@ def test_a_full_disk_says_how_much_is_needed_and_where(sd15: HubStandIn, monkeyp
 
 def test_auto_matting_never_fetches(hub: HubStandIn, models: Path) -> None:
     hub.add_repo(MATTINGS["rmbg"].repo, {"model.safetensors": safetensors()})
-    assert weights.resolve_matting("auto", say=quiet).name == "grabcut"
+    assert weights.resolve_matting("auto", say=quiet).name == "u2netp"
     assert hub.requests == []
     weights.download("rmbg", say=quiet)
     found = weights.resolve_matting("auto", say=quiet)
     assert (found.name, found.path) == ("rmbg", models / "rmbg" / "model.safetensors")
     assert "non-commercial" in found.license
     os.truncate(models / "rmbg" / "model.safetensors", 20)
-    assert weights.resolve_matting("auto", say=quiet).name == "grabcut"
+    said: list[str] = []
+    assert weights.resolve_matting("auto", say=said.append).name == "u2netp"
+    assert any("u2netp cuts out" in line for line in said)
+
+
+def test_auto_matting_is_grabcut_where_the_file_that_ships_is_gone(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "shipped_matting", lambda file: None)
+    said: list[str] = []
+    assert weights.resolve_matting("auto", say=said.append).name == "grabcut"
+    assert any("Reinstall" in line for line in said)
+    assert not {line.name: line for line in weights.installed()}["u2netp"].present
+    with pytest.raises(WeightsError, match="Reinstall"):
+        weights.resolve_matting("u2netp")
+
+
+def test_a_copy_among_the_users_models_wins_over_the_one_that_ships(models: Path) -> None:
+    shipped = weights.resolve_matting("u2netp").path
+    assert shipped == REPO / "models" / "matting" / "u2netp.safetensors"
+    own = models / "matting" / "u2netp.safetensors"
+    own.parent.mkdir(parents=True)
+    shutil.copy(shipped, own)
+    assert weights.resolve_matting("u2netp").path == own
 
 
 @pytest.mark.parametrize("place", ["ormbg.pth", "models/ormbg.pth"])
@@ -609,14 +632,16 @@ def test_ormbg_is_found_under_either_path(models: Path, place: str) -> None:
 
 def test_mattings_without_weights_need_none() -> None:
     assert [weights.resolve_matting(name).path for name in ("grabcut", "none")] == [None, None]
-    with pytest.raises(WeightsError, match="auto, rmbg, ormbg, grabcut, none"):
+    with pytest.raises(WeightsError, match="auto, rmbg, ormbg, u2netp, grabcut, none"):
         weights.resolve_matting("scissors")
 
 
 def test_the_list_says_what_is_here_and_how_to_get_the_rest(sd15: HubStandIn) -> None:
     before = {line.name: line for line in weights.installed()}
     assert set(before) == {*MODELS, *MATTINGS} - {"none"}
-    assert before["mini"].present and before["grabcut"].present and not before["sd15"].present
+    assert (
+        before["mini"].present and before["u2netp"].present and before["grabcut"].present and not before["sd15"].present
+    )
     assert before["sd15"].command == "iclight models --download sd15" and before["sd15"].size > 4e9
     assert before["rmbg"].kind == "matting" and not before["rmbg"].present
     json.dumps([line.as_dict() for line in before.values()])

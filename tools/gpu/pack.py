@@ -26,7 +26,7 @@ KIT = "build/gpu-kit"  # where common.sh looks for it
 WHEELS = ("diffusers",)
 CODE = ("iclight", "briarmbg", "training", "tools", "pyproject.toml", "LICENSE")
 NEEDED = {
-    "check": (*CODE, "benchmarks", "tests", "models/mini/tokenizer"),
+    "check": (*CODE, "benchmarks", "tests", "models/mini/tokenizer", "models/matting"),
     "train": (*CODE, "models/mini", ":!iclight/studio", ":!iclight/cli"),
 }
 MIB = 2**20

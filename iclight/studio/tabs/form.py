@@ -21,7 +21,8 @@ MATTING_LABELS = {
     "auto": "Automatic",
     "rmbg": "RMBG-1.4 (non-commercial licence)",
     "ormbg": "ORMBG (Apache-2.0)",
-    "grabcut": "GrabCut (no download)",
+    "u2netp": "U²-Net small (Apache-2.0)",
+    "grabcut": "GrabCut (no network)",
     "none": "None: light the whole picture",
 }
 ADVANCED = (

@@ -129,7 +129,7 @@ class Restore:
                 f"This was made by the {recipe.settings.workflow} workflow: drop it on the page of "
                 f"{PAGES[recipe.settings.workflow]}."
             )
-        check_model(recipe, self.work.engine.get().identity())
+        check_model(recipe, self.work.engine.get().identity(recipe.matting))
         asked = {name: getattr(recipe.settings, name) for name in PARAMETERS if name in self.names}
         asked |= {"random_seed": False, "mood": None}  # its words are in the prompt
         if recipe.matting in MATTING_CHOICES:

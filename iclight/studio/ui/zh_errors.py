@@ -52,6 +52,7 @@ SENTENCES: dict[str, str] = {
     r"The recipe is broken.*": "配方已损坏。",
     r"The recipe asks for something that does not exist: (.*)": r"配方要求了不存在的东西:\1",
     r"The recipe was written by a newer iclight.*": "配方由更新版本的 iclight 写成;请先升级。",
+    r"The recipe's matting network is not the one here .*": "抠图网络与配方的不同,蒙版会不一样;请给出自己的蒙版。",
     r"The recipe's .* is not the loaded one: it was made by '?(.*?)'? \(.*, loaded is '?(.*?)'? \(.*": (
         r"这张画面由模型“\1”生成,现在加载的是“\2”,无法照原样重做。"
     ),
