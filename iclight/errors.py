@@ -1,13 +1,15 @@
 """What can go wrong, in words a user can act on.
 
 Everything a user can cause is an `IclightError`: its message says what happened and what to do about it, and the
-faces (pages, command line) show that message as it is. Anything else that escapes is a bug of ours.
+faces (pages, command line) show that message as it is, or its template's translation. Anything else that escapes is a
+bug of ours.
 """
 
 from __future__ import annotations
 
 import re
 import reprlib
+from typing import Any
 
 # Longest message, and longest part of one that came from a file or a request, in characters.
 MESSAGE_LIMIT = 1000
@@ -51,15 +53,52 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-class IclightError(Exception):
-    """Base of every error that a user can cause and mend.
+class Message(str):
+    """A sentence as its template and values: `Message("{what} is empty.", what="The mask")` is "The mask is empty."
 
-    Whatever got into a message, it is short (`MESSAGE_LIMIT`) and holds nothing that a terminal obeys; lines may break.
+    The template is English and the key of its translations, as in gettext. Whatever got into the text, it is short
+    (`MESSAGE_LIMIT`) and holds nothing that a terminal obeys; lines may break. A value that is a `Message`, `Words` or
+    a word of ours is translated, too; any other stands as `str.format` writes it. Without values the key is the text
+    itself, and braces in it are just braces.
     """
 
-    def __init__(self, message: str = "") -> None:
-        shown = _cut(str(message), MESSAGE_LIMIT)
-        super().__init__("\n".join(UNSEEN.sub("", line) for line in shown.split("\n")))
+    key: str
+    values: dict[str, Any]
+
+    def __new__(cls, key: str, /, **values: Any) -> Message:
+        text = _cut(key.format(**values) if values else key, MESSAGE_LIMIT)
+        message = super().__new__(cls, "\n".join(UNSEEN.sub("", line) for line in text.split("\n")))
+        message.key, message.values = key if values else str(message), values
+        return message
+
+
+class Words(tuple[str, ...]):
+    """Words in a row, as a value of a `Message`: `{lights}` is "left, top, rim", `{lights: or }` "left, top or rim"."""
+
+    comma = ", "
+
+    def __format__(self, last: str) -> str:
+        *others, end = self
+        return f"{self.comma.join(others)}{last}{end}" if last and others else self.comma.join(self)
+
+
+class IclightError(Exception):
+    """Base of every error that a user can cause and mend: `IclightError("{name} is broken.", name=name)`.
+
+    `message`: the template and its values as a `Message`, whose text is the error's; `key` and `values` are its own.
+    """
+
+    def __init__(self, message: str = "", /, **values: Any) -> None:
+        self.message = Message(message, **values)
+        super().__init__(str(self.message))  # copies and pickles are made from this text, then given `message` back
+
+    @property
+    def key(self) -> str:
+        return self.message.key
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return self.message.values
 
 
 class SettingsError(IclightError, ValueError):
@@ -93,5 +132,5 @@ class RecipeError(IclightError, ValueError):
 class Cancelled(IclightError):
     """The caller asked to stop: `on_step` returned False."""
 
-    def __init__(self, message: str = "Cancelled.") -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "Cancelled.", /, **values: Any) -> None:
+        super().__init__(message, **values)

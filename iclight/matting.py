@@ -107,7 +107,9 @@ def load_matting_network(path: str | Path, device: str | torch.device = "cpu") -
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not os.path.isfile(path):
-        raise WeightsError(f"The matting weights {path} are not there; `iclight models` says how to get them.")
+        raise WeightsError(
+            "The matting weights {path} are not there; `iclight models` says how to get them.", path=path
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -119,15 +121,16 @@ def _read_weights(path: Path) -> dict[str, torch.Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both libraries raise undocumented types on broken files
         raise WeightsError(
-            f"{path} cannot be read as plain weights ({first_line(error)}). "
-            "Code inside such files is never run; fetch it again."
+            "{path} cannot be read as plain weights ({reason}). Code inside such files is never run; fetch it again.",
+            path=path,
+            reason=first_line(error),
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not all(is_plain(value) for value in content.values()):
         raise ModelError(
-            f"{path} holds something other than named tensors; give it the weights of a BriaRMBG or a U2NetP."
+            "{path} holds something other than named tensors; give it the weights of a BriaRMBG or a U2NetP.", path=path
         )
     return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
 
@@ -156,7 +159,10 @@ def _check_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], p
     ]
     if said:
         raise ModelError(
-            f"{path} is not a {type(network).__name__} matting network: of its tensors, {'; '.join(said)}."
+            "{path} is not a {kind} matting network: of its tensors, {faults}.",
+            path=path,
+            kind=type(network).__name__,
+            faults="; ".join(said),
         )
 
 
@@ -171,8 +177,9 @@ def prepare_foreground(image: Pixels, alpha: NDArray[Any], sigma: float = 0.0) -
     matte = _unit_alpha(np.asarray(alpha))
     if matte.shape[:2] != image.shape[:2]:
         raise ImageError(
-            f"The matte is {matte.shape[1]}x{matte.shape[0]}, the picture {image.shape[1]}x{image.shape[0]}; "
-            "give a matte of the picture's size."
+            "The matte is {size}, the picture {wanted}; give a matte of the picture's size.",
+            size=f"{matte.shape[1]}x{matte.shape[0]}",
+            wanted=f"{image.shape[1]}x{image.shape[0]}",
         )
     result = image.astype(np.float32)
     result += np.float32(sigma) - np.float32(127)
@@ -185,16 +192,21 @@ def _unit_alpha(alpha: NDArray[Any]) -> Floats:
     if alpha.ndim == 2:
         alpha = alpha[..., None]
     if alpha.ndim != 3 or alpha.shape[2] != 1:
-        raise ImageError(f"The matte has shape {alpha.shape}; give HxW or HxWx1.")
+        raise ImageError("The matte has shape {shape}; give HxW or HxWx1.", shape=alpha.shape)
     if alpha.dtype in (np.uint8, np.uint16):
         return alpha.astype(np.float32) / np.float32(np.iinfo(alpha.dtype).max)
     if alpha.dtype.kind not in "biuf":
-        raise ImageError(f"The matte has values of type {alpha.dtype}; give floats from 0 to 1, uint8 or bool.")
+        raise ImageError(
+            "The matte has values of type {type}; give floats from 0 to 1, uint8 or bool.", type=alpha.dtype
+        )
     if not np.isfinite(alpha).all():
         raise ImageError("The matte has values that are not finite (NaN or infinity); replace them by 0 to 1.")
     if alpha.min(initial=0) < 0 or alpha.max(initial=0) > 1:
         raise ImageError(
-            f"The matte has values from {alpha.min():g} to {alpha.max():g} as {alpha.dtype}; "
-            "scale it to 0 to 1, or give uint8 from 0 to 255."
+            "The matte has values from {lowest:g} to {highest:g} as {type}; scale it to 0 to 1, or give uint8 "
+            "from 0 to 255.",
+            lowest=alpha.min(),
+            highest=alpha.max(),
+            type=alpha.dtype,
         )
     return alpha.astype(np.float32)

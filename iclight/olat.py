@@ -103,9 +103,11 @@ Run = tuple[str, NDArray[np.uint8] | None, Floats | None]
 def _runs(settings: Settings, lights: Sequence[str], own: Mapping[str, ImageLike]) -> dict[str, Run]:
     """Name -> light, background and map of each run; everything is read and checked before the first."""
     if twice := sorted(set(lights) & set(own)):
-        raise SettingsError(f"{', '.join(twice)} is a light of its own name already; call yours something else.")
+        raise SettingsError(
+            "{names} is a light of its own name already; call yours something else.", names=", ".join(twice)
+        )
     if not lights and not own:
-        raise SettingsError(f"Name a light to mix: {', '.join(desk_lights(settings.workflow))}.")
+        raise SettingsError("Name a light to mix: {lights}.", lights=", ".join(desk_lights(settings.workflow)))
     runs: dict[str, Run] = {}
     for name in (*lights, *own):
         if name.startswith("upload"):

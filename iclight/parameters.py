@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from .errors import SettingsError, quoted
+from .errors import Message, SettingsError, quoted
 
 Workflow = Literal["fc", "fbc", "env"]
 WORKFLOWS: tuple[str, ...] = get_args(Workflow)
@@ -95,19 +95,20 @@ class Parameter:
     def slider_range(self) -> tuple[float, float]:
         return self.slider or (self.minimum, self.maximum)
 
-    def range_text(self) -> str:
+    def range_text(self) -> Message:
         """The accepted range, in words."""
+        least, most = self.minimum, self.maximum
         if self.kind == "colour":
-            return "a colour, #RRGGBB"
+            return Message("a colour, #RRGGBB")
         if self.kind == "text":
-            return f"text of at most {self.maximum:,.0f} characters"
-        whole = "a whole number" if self.kind == "integer" else "a number"
-        text = f"{whole} from {self.minimum:g} to {self.maximum:,.0f}"
+            return Message("text of at most {most:,.0f} characters", most=most)
         if self.kind == "number":
-            text = f"{whole} from {self.minimum:g} to {self.maximum:g}"
-        if self.kind == "integer" and self.step != 1:
-            text += f" in steps of {self.step:g}"
-        return text + (", or left out" if self.optional else "")
+            text = Message("a number from {least:g} to {most:g}", least=least, most=most)
+        else:
+            text = Message("a whole number from {least:g} to {most:,.0f}", least=least, most=most)
+            if self.step != 1:
+                text = Message("{range} in steps of {step:g}", range=text, step=self.step)
+        return Message("{range}, or left out", range=text) if self.optional else text
 
     def check(self, name: str, value: Any) -> Any:
         """`value` as this parameter's plain Python type; raises SettingsError naming parameter, value and range."""
@@ -119,26 +120,36 @@ class Parameter:
             try:
                 return hex_colour(value)
             except (ValueError, TypeError) as error:  # TypeError: no text
-                raise SettingsError(f"{name} is {shown(value)}, but it takes {self.range_text()}.") from error
+                raise self._refused(name, shown(value)) from error
         if self.kind == "choice":
             if not isinstance(value, str) or value not in self.choices:
-                raise SettingsError(f"{name} is {shown(value)}, but it takes one of {', '.join(self.choices)}.")
+                raise SettingsError(
+                    "{name} is {value}, but it takes one of {choices}.",
+                    name=name,
+                    value=shown(value),
+                    choices=", ".join(self.choices),
+                )
             return value
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not _is_finite(value):
-            raise SettingsError(f"{name} is {shown(value)}, but it takes {self.range_text()}.")
+            raise self._refused(name, shown(value))
         # Exact for every whole number a parameter takes: all are below 2 ** 53.
         number = float(value)
         off_grid = self.kind == "integer" and not (number / self.step).is_integer()
         if off_grid or not self.minimum <= number <= self.maximum:
-            raise SettingsError(f"{name} is {shown(value)}, but it takes {self.range_text()}.")
+            raise self._refused(name, shown(value))
         return int(number) if self.kind == "integer" else number
 
     def _check_text(self, name: str, value: Any) -> str:
         if not isinstance(value, str) or len(value) > self.maximum:
-            given = f"{len(value):,} characters long" if isinstance(value, str) else shown(value)
-            raise SettingsError(f"{name} is {given}, but it takes {self.range_text()}.")
+            given = Message("{count:,} characters long", count=len(value)) if isinstance(value, str) else shown(value)
+            raise self._refused(name, given)
         # Lone surrogates (broken paste from elsewhere) cannot be tokenised; what they stood for is lost already.
         return value.encode("utf-8", "replace").decode("utf-8")
+
+    def _refused(self, name: str, given: str) -> SettingsError:
+        return SettingsError(
+            "{name} is {given}, but it takes {range}.", name=name, given=given, range=self.range_text()
+        )
 
 
 PARAMETERS: dict[str, Parameter] = {
@@ -332,7 +343,7 @@ def check_parameters(parameters: Mapping[str, Parameter], values: Mapping[str, A
 def hex_colour(text: str) -> str:
     """A colour as pickers and people write it -> "#rrggbb": "#fc8", "ffcc88", "rgba(255, 204.2, 136, 1)".
 
-    Raises ValueError for anything else. Alpha is left out: a light has none.
+    Raises SettingsError for anything else. Alpha is left out: a light has none.
     """
     if parts := re.fullmatch(r"\s*rgba?\(([\d.]+),\s*([\d.]+),\s*([\d.]+)(?:,\s*[\d.]+)?\)\s*", text):
         return "#" + "".join(f"{round(min(255.0, float(part))):02x}" for part in parts.groups())
@@ -340,7 +351,7 @@ def hex_colour(text: str) -> str:
     if len(digits) == 3:
         digits = "".join(2 * digit for digit in digits)
     if not re.fullmatch("[0-9a-f]{6}", digits):
-        raise ValueError(f"{quoted(text)} is no colour; write #RRGGBB.")
+        raise SettingsError("{text} is no colour; write #RRGGBB.", text=quoted(text))
     return f"#{digits}"
 
 

@@ -115,9 +115,13 @@ class Recipe:
         except RecipeError:
             raise
         except IclightError as error:
-            raise RecipeError(f"The recipe asks for something that does not exist: {error}") from error
+            raise RecipeError(
+                "The recipe asks for something that does not exist: {reason}", reason=error.message
+            ) from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RecipeError(f"The recipe is broken ({type(error).__name__}: {first_line(error)}).") from error
+            raise RecipeError(
+                "The recipe is broken ({kind}: {reason}).", kind=type(error).__name__, reason=first_line(error)
+            ) from error
 
 
 def software_versions() -> dict[str, str]:
@@ -215,9 +219,11 @@ def read_recipe(source: str | os.PathLike[str]) -> Recipe:
         except RecipeError:
             raise
         except (OSError, ValueError, IndexError, zlib.error) as error:
-            raise ImageError(f"{name} is not a picture that can be read.") from error
+            raise ImageError("{name} is not a picture that can be read.", name=name) from error
     if text is None:
-        raise RecipeError(f"{name} carries no recipe: it was not made by iclight, or a program on the way removed it.")
+        raise RecipeError(
+            "{name} carries no recipe: it was not made by iclight, or a program on the way removed it.", name=name
+        )
     return Recipe.from_json(text)
 
 
@@ -229,21 +235,27 @@ def check_model(recipe: Recipe, identity: dict[str, Any]) -> None:
     for key, what in HASHED.items():
         if recipe.model.get(key) != identity.get(key):
             raise RecipeError(
-                f"The recipe's {what} is not the loaded one: it was made by "
-                f"{quoted(recipe.model.get('name'))} ({plain(str(recipe.model.get(key))[:12])}), loaded is "
-                f"{quoted(identity.get('name'))} ({str(identity.get(key))[:12]}). "
-                "Give the right files with --model and --offset."
+                "The recipe's {what} is not the loaded one: it was made by {name} ({digest}), loaded is {loaded} "
+                "({loaded_digest}). Give the right files with --model and --offset.",
+                what=what,
+                name=quoted(recipe.model.get("name")),
+                digest=plain(str(recipe.model.get(key))[:12]),
+                loaded=quoted(identity.get("name")),
+                loaded_digest=str(identity.get(key))[:12],
             )
     networks = recipe.model.get("matting_sha256"), identity.get("matting_sha256")
     if None not in networks and networks[0] != networks[1]:
         raise RecipeError(
-            f"The recipe's matting network is not the one here ({plain(str(networks[0])[:12])}, here "
-            f"{str(networks[1])[:12]}), so its matte would be another. Get the same weights, or give the matte with "
-            "--mask."
+            "The recipe's matting network is not the one here ({digest}, here {own_digest}), so its matte "
+            "would be another. Get the same weights, or give the matte with --mask.",
+            digest=plain(str(networks[0])[:12]),
+            own_digest=str(networks[1])[:12],
         )
     if recipe.model.get("lora", []) != identity.get("lora", []):
         wanted = ", ".join(f"{one['file']}:{one['scale']:g}" for one in recipe.model.get("lora", [])) or "none"
-        raise RecipeError(f"The recipe was made with these LoRA files: {plain(wanted)}. Give the same with --lora.")
+        raise RecipeError(
+            "The recipe was made with these LoRA files: {files}. Give the same with --lora.", files=plain(wanted)
+        )
 
 
 def find_input(entry: dict[str, str], beside: Path, what: str) -> Path:
@@ -260,9 +272,15 @@ def find_input(entry: dict[str, str], beside: Path, what: str) -> Path:
             if fingerprint(path) == entry["sha256"]:
                 return path
     if present:
-        raise RecipeError(f"{present[0]} is not the {what} this was made from: its pixels differ. Give the right one.")
+        raise RecipeError(
+            "{path} is not the {what} this was made from: its pixels differ. Give the right one.",
+            path=present[0],
+            what=what,
+        )
     raise RecipeError(
-        f"The {what} this was made from ({plain(name) or 'no name kept'}) is not here; give it on the command line."
+        "The {what} this was made from ({name}) is not here; give it on the command line.",
+        what=what,
+        name=plain(name) or "no name kept",
     )
 
 

@@ -175,15 +175,22 @@ class Relighter:
         """Raise SettingsError unless the settings are for this relighter's workflow."""
         if settings.workflow != self.workflow:
             raise SettingsError(
-                f"These settings are for the {settings.workflow} workflow, but the {self.workflow} model is loaded: "
-                f"use Settings.for_workflow({self.workflow!r}), or load the other workflow."
+                "These settings are for the {asked} workflow, but the {workflow} model is loaded: use "
+                "Settings.for_workflow({call}), or load the other workflow.",
+                asked=settings.workflow,
+                workflow=self.workflow,
+                call=quoted(self.workflow),
             )
 
     @staticmethod
     def check_matting(matting: str | None) -> None:
         """Raise SettingsError unless `matting` is a known choice or None."""
         if matting is not None and matting not in MATTING_CHOICES:
-            raise SettingsError(f"matting is {quoted(matting, 60)}, but it takes one of {', '.join(MATTING_CHOICES)}.")
+            raise SettingsError(
+                "matting is {matting}, but it takes one of {choices}.",
+                matting=quoted(matting, 60),
+                choices=", ".join(MATTING_CHOICES),
+            )
 
     def complete(self, settings: Settings, picture: NDArray[np.uint8]) -> Settings:
         """Settings with everything left open decided: size after the picture, seed drawn."""

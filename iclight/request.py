@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ImageError
+from .errors import ImageError, Message, Words, quoted
 from .imaging import environment as maps
 from .imaging import images
 from .imaging.environment import Floats
@@ -36,14 +36,15 @@ def decode_inputs(
     decode = decode or decode_file
     decoded: dict[str, ImageLike | None] = {}
     for name, source in inputs.items():
+        what = Message("The {input}", input=INPUTS[name])
         if source is None:
             decoded[name] = None
         elif name == "environment":
             radiance = maps.is_radiance(source)
-            decoded[name] = source if radiance else decode(source, f"The {INPUTS[name]}")
-            maps.read_environment(decoded[name], f"The {INPUTS[name]}")
+            decoded[name] = source if radiance else decode(source, what)
+            maps.read_environment(decoded[name], what)
         else:
-            decoded[name] = decode(source, f"The {INPUTS[name]}")
+            decoded[name] = decode(source, what)
     picture, mask = decoded.get("image"), decoded.get("mask")
     if mask is not None and isinstance(picture, Picture):
         height, width = picture.rgb.shape[:2]
@@ -92,10 +93,9 @@ def read_behind(settings: Settings, behind: ImageLike | None) -> NDArray[np.uint
     return images.read_image(behind, "The picture behind")[0]
 
 
-def own_lights(workflow: str) -> str:
-    """The lights that need no input, in words: "left, right, top, bottom or ambient"."""
-    *others, last = [light for light in LIGHTS[workflow] if not light.startswith("upload")]
-    return f"{', '.join(others)} or {last}"
+def own_lights(workflow: str) -> Words:
+    """The lights that need no input."""
+    return Words(light for light in LIGHTS[workflow] if not light.startswith("upload"))
 
 
 def _given(settings: Settings, source: ImageLike | None) -> Any:
@@ -103,7 +103,9 @@ def _given(settings: Settings, source: ImageLike | None) -> Any:
     if source is None:
         name = NOUNS[settings.light_input or ""]
         raise ImageError(
-            f"Light {settings.light!r} takes its light from {name}, and none was given: "
-            f"give {name}, or choose {own_lights(settings.workflow)}."
+            "Light {light} takes its light from {name}, and none was given: give {name}, or choose {lights: or }.",
+            light=quoted(settings.light),
+            name=name,
+            lights=own_lights(settings.workflow),
         )
     return source

@@ -9,7 +9,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import SettingsError, plain, quoted
+from .errors import Message, SettingsError, Words, plain, quoted
 from .parameters import FINISHING, LIGHT_INPUTS, LIGHTS, PARAMETERS, WORKFLOWS, shown
 
 # What a request's inputs are called: by argument, by the errors about them, by those about a recipe's.
@@ -89,7 +89,9 @@ class Settings:
         unknown = sorted(set(changes) - set(PARAMETERS))
         if unknown:
             raise SettingsError(
-                f"There is no setting named {plain(', '.join(unknown))}; there are {', '.join(PARAMETERS)}."
+                "There is no setting named {unknown}; there are {names}.",
+                unknown=plain(", ".join(unknown)),
+                names=", ".join(PARAMETERS),
             )
         defaults = {name: parameter.default_for(workflow) for name, parameter in PARAMETERS.items()}
         return cls(**{**defaults, **changes, "workflow": workflow})
@@ -131,14 +133,25 @@ class Settings:
 def check_workflow(workflow: Any) -> None:
     """Raise SettingsError unless it is one of `WORKFLOWS`."""
     if workflow not in WORKFLOWS:
-        raise SettingsError(f"workflow is {shown(workflow)}, but it takes one of {', '.join(WORKFLOWS)}.")
+        raise SettingsError(
+            "workflow is {workflow}, but it takes one of {workflows}.",
+            workflow=shown(workflow),
+            workflows=", ".join(WORKFLOWS),
+        )
 
 
 def _check_light(light: Any, workflow: str) -> None:
     if isinstance(light, str) and light in LIGHTS[workflow]:
         return
-    text = f"light is {shown(light)}, but the {workflow} workflow takes one of {', '.join(LIGHTS[workflow])}."
-    owners = [f"the {other} workflow" for other in WORKFLOWS if isinstance(light, str) and light in LIGHTS[other]]
-    if owners:
-        text += f" ({quoted(light)} belongs to {' and '.join(owners)}.)"
-    raise SettingsError(text)
+    owners = Words(
+        Message("the {workflow} workflow", workflow=other)
+        for other in WORKFLOWS
+        if isinstance(light, str) and light in LIGHTS[other]
+    )
+    raise SettingsError(
+        "light is {light}, but the {workflow} workflow takes one of {lights}.{owners}",
+        light=shown(light),
+        workflow=workflow,
+        lights=", ".join(LIGHTS[workflow]),
+        owners=Message(" ({light} belongs to {owners: and }.)", light=quoted(light), owners=owners) if owners else "",
+    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 
-from iclight.errors import Cancelled, IclightError, RecipeError, first_line, plain, quoted
+from iclight.errors import Cancelled, IclightError, ImageError, Message, RecipeError, Words, first_line, plain, quoted
 
 NASTY = "\x1b]0;owned\x07\r\x9b31m\u202e\u2066\u200b\ud800"
 
@@ -48,3 +51,35 @@ def test_a_message_holds_nothing_that_a_terminal_obeys_and_has_an_end(kind):
     assert str(error).startswith("One ]0;owned31m line\nand anotherx")
     assert len(str(error)) <= 1000
     assert error.args == (str(error),)
+
+
+def test_an_error_keeps_its_template_and_values_whatever_they_are_called():
+    error = ImageError("{self} is {key}, {message:.1f} MB.", self="a{b}", key=Message("{n} long", n=3), message=2)
+    assert str(error) == "a{b} is 3 long, 2.0 MB."
+    assert (error.key, error.values["self"]) == ("{self} is {key}, {message:.1f} MB.", "a{b}")
+    assert error.values["key"].values == {"n": 3}
+
+
+def test_without_values_braces_are_braces_and_the_text_is_the_key():
+    error = IclightError("{not} a {0} template")
+    assert str(error) == error.key == "{not} a {0} template" and error.values == {}
+
+
+def test_values_too_are_cut_and_hold_nothing_that_a_terminal_obeys():
+    error = RecipeError("{name} is broken.", name=NASTY + "x" * 10**6)
+    assert str(error).startswith("]0;owned31mx") and len(str(error)) <= 1000 and error.key == "{name} is broken."
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_a_copy_of_an_error_keeps_template_and_values(again):
+    told = {"what": Message("The {input}", input="mask"), "lights": Words(["left", "top"])}
+    for error in (ImageError("{what}: {lights: or }", **told), Cancelled(), IclightError("{}")):
+        other = again(error)
+        assert type(other) is type(error) and str(other) == str(error) and other.args == error.args
+        assert (other.key, other.values) == (error.key, error.values)
+        assert [type(value) for value in other.values.values()] == [type(value) for value in error.values.values()]
+
+
+def test_words_are_listed_with_or_without_a_last_joint():
+    for words, plainly, joined in (("abc", "a, b, c", "a, b or c"), ("ab", "a, b", "a or b"), ("a", "a", "a")):
+        assert (f"{Words(words)}", f"{Words(words): or }") == (plainly, joined)

@@ -18,6 +18,7 @@ from ..errors import (
     MESSAGE_LIMIT,
     Cancelled,
     IclightError,
+    Message,
     first_line,
     plain,
     quoted,
@@ -58,23 +59,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         report = options.run(options)
     except Cancelled:
-        return _fail(options, "Stopped; nothing was written.", 130)
+        return _fail(options, Message("Stopped; nothing was written."), 130)
     except KeyboardInterrupt:
-        return _fail(options, "Stopped.", 130)
+        return _fail(options, Message("Stopped."), 130)
     except IclightError as error:
-        return _fail(options, str(error), 1)
+        return _fail(options, error.message, 1)
     except OSError as error:  # what the system refuses where no reader or writer of ours has words for it
         name = f"{quoted(error.filename)} " if error.filename else ""
-        return _fail(options, f"A file {name}could not be read or written ({error.strerror or first_line(error)}).", 1)
+        reason = error.strerror or first_line(error)
+        said = Message("A file {name}could not be read or written ({reason}).", name=name, reason=reason)
+        return _fail(options, said, 1)
     if options.json and report is not None:
         print(json.dumps(report, ensure_ascii=False))
     return options.status
 
 
-def _fail(options: argparse.Namespace, message: str, status: int) -> int:
+def _fail(options: argparse.Namespace, message: Message, status: int) -> int:
     print(f"iclight: {message}", file=sys.stderr)
     if options.json:
-        print(json.dumps({"error": message}, ensure_ascii=False))
+        print(json.dumps({"error": message, "key": message.key}, ensure_ascii=False))
     return status
 
 

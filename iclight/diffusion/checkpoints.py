@@ -70,11 +70,19 @@ def _check_fit(parts: Components, base: Path) -> None:
     scale, channels = parts.vae.config.scaling_factor, parts.vae.config.latent_channels
     if not isinstance(scale, (int, float)) or not 0 < scale < 1000 or channels != 4:
         raise ModelError(
-            f"The VAE of {base} is not of SD1.5's kind: {quoted(channels)} latent channels, scaled by {quoted(scale)}."
+            "The VAE of {base} is not of SD1.5's kind: {channels} latent channels, scaled by {scale}.",
+            base=base,
+            channels=quoted(channels),
+            scale=quoted(scale),
         )
     width, reads = parts.text_encoder.config.hidden_size, parts.unet_config.get("cross_attention_dim", 1280)
     if {*_numbers(reads)} - {width, 1280, 2048}:  # the last are SDXL's, of which the UNet's own check says more
-        raise ModelError(f"{base} is not of one piece: its text encoder gives {width}, its UNet reads {quoted(reads)}.")
+        raise ModelError(
+            "{base} is not of one piece: its text encoder gives {width}, its UNet reads {reads}.",
+            base=base,
+            width=width,
+            reads=quoted(reads),
+        )
 
 
 @contextlib.contextmanager
@@ -96,7 +104,9 @@ def weights_file(folder: Path, part: str) -> Path:
     for name in names:
         if os.path.isfile(folder / name):
             return folder / name
-    raise WeightsError(f"{folder / part} holds no weights; expected {names[0].split('/')[-1]} there.")
+    raise WeightsError(
+        "{path} holds no weights; expected {name} there.", path=folder / part, name=names[0].split("/")[-1]
+    )
 
 
 def _from_folder(folder: Path, vae_dtype: torch.dtype) -> Components:
@@ -105,7 +115,9 @@ def _from_folder(folder: Path, vae_dtype: torch.dtype) -> Components:
     try:
         tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exception
-        raise WeightsError(f"{folder / 'tokenizer'} could not be loaded ({first_line(error)}).") from error
+        raise WeightsError(
+            "{path} could not be loaded ({reason}).", path=folder / "tokenizer", reason=first_line(error)
+        ) from error
     text_encoder = _whole(CLIPTextModel, folder, "text_encoder")
     vae = _whole(AutoencoderKL, folder, "vae", torch_dtype=vae_dtype)
     files = {part: weights_file(folder, part) for part in ("unet", "vae", "text_encoder")}
@@ -119,7 +131,10 @@ def prediction_type(folder: Path) -> str:
     found = read_json(path, AGAIN).get("prediction_type", "epsilon") if path.is_file() else "epsilon"
     if found not in PREDICTION_TYPES:
         raise ModelError(
-            f"{path} names the prediction type {quoted(found)}; it takes one of {', '.join(PREDICTION_TYPES)}."
+            "{path} names the prediction type {found}; it takes one of {types}.",
+            path=path,
+            found=quoted(found),
+            types=", ".join(PREDICTION_TYPES),
         )
     return str(found)
 
@@ -129,7 +144,7 @@ def read_config(part: Path) -> dict[str, Any]:
     path = part / "config.json"
     config = read_json(path, AGAIN)
     if "quantization_config" in config:
-        raise ModelError(f"{path} is of a quantised model; get its weights in float16, bfloat16 or float32.")
+        raise ModelError("{path} is of a quantised model; get its weights in float16, bfloat16 or float32.", path=path)
     per_block = [value for name, value in config.items() if "block" in name and isinstance(value, list)]
     blocks = max(map(len, per_block), default=1)
     layers: float = blocks
@@ -137,7 +152,12 @@ def read_config(part: Path) -> dict[str, Any]:
         if "layers" in name:
             layers *= max([1, *_numbers(value)])
     if blocks > MAX_BLOCKS or layers > MAX_LAYERS:
-        raise ModelError(f"{path} describes a model of {layers:,} layers; at most {MAX_LAYERS} are built.")
+        raise ModelError(
+            "{path} describes a model of {layers:,} layers; at most {most} are built.",
+            path=path,
+            layers=layers,
+            most=MAX_LAYERS,
+        )
     return config
 
 
@@ -155,7 +175,9 @@ def _check_small_files(folder: Path) -> None:
     try:
         files = sorted(folder.iterdir())
     except OSError as error:
-        raise WeightsError(f"{folder} cannot be read ({error.strerror}). {AGAIN}") from error
+        raise WeightsError(
+            "{folder} cannot be read ({reason}). Fetch it again.", folder=folder, reason=error.strerror
+        ) from error
     for file in files:
         if file.suffix == ".json" and not file.is_dir():
             read_json(file, AGAIN)
@@ -176,12 +198,18 @@ def _whole(cls: Any, folder: Path, name: str, **options: Any) -> Any:
     try:
         model, info = cls.from_pretrained(str(folder / name), **options)
     except Exception as error:
-        raise WeightsError(f"{folder / name} could not be loaded ({first_line(error)}). {AGAIN}") from error
+        raise WeightsError(
+            "{path} could not be loaded ({reason}). Fetch it again.", path=folder / name, reason=first_line(error)
+        ) from error
     missing = [key for key in info.get("missing_keys", ()) if not key.endswith("position_ids")]
     if missing or info.get("mismatched_keys"):
         raise ModelError(
-            f"{folder / name} does not match its config.json: {len(missing)} tensors missing, "
-            f"{len(info.get('mismatched_keys') or ())} of another shape ({', '.join(sorted(missing)[:2])})."
+            "{path} does not match its config.json: {missing} tensors missing, {mismatched} of another shape "
+            "({names}).",
+            path=folder / name,
+            missing=len(missing),
+            mismatched=len(info.get("mismatched_keys") or ()),
+            names=", ".join(sorted(missing)[:2]),
         )
     return model
 
@@ -200,12 +228,20 @@ def _check_weights(cls: Any, config: Mapping[str, Any], file: Path) -> None:
             else:
                 model = cls(cls.config_class.from_pretrained(str(folder), local_files_only=True))
     except Exception as error:  # whatever the library trips over in a config that makes no sense
-        raise ModelError(f"{folder / 'config.json'} describes no model ({first_line(error)}). {AGAIN}") from error
+        raise ModelError(
+            "{path} describes no model ({reason}). Fetch it again.",
+            path=folder / "config.json",
+            reason=first_line(error),
+        ) from error
     described = sum(tensor.numel() for tensor in model.parameters())
     held = sum(math.prod(shape) for shape in source.shapes.values())
     if described > 2 * held:
         raise ModelError(
-            f"{folder} does not match its config.json: it holds {held:,} numbers, {described:,} are described. {AGAIN}"
+            "{folder} does not match its config.json: it holds {held:,} numbers, {described:,} are described. "
+            "Fetch it again.",
+            folder=folder,
+            held=held,
+            described=described,
         )
 
 
@@ -228,8 +264,10 @@ def _from_checkpoint(path: Path, config: Path) -> Components:
         )
     except Exception as error:
         raise ModelError(
-            f"{path} could not be taken apart as an SD1.5 checkpoint ({first_line(error)}). "
-            "Give a model folder in diffusers layout instead."
+            "{path} could not be taken apart as an SD1.5 checkpoint ({reason}). Give a model folder in "
+            "diffusers layout instead.",
+            path=path,
+            reason=first_line(error),
         ) from error
     files = dict.fromkeys(("unet", "vae", "text_encoder"), path)
     unet = MemorySource(pipe.unet.state_dict(), str(path))
@@ -242,17 +280,24 @@ def check_checkpoint(path: Path) -> None:
     shapes = source.shapes
     if any(name.startswith("conditioner.embedders.") for name in shapes):
         raise ModelError(
-            f"{path} is an SDXL checkpoint; IC-Light's published offsets are for Stable Diffusion 1.5. "
-            "Give an SD1.5 checkpoint."
+            "{path} is an SDXL checkpoint; IC-Light's published offsets are for Stable Diffusion 1.5. Give an "
+            "SD1.5 checkpoint.",
+            path=path,
         )
     first = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
     if first is None:
         raise ModelError(
-            f"{path} is not an SD1.5 checkpoint: it holds no model.diffusion_model.input_blocks.0.0.weight. "
-            "Offsets and LoRA files go to --offset and --lora."
+            "{path} is not an SD1.5 checkpoint: it holds no model.diffusion_model.input_blocks.0.0.weight. "
+            "Offsets and LoRA files go to --offset and --lora.",
+            path=path,
         )
     found = first[1] if len(first) == 4 else 0
     if found != 4:
         kind = " (an inpainting model)" if found == 9 else ""
-        raise ModelError(f"{path} takes {found} input channels{kind}, expected 4: give a plain SD1.5 checkpoint.")
+        raise ModelError(
+            "{path} takes {found} input channels{kind}, expected 4: give a plain SD1.5 checkpoint.",
+            path=path,
+            found=found,
+            kind=kind,
+        )
     check_floats(source, [name for name in shapes if name.startswith(("model.diffusion_model.", "first_stage_model."))])

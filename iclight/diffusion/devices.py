@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import DeviceError, OutOfMemory, quoted
+from ..errors import DeviceError, Message, OutOfMemory, quoted
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DEVICES = ("auto", "cuda", "mps", "cpu")
@@ -39,10 +39,15 @@ class Placement:
         """Where random numbers are drawn: on CUDA as the reference does, elsewhere on the CPU."""
         return self.device if self.device.type == "cuda" else torch.device("cpu")
 
-    def __str__(self) -> str:
+    def in_words(self) -> Message:
+        """One line, e.g. "CPU, 2 threads (float32)"."""
         names = (str(self.dtype).removeprefix("torch."), str(self.vae_dtype).removeprefix("torch."))
         formats = names[0] if names[0] == names[1] else f"{names[0]}, VAE {names[1]}"
-        return f"{describe_device(self.device)} ({formats}{', offload' if self.offload else ''})"
+        formats += ", offload" if self.offload else ""
+        return Message("{device} ({formats})", device=describe_device(self.device), formats=formats)
+
+    def __str__(self) -> str:
+        return str(self.in_words())
 
 
 def choose(device: str = "auto", dtype: str = "auto", offload: bool = False) -> Placement:
@@ -52,7 +57,9 @@ def choose(device: str = "auto", dtype: str = "auto", offload: bool = False) -> 
     """
     place = _device(device)
     if dtype != "auto" and dtype not in DTYPES:
-        raise DeviceError(f"dtype {quoted(dtype)} is not known; give auto, {', '.join(DTYPES)}.")
+        raise DeviceError(
+            "dtype {dtype} is not known; give auto, {dtypes}.", dtype=quoted(dtype), dtypes=", ".join(DTYPES)
+        )
     if dtype != "auto":
         half, vae = DTYPES[dtype], DTYPES[dtype]
     elif place.type == "cuda":
@@ -72,13 +79,19 @@ def _device(name: str) -> torch.device:
     try:
         place = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(f"device {quoted(name)} is not known; give one of {', '.join(DEVICES)}.") from error
+        raise DeviceError(
+            "device {name} is not known; give one of {devices}.", name=quoted(name), devices=", ".join(DEVICES)
+        ) from error
     if place.type not in DEVICES:
-        raise DeviceError(f"device {quoted(name)} is not supported; give one of {', '.join(DEVICES)}.")
+        raise DeviceError(
+            "device {name} is not supported; give one of {devices}.", name=quoted(name), devices=", ".join(DEVICES)
+        )
     if place.type == "cuda" and not torch.cuda.is_available():
         raise DeviceError("device cuda was asked for, but this PyTorch sees no CUDA GPU; see `iclight doctor`.")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"device {name} was asked for, but there are {torch.cuda.device_count()} CUDA GPUs.")
+        raise DeviceError(
+            "device {name} was asked for, but there are {count} CUDA GPUs.", name=name, count=torch.cuda.device_count()
+        )
     if place.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device mps was asked for, but it needs an Apple GPU and macOS 14 or newer.")
     return place
@@ -95,13 +108,13 @@ def cpu_multiplies_bfloat16() -> bool:
     return False
 
 
-def describe_device(device: torch.device) -> str:
+def describe_device(device: torch.device) -> Message:
     """A device in words, e.g. "NVIDIA H100" or "CPU, 2 threads"."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return Message(torch.cuda.get_device_name(device))
     if device.type == "mps":
-        return "Apple GPU (MPS)"
-    return f"CPU, {torch.get_num_threads()} threads"
+        return Message("Apple GPU (MPS)")
+    return Message("CPU, {threads} threads", threads=torch.get_num_threads())
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -183,4 +196,6 @@ def memory_errors_explained(placement: Placement, advice: str) -> Iterator[None]
         # The traceback holds the frames, and they hold the tensors: drop it before freeing.
         error.__traceback__ = None
         release_memory(placement.device)
-        raise OutOfMemory(f"{describe_device(placement.device)} ran out of memory. {advice}") from None
+        raise OutOfMemory(
+            "{device} ran out of memory. {advice}", device=describe_device(placement.device), advice=advice
+        ) from None

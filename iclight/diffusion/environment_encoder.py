@@ -62,7 +62,11 @@ def load_environment_encoder(
     part.label = f"The environment part of {offset.label}"
     shape = part.shapes.get("inner.weight", ())
     if len(shape) != 2:
-        raise ModelError(f"{offset.label} is not an env offset: it holds no {PREFIX}inner.weight of two dimensions.")
+        raise ModelError(
+            "{offset} is not an env offset: it holds no {prefix}inner.weight of two dimensions.",
+            offset=offset.label,
+            prefix=PREFIX,
+        )
     with torch.device("meta"):
         tokens = EnvironmentEncoder(width, shape[0])
     expected = {name: tuple(tensor.shape) for name, tensor in tokens.state_dict().items()}

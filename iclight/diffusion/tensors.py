@@ -56,7 +56,9 @@ class SafetensorsSource(TensorSource):
                 types = {name: str(part.get_dtype()) for name, part in slices.items()}
         except Exception as error:  # the library raises its own, undocumented types
             raise WeightsError(
-                f"{path} is not a readable .safetensors file ({first_line(error)}). Fetch it again."
+                "{path} is not a readable .safetensors file ({reason}). Fetch it again.",
+                path=path,
+                reason=first_line(error),
             ) from error
         self.others = {
             name: stored
@@ -113,13 +115,24 @@ def check_names(source: TensorSource, expected: Mapping[str, tuple[int, ...]], w
     if missing or extra:
         names = ", ".join([f"-{plain(n)}" for n in missing[:2]] + [f"+{plain(n)}" for n in extra[:2]])
         raise ModelError(
-            f"{source.label} does not fit {whose}: {len(missing)} tensors missing, {len(extra)} unknown "
-            f"({names}, ...). It was made for another architecture."
+            "{file} does not fit {whose}: {missing} tensors missing, {extra} unknown ({names}, ...). It was "
+            "made for another architecture.",
+            file=source.label,
+            whose=whose,
+            missing=len(missing),
+            extra=len(extra),
+            names=names,
         )
     if other:
         raise ModelError(
-            f"{source.label} does not fit {whose}: {other[0]} has shape {source.shapes[other[0]]}, "
-            f"expected {expected[other[0]]} ({len(other)} such tensors). It was made for another architecture."
+            "{file} does not fit {whose}: {name} has shape {shape}, expected {wanted} ({count} such tensors). "
+            "It was made for another architecture.",
+            file=source.label,
+            whose=whose,
+            name=other[0],
+            shape=source.shapes[other[0]],
+            wanted=expected[other[0]],
+            count=len(other),
         )
     check_floats(source, expected)
 
@@ -128,8 +141,12 @@ def check_floats(source: TensorSource, names: Collection[str]) -> None:
     """Raise ModelError unless every tensor of `names` is stored as real numbers (no integers, no complex ones)."""
     if strange := sorted(source.others.keys() & set(names)):
         raise ModelError(
-            f"{source.label} holds {plain(strange[0])} as {source.others[strange[0]]} ({len(strange)} such tensors), "
-            "but weights are float16, bfloat16 or float32 here. Get a version that was not quantised."
+            "{file} holds {name} as {stored} ({count} such tensors), but weights are float16, bfloat16 or "
+            "float32 here. Get a version that was not quantised.",
+            file=source.label,
+            name=plain(strange[0]),
+            stored=source.others[strange[0]],
+            count=len(strange),
         )
 
 
@@ -146,12 +163,16 @@ def open_tensors(path: Path) -> TensorSource:
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:
         raise WeightsError(
-            f"{path} could not be read as plain weights ({first_line(error)}). "
-            "Code inside such files is never run; get the .safetensors version of it."
+            "{path} could not be read as plain weights ({reason}). Code inside such files is never run; get "
+            "the .safetensors version of it.",
+            path=path,
+            reason=first_line(error),
         ) from error
     content = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not all(isinstance(n, str) and is_plain(one) for n, one in content.items()):
-        raise WeightsError(f"{path} holds something other than named tensors; get the .safetensors version of it.")
+        raise WeightsError(
+            "{path} holds something other than named tensors; get the .safetensors version of it.", path=path
+        )
     return MemorySource(content, str(path))
 
 

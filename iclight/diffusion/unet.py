@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 
-from ..errors import ModelError, SettingsError, WeightsError, first_line, plain
+from ..errors import Message, ModelError, SettingsError, WeightsError, first_line, plain
 from ..weights.files import check_regular
 from .environment_encoder import PREFIX
 from .tensors import SelectedSource, TensorSource, check_floats, check_names, open_tensors
@@ -54,7 +54,9 @@ def load_unet(
             unet = UNet2DConditionModel.from_config({**config, "in_channels": INPUT_CHANNELS[workflow]})
     except Exception as error:  # whatever the library trips over in a config that makes no sense
         raise ModelError(
-            f"The config.json of {base.label} describes no UNet that can be built ({first_line(error)})."
+            "The config.json of {base} describes no UNet that can be built ({reason}).",
+            base=base.label,
+            reason=first_line(error),
         ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in unet.state_dict().items()}
     check_names(base, {**expected, CONV_IN: base.shapes[CONV_IN]}, "the UNet its config.json describes")
@@ -81,16 +83,21 @@ def check_base(base: TensorSource, config: Mapping[str, Any]) -> None:
     """Raise ModelError unless `base` is a plain SD1.5-like UNet: 4 input channels, text through cross-attention."""
     if config.get("addition_embed_type") not in (None, "text") or config.get("cross_attention_dim") in (2048, 1280):
         raise ModelError(
-            f"{base.label} is an SDXL model; IC-Light's published offsets are for Stable Diffusion 1.5. "
-            "Give an SD1.5 model in diffusers layout, or an SD1.5 .safetensors checkpoint."
+            "{base} is an SDXL model; IC-Light's published offsets are for Stable Diffusion 1.5. Give an SD1.5 "
+            "model in diffusers layout, or an SD1.5 .safetensors checkpoint.",
+            base=base.label,
         )
     shape = base.shapes.get(CONV_IN, ())
     found = shape[1] if len(shape) == 4 else 0
     if found != LATENT_CHANNELS:
         kind = " (an inpainting model)" if found == 9 else " (already widened)" if found in (8, 12) else ""
         raise ModelError(
-            f"{base.label} takes {found} input channels{kind}, expected {LATENT_CHANNELS}: "
-            "give a plain text-to-image SD1.5 model as the base."
+            "{base} takes {found} input channels{kind}, expected {wanted}: give a plain text-to-image "
+            "SD1.5 model as the base.",
+            base=base.label,
+            found=found,
+            kind=kind,
+            wanted=LATENT_CHANNELS,
         )
 
 
@@ -105,22 +112,36 @@ def check_kind(offset: TensorSource, workflow: str) -> None:
     """Raise ModelError unless `offset` is an offset for `workflow`, by its input channels and its environment part."""
     wanted = INPUT_CHANNELS[workflow]
     if CONV_IN not in offset.shapes:
-        raise ModelError(f"{offset.label} is not an IC-Light offset: it holds no {CONV_IN}.")
+        raise ModelError("{offset} is not an IC-Light offset: it holds no {name}.", offset=offset.label, name=CONV_IN)
     shape = offset.shapes[CONV_IN]
     found = shape[1] if len(shape) == 4 else 0
     has_tokens = any(name.startswith(PREFIX) for name in offset.shapes)
     fits = (name for name, channels in INPUT_CHANNELS.items() if channels == found and has_tokens == (name == "env"))
     kind = next(fits, None)
-    belongs = f" (an {kind} file)" if kind else ""
-    advice = f"Give an offset made for {workflow}, or run the {kind or 'other'} workflow."
+    belongs = Message(" (an {kind} file)", kind=kind) if kind else ""
+    advice = Message(
+        "Give an offset made for {workflow}, or run the {other} workflow.", workflow=workflow, other=kind or "other"
+    )
     if found != wanted:
         raise ModelError(
-            f"{offset.label} has {found} input channels{belongs}, expected {wanted} for the {workflow} workflow. "
-            + advice
+            "{offset} has {found} input channels{belongs}, expected {wanted} for the {workflow} workflow. {advice}",
+            offset=offset.label,
+            found=found,
+            belongs=belongs,
+            wanted=wanted,
+            workflow=workflow,
+            advice=advice,
         )
     if has_tokens != (workflow == "env"):
-        what = f"holds {PREFIX}* tensors" if has_tokens else f"holds no {PREFIX}* tensors"
-        raise ModelError(f"{offset.label} {what}{belongs}, which only the env workflow has. {advice}")
+        holds = "holds" if has_tokens else "holds no"
+        raise ModelError(
+            "{offset} {holds} {prefix}* tensors{belongs}, which only the env workflow has. {advice}",
+            offset=offset.label,
+            holds=holds,
+            prefix=PREFIX,
+            belongs=belongs,
+            advice=advice,
+        )
 
 
 def parse_lora(text: str) -> tuple[Path, float]:
@@ -130,7 +151,11 @@ def parse_lora(text: str) -> tuple[Path, float]:
         with contextlib.suppress(ValueError):
             number = float(scale)
             if not math.isfinite(number):
-                raise SettingsError(f"lora scale is {plain(scale)}, but it takes a number, e.g. {plain(path)}:0.7.")
+                raise SettingsError(
+                    "lora scale is {scale}, but it takes a number, e.g. {path}:0.7.",
+                    scale=plain(scale),
+                    path=plain(path),
+                )
             return Path(path), number
     return Path(text), 1.0
 
@@ -148,16 +173,20 @@ def add_loras(unet: UNet2DConditionModel, loras: Sequence[tuple[Path, float]]) -
         try:
             tensors, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(held)
         except Exception as error:
-            raise WeightsError(f"LoRA file {path} cannot be read ({first_line(error)}).") from error
+            raise WeightsError(
+                "LoRA file {path} cannot be read ({reason}).", path=path, reason=first_line(error)
+            ) from error
         if not any(name.startswith("unet.") for name in tensors):
-            raise ModelError(f"LoRA file {path} holds nothing for the UNet of an SD1.5 model.")
+            raise ModelError("LoRA file {path} holds nothing for the UNet of an SD1.5 model.", path=path)
         _check_pairs(path, {name: tensor.shape for name, tensor in tensors.items()})
         try:
             StableDiffusionLoraLoaderMixin.load_lora_into_unet(tensors, alphas, unet, adapter_name="lora")
             unet.fuse_lora(lora_scale=scale)
         except Exception as error:  # two libraries raise whatever they trip over
             raise ModelError(
-                f"LoRA file {path} does not fit this UNet ({first_line(error)}). Is it made for SD1.5?"
+                "LoRA file {path} does not fit this UNet ({reason}). Is it made for SD1.5?",
+                path=path,
+                reason=first_line(error),
             ) from error
         finally:
             unet.unload_lora()
@@ -166,14 +195,16 @@ def add_loras(unet: UNet2DConditionModel, loras: Sequence[tuple[Path, float]]) -
 def _read_lora(path: Path) -> dict[str, torch.Tensor]:
     """A LoRA file's tensors by name, looked at before any is read."""
     if not os.path.exists(path):
-        raise WeightsError(f"LoRA file {plain(path)} does not exist.")
+        raise WeightsError("LoRA file {path} does not exist.", path=plain(path))
     check_regular(path, "LoRA file", WeightsError)
     source = open_tensors(path)
     if len(source.shapes) > LORA_TENSORS or not all(LORA_NAME.fullmatch(name) for name in source.shapes):
-        raise ModelError(f"LoRA file {path} holds tensors that no LoRA for SD1.5 has.")
+        raise ModelError("LoRA file {path} holds tensors that no LoRA for SD1.5 has.", path=path)
     if any("dora_scale" in name for name in source.shapes):
         # The library would leave the scales out, and fold something else than was trained.
-        raise ModelError(f"LoRA file {path} is a DoRA, which cannot be folded into the weights; get a plain LoRA.")
+        raise ModelError(
+            "LoRA file {path} is a DoRA, which cannot be folded into the weights; get a plain LoRA.", path=path
+        )
     check_floats(source, [name for name, shape in source.shapes.items() if shape])  # a lone number may be an integer
     return {name: source.read(name) for name in source.shapes}
 
@@ -189,6 +220,8 @@ def _check_pairs(path: Path, shapes: Mapping[str, Sequence[int]]) -> None:
         down, up = sides.get("down", ()), sides.get("up", ())
         if len(down) not in (2, 4) or len(up) != len(down) or down[0] != up[1]:
             raise ModelError(
-                f"LoRA file {path} is not whole: {plain(layer)} lacks one of its two matrices, or they do not fit "
-                "one another. Fetch it again."
+                "LoRA file {path} is not whole: {layer} lacks one of its two matrices, or they do not fit one "
+                "another. Fetch it again.",
+                path=path,
+                layer=plain(layer),
             )

@@ -39,7 +39,7 @@ def save_layer(light: GainMap, path: str | Path) -> None:
     elif target.suffix.lower() == ".exr":
         write_exr(target, {"RGBA": np.concatenate([np.exp2(light.gain), light.matte], axis=2).astype(np.float32)})
     else:
-        raise ImageError(f"A light layer is a .png (16 bits) or an .exr, not {target.name}.")
+        raise ImageError("A light layer is a .png (16 bits) or an .exr, not {name}.", name=target.name)
 
 
 def read_layer(path: str | Path) -> GainMap:
@@ -53,7 +53,9 @@ def read_layer(path: str | Path) -> GainMap:
     except Exception as error:  # BadPng, and what odd values trip over
         reason = first_line(error)
         raise ImageError(
-            f"{plain(source.name)} is not a light layer ({reason}); give a file that iclight saved."
+            "{name} is not a light layer ({reason}); give a file that iclight saved.",
+            name=plain(source.name),
+            reason=reason,
         ) from error
 
 

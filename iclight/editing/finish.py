@@ -44,8 +44,9 @@ def apply_light(
     height, width = source.shape[:2]
     if background is not None and background.shape != source.shape:
         raise ImageError(
-            f"The background is {background.shape[1]}x{background.shape[0]}, the picture {width}x{height}; "
-            "give one of the picture's size."
+            "The background is {size}, the picture {wanted}; give one of the picture's size.",
+            size=f"{background.shape[1]}x{background.shape[0]}",
+            wanted=f"{width}x{height}",
         )
     made = source.copy() if background is None else background.copy()
     if strength == 0 and background is None:
@@ -173,4 +174,8 @@ def check_strength(strength: float) -> None:
     """Raise ImageError unless a strength is within the range of `finish_strength`."""
     known = PARAMETERS["finish_strength"]
     if not known.minimum <= strength <= known.maximum:
-        raise ImageError(f"The strength of a finish is {strength:g}, but it takes {known.range_text()}.")
+        raise ImageError(
+            "The strength of a finish is {strength:g}, but it takes {range}.",
+            strength=strength,
+            range=known.range_text(),
+        )

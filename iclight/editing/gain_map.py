@@ -73,7 +73,11 @@ def measure_gain(relit: Sequence[Pixels], source: Pixels, alpha: Floats, radius:
 def fit_matte(alpha: Floats, shape: tuple[int, ...], width: int, height: int) -> Floats:
     """A picture's matte, cropped and scaled as the engine crops the picture: height x width x 1."""
     if alpha.shape[:2] != tuple(shape[:2]):
-        raise ImageError(f"The matte is {alpha.shape[1]}x{alpha.shape[0]}, the picture {shape[1]}x{shape[0]}.")
+        raise ImageError(
+            "The matte is {size}, the picture {wanted}.",
+            size=f"{alpha.shape[1]}x{alpha.shape[0]}",
+            wanted=f"{shape[1]}x{shape[0]}",
+        )
     # A stripe at a time: a camera file's matte as floats is large enough once.
     grey = np.empty(alpha.shape[:2], np.uint8)
     for rows in stripes(alpha.shape[0]):

@@ -48,7 +48,9 @@ class LightWeight:
     def __post_init__(self) -> None:
         MIX_PARAMETERS["strength"].check("strength", self.strength)
         if len(self.colour) != 3 or not all(math.isfinite(part) and 0 <= part <= 1 for part in self.colour):
-            raise SettingsError(f"A light's colour is {quoted(self.colour)}, but it takes three numbers from 0 to 1.")
+            raise SettingsError(
+                "A light's colour is {colour}, but it takes three numbers from 0 to 1.", colour=quoted(self.colour)
+            )
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ class LightMix:
         """
         if unknown := sorted(set(channels) - set(self.pictures)):
             raise SettingsError(
-                f"There is no light {plain(', '.join(unknown))} here; there are {plain(', '.join(self.pictures))}."
+                "There is no light {unknown} here; there are {lights}.",
+                unknown=plain(", ".join(unknown)),
+                lights=plain(", ".join(self.pictures)),
             )
         MIX_PARAMETERS["exposure"].check("exposure", exposure)
         alone = any(channel.solo for channel in channels.values())
@@ -173,7 +177,9 @@ def parse_channel(text: str) -> tuple[str, LightWeight]:
             raise
         given = ""
     if not given or not name:
-        raise SettingsError(f"{quoted(text)} is no light of a mix; write NAME=STRENGTH or NAME=STRENGTH,#RRGGBB.")
+        raise SettingsError(
+            "{text} is no light of a mix; write NAME=STRENGTH or NAME=STRENGTH,#RRGGBB.", text=quoted(text)
+        )
     return name.strip(), channel
 
 
@@ -207,7 +213,7 @@ def save_stack(stack: LightMix, path: str | Path) -> list[Path]:
                 named = [(PAGE_NAME, "s", 0, label, True)]
                 file.write(page, photometric="rgb", description=label, metadata=None, contiguous=False, extratags=named)
     else:
-        raise ImageError(f"A stack is a .exr or a .tiff, not {target.name}.")
+        raise ImageError("A stack is a .exr or a .tiff, not {name}.", name=target.name)
     return [target]
 
 
@@ -221,6 +227,7 @@ def read_stack(paths: Mapping[str, str | Path] | Sequence[str | Path]) -> LightM
         pictures[name] = read_image(str(path), f"The picture lit by {plain(name)}")[0]
         if sum(picture.size for picture in pictures.values()) > 3 * STACK_PIXELS:
             raise ImageError(
-                f"A stack of more than {STACK_PIXELS / 1e6:.0f} megapixels, all lights together, is refused."
+                "A stack of more than {most:.0f} megapixels, all lights together, is refused.",
+                most=STACK_PIXELS / 1e6,
             )
     return LightMix(pictures)

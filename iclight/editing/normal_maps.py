@@ -78,7 +78,7 @@ def encode_normals(normal: Floats, green: str = "opengl") -> NDArray[np.uint16]:
     Raises ImageError for arrays of another shape, SettingsError for an unknown `green`.
     """
     if normal.ndim != 3 or normal.shape[2] != 3:
-        raise ImageError(f"The normals have shape {normal.shape}; give HxWx3.")
+        raise ImageError("The normals have shape {shape}; give HxWx3.", shape=normal.shape)
     shown = flip_green(unit(normal), green)
     return np.rint(shown * 32767.5 + 32767.5).clip(0, 65535).astype(np.uint16)
 
@@ -89,7 +89,7 @@ def write_normals(
     """Write HxWx3 unit vectors as a 16-bit RGB .png, `texts` (by key) inside. Raises ImageError where that fails."""
     target = Path(path)
     if target.suffix.lower() != ".png":
-        raise ImageError(f"Normals of 16 bits are written as .png, not {target.name}.")
+        raise ImageError("Normals of 16 bits are written as .png, not {name}.", name=target.name)
     png = deep_png(encode_normals(normal, green))
     for key, text in (texts or {}).items():
         png = with_text(png, key, text)
@@ -107,7 +107,7 @@ def read_normals(path: str | Path, green: str = "opengl") -> Floats:
     coded = _coded(data, plain(source.name))
     del data
     if coded.dtype not in (np.uint8, np.uint16) or coded.ndim != 3 or coded.shape[2] < 3:
-        raise ImageError(f"{plain(source.name)} is no normal map; give an RGB picture of 8 or 16 bits.")
+        raise ImageError("{name} is no normal map; give an RGB picture of 8 or 16 bits.", name=plain(source.name))
     middle = np.float32(127.5 if coded.dtype == np.uint8 else 32767.5)
     # Eight bits truncate: what faces the viewer is a little to the left and below in them.
     shift = np.float32(0.5 / 127.5 if coded.dtype == np.uint8 else 0)
@@ -119,7 +119,7 @@ def read_normals(path: str | Path, green: str = "opengl") -> Floats:
         depth += float(vectors[..., 2].sum(dtype=np.float64))
         normals[place] = unit(flip_green(vectors, green))
     if depth < 0:
-        raise ImageError(f"{plain(source.name)} is no normal map: its surface faces away from the viewer.")
+        raise ImageError("{name} is no normal map: its surface faces away from the viewer.", name=plain(source.name))
     return normals
 
 
@@ -129,12 +129,14 @@ def _coded(data: bytes, name: str) -> NDArray[Any]:
         try:
             return read_png(data, WHAT, VECTOR_BYTES)
         except BadPng as error:
-            raise ImageError(f"{name} is no normal map; it is broken ({error}). Export it again.") from error
+            raise ImageError(
+                "{name} is no normal map; it is broken ({reason}). Export it again.", name=name, reason=error
+            ) from error
     coded = read_deep_rgb(data, WHAT, VECTOR_BYTES) if data.startswith(TIFF_MAGIC) else None
     if coded is not None:
         return coded
     pixels, _ = images.read_image(data, f"{name} is no normal map: it")
     budgets.check_decode(pixels.shape[1], pixels.shape[0], 3 + VECTOR_BYTES, WHAT)
     if all(np.array_equal(pixels[..., 0], pixels[..., channel]) for channel in (1, 2)):
-        raise ImageError(f"{name} is no normal map; it is grey. Give an RGB picture of 8 or 16 bits.")
+        raise ImageError("{name} is no normal map; it is grey. Give an RGB picture of 8 or 16 bits.", name=name)
     return pixels

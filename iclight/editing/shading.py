@@ -62,9 +62,13 @@ def shade(
     """
     height, width = check_pixels(image)
     if normal.ndim != 3 or normal.shape[2] != 3 or not normal.size:
-        raise ImageError(f"The normals have shape {normal.shape}; give HxWx3.")
+        raise ImageError("The normals have shape {shape}; give HxWx3.", shape=normal.shape)
     if alpha is not None and alpha.shape != (height, width, 1):
-        raise ImageError(f"The matte has shape {alpha.shape}; give {height}x{width}x1, the picture's size.")
+        raise ImageError(
+            "The matte has shape {shape}; give {wanted}, the picture's size.",
+            shape=alpha.shape,
+            wanted=f"{height}x{width}x1",
+        )
     light = {"angle": angle, "elevation": elevation, "colour": colour, "ambient": ambient, "strength": strength}
     check_parameters(SHADE_PARAMETERS, light)
     tint = np.array(linear_colour(colour), np.float32)

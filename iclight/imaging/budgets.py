@@ -44,12 +44,12 @@ def check_decode(width: int, height: int, bytes_per_pixel: float, what: str, mos
     `bytes_per_pixel` counts whatever the reader holds at its worst moment: decoder, channels, parts, copies.
     """
     if width < 1 or height < 1:
-        raise ImageError(f"{what} is empty ({width}x{height} pixels).")
+        raise ImageError("{what} is empty ({width}x{height} pixels).", what=what, width=width, height=height)
     most = min(most, int(DECODE_BYTES / bytes_per_pixel))
     if width * height > most:
-        raise ImageError(too_large(what, most))
+        raise too_large(what, most)
 
 
-def too_large(what: str, most: int) -> str:
+def too_large(what: str, most: int) -> ImageError:
     """What is said of a picture of more than `most` pixels; rounded down, so that what it allows is taken."""
-    return f"{what} has more than {most // 1_000_000} megapixels; scale it down first."
+    return ImageError("{what} has more than {most} megapixels; scale it down first.", what=what, most=most // 1_000_000)

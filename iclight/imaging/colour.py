@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ..errors import SettingsError
 from ..parameters import channels_of, hex_colour
 
 if TYPE_CHECKING:
@@ -65,8 +64,5 @@ def linear_colour(colour: str) -> tuple[float, float, float]:
 
     Raises SettingsError for what is no colour.
     """
-    try:
-        red, green, blue = (float(LINEAR[part]) for part in channels_of(hex_colour(colour)))
-    except ValueError as error:
-        raise SettingsError(str(error)) from error
+    red, green, blue = (float(LINEAR[part]) for part in channels_of(hex_colour(colour)))
     return red, green, blue

@@ -110,7 +110,7 @@ def read_environment(source: ImageLike, what: str = "The environment map") -> Fl
 
 def _lit(radiance: Floats, what: str) -> Floats:
     if not radiance.any():
-        raise ImageError(f"{what} is black everywhere; there is no light in it.")
+        raise ImageError("{what} is black everywhere; there is no light in it.", what=what)
     return radiance
 
 
@@ -146,7 +146,9 @@ def _stored_radiance(source: ImageLike, what: str) -> Floats | None:
 def _from_floats(array: NDArray[Any], what: str) -> Floats:
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        raise ImageError(f"{what} has shape {array.shape}; give HxW, HxWx3 (RGB) or HxWx4 (RGBA).")
+        raise ImageError(
+            "{what} has shape {shape}; give HxW, HxWx3 (RGB) or HxWx4 (RGBA).", what=what, shape=array.shape
+        )
     _check_size(array.shape[1], array.shape[0], what)
     rgb = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and that is dealt with
@@ -157,7 +159,12 @@ def _check_size(width: int, height: int, what: str) -> None:
     # A radiance as it is stored, 16 bytes at most, beside its copy of 12.
     budgets.check_decode(width, height, 28, what, MAX_PIXELS)
     if max(width, height) > MAX_SIDE:
-        raise ImageError(f"{what} is {width}x{height} pixels; a side may have {MAX_SIDE}. Scale it down first.")
+        raise ImageError(
+            "{what} is {size} pixels; a side may have {most}. Scale it down first.",
+            what=what,
+            size=f"{width}x{height}",
+            most=MAX_SIDE,
+        )
 
 
 def _opening(source: ImageLike, what: str) -> bytes:
@@ -195,7 +202,11 @@ def _all_of(source: ImageLike, what: str) -> bytes:
 
 
 def _broken(what: str) -> ImageError:
-    return ImageError(f"{what} is broken or cut short and cannot be decoded as Radiance .hdr. Export it again.")
+    return ImageError(
+        "{what} is broken or cut short and cannot be decoded as {kind}. Export it again.",
+        what=what,
+        kind="Radiance .hdr",
+    )
 
 
 # --- 32 x 32 ----------------------------------------------------------------------------------------------------------

@@ -35,14 +35,14 @@ def check_file(file: BinaryIO, what: str) -> None:
         return
     file.seek(0)
     if any(weight(block) > MOST for block in blocks):
-        raise ImageError(f"{what} is broken: its EXIF describes itself over and over. Export it again.")
+        raise ImageError("{what} is broken: its EXIF describes itself over and over. Export it again.", what=what)
 
 
 def check_info(info: dict[Any, Any], what: str) -> None:
     """The same for the EXIF that an open picture keeps unread (PNG, WebP)."""
     blocks = [info.get("exif"), _from_text(info.get("Raw profile type exif"))]
     if any(isinstance(block, bytes) and weight(block) > MOST for block in blocks):
-        raise ImageError(f"{what} is broken: its EXIF describes itself over and over. Export it again.")
+        raise ImageError("{what} is broken: its EXIF describes itself over and over. Export it again.", what=what)
 
 
 def weight(block: bytes) -> int:

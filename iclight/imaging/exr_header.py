@@ -68,13 +68,15 @@ def check_exr(file: BinaryIO, what: str, most: int, threads: int) -> None:
     for part in read_parts(file):
         budgets.check_decode(part.width, part.height, 1, what, most)
         if part.deep:
-            raise ImageError(f"{what} holds no colours (R, G, B or Y) but deep data; export it as flat RGB.")
+            raise ImageError("{what} holds no colours (R, G, B or Y) but deep data; export it as flat RGB.", what=what)
         size = part.width * part.height * part.pixel_bytes
         chunk = min(size, part.chunk_pixels * part.pixel_bytes)
         pixels += size + part.chunks * TABLE_BYTES
         working = max(working, min(size, chunk * max(1, threads)))
     if pixels + CHUNK_COPIES * working > budgets.DECODE_BYTES:
-        raise ImageError(f"{what} takes too much memory; export one picture as RGB, in half floats and scan lines.")
+        raise ImageError(
+            "{what} takes too much memory; export one picture as RGB, in half floats and scan lines.", what=what
+        )
 
 
 def _attributes(file: BinaryIO) -> dict[str, bytes]:

@@ -72,11 +72,13 @@ def read_exr(source: bytes | str | os.PathLike[str], what: str, most: int, limit
     except ImageError:
         raise
     except Exception as error:  # the library raises bare RuntimeError, ValueError and others
-        raise ImageError(f"{what} is broken or cut short and cannot be decoded as OpenEXR. Export it again.") from error
+        raise ImageError(
+            "{what} is broken or cut short and cannot be decoded as {kind}. Export it again.", what=what, kind="OpenEXR"
+        ) from error
     layers = [layer for layer in layers if layer is not None and layer.dtype.kind == "f"]
     coloured = [layer for layer in layers if layer.ndim == 3]
     if not layers:
-        raise ImageError(f"{what} holds no colours (R, G, B or Y); export it as RGB.")
+        raise ImageError("{what} holds no colours (R, G, B or Y); export it as RGB.", what=what)
     return (coloured or layers)[0]
 
 

@@ -86,7 +86,11 @@ def read_image(
         with open_regular(image, what, budgets.PICTURE_FILE) as file:
             return _read_file(file, what, most)
     if not isinstance(image, Image.Image):
-        raise ImageError(f"{what} is a {type(image).__name__}; give a picture file, a Pillow image or a uint8 array.")
+        raise ImageError(
+            "{what} is a {type}; give a picture file, a Pillow image or a uint8 array.",
+            what=what,
+            type=type(image).__name__,
+        )
     check_size(image.width, image.height, what, most)
     return _finished(_decoded(image, what, most), what)
 
@@ -115,10 +119,10 @@ def _open(file: BinaryIO, what: str, most: int) -> Image.Image:
             warnings.simplefilter("ignore")
             picture = Image.open(file, formats=_formats())
     except Image.DecompressionBombError as error:
-        raise ImageError(budgets.too_large(what, most)) from error
+        raise budgets.too_large(what, most) from error
     except Exception as error:  # decoders raise whatever their parsers trip over
         raise ImageError(
-            f"{what} is not an image this can read; give a PNG, JPEG, WebP or another common format."
+            "{what} is not an image this can read; give a PNG, JPEG, WebP or another common format.", what=what
         ) from error
     held = BYTES_PER_PIXEL.get(picture.format or "", PLAIN)
     budgets.check_decode(picture.width, picture.height, held, what, most)
@@ -150,7 +154,9 @@ def _decoded(image: Image.Image, what: str, most: int) -> Canvas:
         raise
     except Exception as error:  # decoders raise whatever their parsers trip over
         reason = first_line(error)
-        raise ImageError(f"{what} is broken or cut short and cannot be decoded ({reason}). Export it again.") from error
+        raise ImageError(
+            "{what} is broken or cut short and cannot be decoded ({reason}). Export it again.", what=what, reason=reason
+        ) from error
 
 
 def _read_tiff(data: bytes, what: str, most: int) -> Canvas:
@@ -200,7 +206,7 @@ def _finished(canvas: Canvas, what: str) -> tuple[NDArray[np.uint8], NDArray[np.
     if cover is None or int(cover.min()) == 255:
         return canvas.rgb, None
     if not cover.any():
-        raise ImageError(f"{what} is fully transparent; there is nothing in it to light.")
+        raise ImageError("{what} is fully transparent; there is nothing in it to light.", what=what)
     matte = cover[..., None].astype(np.float32)
     matte /= np.float32(255)
     return canvas.rgb, matte
@@ -210,11 +216,13 @@ def _array_to_uint8(array: NDArray[Any], what: str, most: int) -> NDArray[np.uin
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        raise ImageError(f"{what} has shape {array.shape}; give HxW, HxWx3 (RGB) or HxWx4 (RGBA).")
+        raise ImageError(
+            "{what} has shape {shape}; give HxW, HxWx3 (RGB) or HxWx4 (RGBA).", what=what, shape=array.shape
+        )
     if array.dtype == np.uint16:
         array = np.rint(array / 257.0).astype(np.uint8)
     if array.dtype != np.uint8:
-        raise ImageError(f"{what} has values of type {array.dtype}; give uint8 from 0 to 255.")
+        raise ImageError("{what} has values of type {type}; give uint8 from 0 to 255.", what=what, type=array.dtype)
     check_size(array.shape[1], array.shape[0], what, most)
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
 
@@ -224,15 +232,15 @@ def _split_alpha(array: NDArray[np.uint8], what: str) -> tuple[NDArray[np.uint8]
     if array.shape[2] == 3 or bool((array[..., 3] == 255).all()):
         return rgb, None
     if not array[..., 3].any():
-        raise ImageError(f"{what} is fully transparent; there is nothing in it to light.")
+        raise ImageError("{what} is fully transparent; there is nothing in it to light.", what=what)
     return rgb, array[..., 3:].astype(np.float32) / np.float32(255)
 
 
 def check_pixels(image: Any) -> tuple[int, int]:
     """(height, width) of a HxWx3 uint8 picture, or ImageError."""
     if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        what = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise ImageError(f"The picture is {what}; give a HxWx3 uint8 array (`read_image` makes one).")
+        given = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ImageError("The picture is {given}; give a HxWx3 uint8 array (`read_image` makes one).", given=given)
     if image.size == 0:
         raise ImageError("The picture is empty (no pixels).")
     return image.shape[0], image.shape[1]
@@ -251,7 +259,7 @@ def read_mask(mask: ImageLike, width: int, height: int) -> NDArray[np.float32]:
         matte = np.asarray(mask, np.float32)
         matte = matte[..., None] if matte.ndim == 2 else matte
         if matte.ndim != 3 or matte.shape[2] != 1:
-            raise ImageError(f"The mask has shape {mask.shape}; give HxW or HxWx1.")
+            raise ImageError("The mask has shape {shape}; give HxW or HxWx1.", shape=mask.shape)
         if not np.isfinite(matte).all() or matte.min(initial=0) < 0 or matte.max(initial=0) > 1:
             raise ImageError("The mask has values outside 0 to 1; scale it to that range, or give uint8 0 to 255.")
     else:
@@ -260,7 +268,9 @@ def read_mask(mask: ImageLike, width: int, height: int) -> NDArray[np.float32]:
         matte = grey if alpha is None else alpha
     if matte.shape[:2] != (height, width):
         raise ImageError(
-            f"The mask is {matte.shape[1]}x{matte.shape[0]}, the picture {width}x{height}; give one of the same size."
+            "The mask is {size}, the picture {wanted}; give one of the same size.",
+            size=f"{matte.shape[1]}x{matte.shape[0]}",
+            wanted=f"{width}x{height}",
         )
     if not matte.any():
         raise ImageError("The mask is empty (zero everywhere); there would be nothing to light.")

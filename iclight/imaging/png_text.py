@@ -77,4 +77,4 @@ def _unfolded(data: bytes, limit: int) -> bytes:
 
 
 def _too_long(limit: int) -> RecipeError:
-    return RecipeError(f"The recipe is broken: it has more than {limit / 1e6:.0f} MB.")
+    return RecipeError("The recipe is broken: it has more than {most:.0f} MB.", most=limit / 1e6)

@@ -186,7 +186,9 @@ def _apart(data: bytes, what: str, most: int) -> Iterator[IO[bytes]]:
         said = complaints.read(2000).decode("utf-8", "replace").strip()
     if status != 0 or said or not whole:
         reason = plain(said.splitlines()[-1] if said else "its decoder did not end well")
-        raise ImageError(f"{what} is broken or cut short and cannot be decoded ({reason}). Export it again.")
+        raise ImageError(
+            "{what} is broken or cut short and cannot be decoded ({reason}). Export it again.", what=what, reason=reason
+        )
 
 
 def _head(pipe: IO[bytes]) -> tuple[str, int, int]:

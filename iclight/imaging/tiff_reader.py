@@ -80,7 +80,11 @@ def read_deep_rgb(data: bytes, what: str, beside: float) -> NDArray[np.uint8] | 
 
 
 def _broken(what: str, error: Exception) -> ImageError:
-    return ImageError(f"{what} is broken or cut short and cannot be decoded ({first_line(error)}). Export it again.")
+    return ImageError(
+        "{what} is broken or cut short and cannot be decoded ({reason}). Export it again.",
+        what=what,
+        reason=first_line(error),
+    )
 
 
 def _is_plain(page: Page) -> bool:

@@ -61,7 +61,12 @@ def read_regular(path: str | os.PathLike[str], what: str, limit: int, error: typ
 def check_bytes(count: int, limit: int, what: str, error: type[IclightError] = ImageError) -> None:
     """Raise `error` for a file of more than `limit` bytes."""
     if count > limit:
-        raise error(f"{what} is a file of {count / 1e6:.0f} MB; it may have {limit / 1e6:.0f} MB.")
+        raise error(
+            "{what} is a file of {size:.0f} MB; it may have {most:.0f} MB.",
+            what=what,
+            size=count / 1e6,
+            most=limit / 1e6,
+        )
 
 
 @contextlib.contextmanager
@@ -84,7 +89,8 @@ def whole_file(path: str | os.PathLike[str], error: type[IclightError] = ImageEr
             shutil.copymode(target, draft)
         os.replace(draft, target)
     except (OSError, ValueError) as reason:  # ValueError: a NUL in the name
-        raise error(f"{path} cannot be written ({getattr(reason, 'strerror', None) or reason}).") from reason
+        why = getattr(reason, "strerror", None) or reason
+        raise error("{path} cannot be written ({reason}).", path=path, reason=why) from reason
     finally:
         if draft is not None:
             with contextlib.suppress(OSError):
@@ -99,9 +105,9 @@ def write_whole(path: str | os.PathLike[str], data: bytes, error: type[IclightEr
 
 def _check_kind(status: os.stat_result, path: str | os.PathLike[str], what: str, error: type[IclightError]) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise error(f"{what} {quoted(os.fspath(path))} is a folder, not a picture.")
+        raise error("{what} {path} is a folder, not a picture.", what=what, path=quoted(os.fspath(path)))
     if not stat.S_ISREG(status.st_mode):
-        raise error(f"{what} {quoted(os.fspath(path))} is not a regular file.")
+        raise error("{what} {path} is not a regular file.", what=what, path=quoted(os.fspath(path)))
 
 
 def _cannot_open(
@@ -109,5 +115,5 @@ def _cannot_open(
 ) -> IclightError:
     name = quoted(os.fspath(path))
     if isinstance(reason, ValueError) or reason.errno in _MISSING:
-        return error(f"{what} {name} does not exist.")
-    return error(f"{what} {name} cannot be read ({reason.strerror}).")
+        return error("{what} {name} does not exist.", what=what, name=name)
+    return error("{what} {name} cannot be read ({reason}).", what=what, name=name, reason=reason.strerror)

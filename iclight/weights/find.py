@@ -192,7 +192,13 @@ def check_published(wanted: str, workflow: str, offset: str | None) -> None:
     """Raise WeightsError, before gigabytes are fetched, where a published model has no offset for a workflow."""
     entry = MODELS.get(wanted)
     if entry is not None and entry.repo and offset is None and workflow not in entry.offset_workflows.values():
-        raise WeightsError(f"{wanted} cannot run the {workflow} workflow: {NEVER_PUBLISHED}. {WAYS_OUT}")
+        raise WeightsError(
+            "{model} cannot run the {workflow} workflow: {why}. {advice}",
+            model=wanted,
+            workflow=workflow,
+            why=NEVER_PUBLISHED,
+            advice=WAYS_OUT,
+        )
 
 
 def find_offset(found: Base, workflow: str, offset: str | None, download: bool, say: Say) -> Path:
@@ -253,7 +259,11 @@ def _own_offset(found: Base, workflow: str, download: bool, say: Say) -> Path:
 
 def _sd15_offset(name: str, download: bool, say: Say) -> Path:
     if name == "env":
-        raise WeightsError(f"There is no env offset for this model: it brings none, and {NEVER_PUBLISHED}. {WAYS_OUT}")
+        raise WeightsError(
+            "There is no env offset for this model: it brings none, and {why}. {advice}",
+            why=NEVER_PUBLISHED,
+            advice=WAYS_OUT,
+        )
     if name not in SD15.offsets:
         raise WeightsError(
             f"There is no published offset {name!r}; there are {', '.join(SD15.offsets)}. Give a path with --offset."

@@ -7,11 +7,11 @@ iclight's models folder, the hub's cache, the hub itself.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import WeightsError, quoted
+from ..errors import Message, WeightsError, quoted
 from . import hub
 from .catalogue import MATTINGS, MODELS, SD15, MattingEntry, ModelEntry, gigabytes
 from .find import (
@@ -48,7 +48,7 @@ class Model:
     native_size: tuple[int, int]
     license: str
     about: str
-    notice: str = ""
+    notice: Message = field(default=Message(""))
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,14 @@ def resolve_model(
     if wanted != "auto":
         return _resolve(wanted, workflow, given, download, say)
     if given is None and workflow not in SD15.offset_workflows.values():
-        return replace(_resolve("mini", workflow, None, download, say), notice=f"mini runs: {NEVER_PUBLISHED}.")
+        notice = Message("mini runs: {why}.", why=NEVER_PUBLISHED)
+        return replace(_resolve("mini", workflow, None, download, say), notice=notice)
     if device_type not in ("cuda", "mps"):
-        have = "it is on this disk" if _present(SD15) else f"{gigabytes(SD15.size + SD15.offset_size)} to download once"
-        notice = (
-            f"mini runs on this CPU; for sd15 use --model sd15 ({have}, and minutes rather than seconds per picture)."
+        size = gigabytes(SD15.size + SD15.offset_size)
+        have = "it is on this disk" if _present(SD15) else Message("{size} to download once", size=size)
+        notice = Message(
+            "mini runs on this CPU; for sd15 use --model sd15 ({have}, and minutes rather than seconds per picture).",
+            have=have,
         )
         return replace(_resolve("mini", workflow, given, download, say), notice=notice)
     try:
@@ -112,7 +115,9 @@ def resolve_model(
     except (HubUnreachable, HubRefused, NotInstalled) as error:
         if given is not None:
             raise  # an offset of the caller's own would not fit mini
-        notice = f"WARNING: the small model mini runs instead of sd15, and its pictures are simpler. {error}"
+        notice = Message(
+            "WARNING: the small model mini runs instead of sd15, and its pictures are simpler. {why}", why=error.message
+        )
         return replace(_resolve("mini", workflow, None, download, say), notice=notice)
 
 

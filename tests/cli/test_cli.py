@@ -205,7 +205,8 @@ def test_json_is_one_object_for_machines(photo, tmp_path, capsys):
     assert report["settings"]["steps"] == 2
     assert report["seconds"] > 0
     assert run("relight", tmp_path / "none.png", "--json") == 1
-    assert "does not exist" in json.loads(capsys.readouterr().out)["error"]
+    refusal = json.loads(capsys.readouterr().out)
+    assert "none.png' does not exist" in refusal["error"] and refusal["key"] == "{what} {name} does not exist."
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,9 @@ class Actions:
         inputs = decode_inputs({name: values.get(name) or None for name in INPUTS}, self.pictures.of)
         if settings.light_input and not values.get(settings.light_input):
             raise ImageError(
-                f"Give {LIGHT_NOUNS[settings.light_input]}, or choose another light: {own_lights(settings.workflow)}."
+                "Give {what}, or choose another light: {lights: or }.",
+                what=LIGHT_NOUNS[settings.light_input],
+                lights=own_lights(settings.workflow),
             )
         if settings.finish_background == "own" and not values.get("behind"):
             raise ImageError("Give the picture to put behind the subject, or choose another background under Finish.")
@@ -165,6 +167,6 @@ def look_at_map(request: gr.Request, environment: str | None, light: str) -> Any
         made = read_map(settings, environment)
     except IclightError as error:
         say = speaker(request)
-        gr.Warning(as_text(translate(str(error), say)), title=say(title_of(error)))
+        gr.Warning(as_text(translate(error, say)), title=say(title_of(error)))
         return None
     return None if made is None else maps.preview(made)

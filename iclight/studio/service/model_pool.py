@@ -6,7 +6,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from ...errors import IclightError
+from ...errors import IclightError, plain
 from ..ui.i18n import Say, translate
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ class ModelPool:
             print(f"iclight: {error}")  # also shown on the page, and again when somebody presses the button
         except Exception as error:  # a bug of ours: the page must not wait for ever on top of it
             traceback.print_exc()
-            words = f"Loading failed unexpectedly ({type(error).__name__}: {error})."
-            self._shelf.errors[self.workflow] = IclightError(words)
+            self._shelf.errors[self.workflow] = IclightError(
+                "Loading failed unexpectedly ({kind}: {reason}).", kind=type(error).__name__, reason=plain(error)
+            )
 
     def get(self, workflow: str | None = None) -> Relighter:
         """The relighter, loaded if it is not. Raises what loading raised; the next call tries again."""
@@ -99,13 +100,13 @@ class ModelPool:
                 say(
                     "Model **{name}** on {place}, licence {licence}.",
                     name=model.name,
-                    place=translate(str(own.placement), say),
+                    place=translate(own.placement.in_words(), say),
                     licence=model.license,
                 )
                 + notice
             )
         if error := shelf.errors.get(self.workflow) or shelf.errors.get(shelf.home):
-            return "**" + say("The model could not be loaded.") + f"** {translate(str(error), say)}"
+            return "**" + say("The model could not be loaded.") + f"** {translate(error, say)}"
         if home := shelf.loaded.get(shelf.home):
             return say("Model **{name}**; the rest comes with the first request.", name=home.model.name)
         return say("Loading model **{name}** …", name=self._arguments.get("model", "auto"))

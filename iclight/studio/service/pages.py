@@ -54,7 +54,7 @@ class Pages(gr.Blocks):
             # A request that no page sends, or a fault of ours: whoever started the page finds it in the log.
             traceback.print_exc(limit=-3)
             raise shown(
-                SettingsError(f"This request could not be answered ({type(error).__name__})."), request
+                SettingsError("This request could not be answered ({kind}).", kind=type(error).__name__), request
             ) from error
 
     def get_api_info(self, *args: Any, **options: Any) -> Any:
@@ -107,7 +107,9 @@ def _stored(url: str, storage: Storage, visitor: str) -> str:
     except ValueError as error:
         raise ImageError("The picture is not valid base64.") from error
     if len(content) > LARGEST_FILE:
-        raise ImageError(f"A file of this request is larger than {LARGEST_FILE >> 20} MB; send a smaller one.")
+        raise ImageError(
+            "A file of this request is larger than {most} MB; send a smaller one.", most=LARGEST_FILE >> 20
+        )
     path = storage.root / f"{secrets.token_hex(16)}.img"
     write_whole(path, content)
     storage.keep(path, visitor)

@@ -284,7 +284,9 @@ def _own_folder(base: Path) -> tuple[Path, FileLock]:
             return place / name, lock
         except OSError as error:
             reason = error
-    raise ImageError(f"There is no folder to keep pictures in ({reason.strerror}). Point GRADIO_TEMP_DIR at one.")
+    raise ImageError(
+        "There is no folder to keep pictures in ({reason}). Point GRADIO_TEMP_DIR at one.", reason=reason.strerror
+    )
 
 
 def _remove_abandoned(own: Path) -> None:

@@ -126,8 +126,9 @@ class Restore:
             raise RecipeError("This is not a relit picture; drop one that Relight made.")
         if recipe.settings.workflow != workflow:
             raise RecipeError(
-                f"This was made by the {recipe.settings.workflow} workflow: drop it on the page of "
-                f"{PAGES[recipe.settings.workflow]}."
+                "This was made by the {workflow} workflow: drop it on the page of {page}.",
+                workflow=recipe.settings.workflow,
+                page=PAGES[recipe.settings.workflow],
             )
         check_model(recipe, self.work.engine.get().identity(recipe.matting))
         asked = {name: getattr(recipe.settings, name) for name in PARAMETERS if name in self.names}

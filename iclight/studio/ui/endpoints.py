@@ -57,5 +57,5 @@ def shown(error: IclightError, request: gr.Request | None) -> Shown:
     """An error as the page shows it: it stays until it is closed, in the visitor's language."""
     say = speaker(request)
     # A page shows its errors as HTML; names and values in them come from files and requests.
-    words = html.escape(translate(str(error), say), quote=False)
+    words = html.escape(translate(error, say), quote=False)
     return Shown(words, duration=None, title=say(title_of(error)), print_exception=False)

@@ -7,12 +7,15 @@ works (errors, progress, outcomes) is translated here, by the language the reque
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from ...errors import IclightError, Message, Words
+from ...parameters import LIGHTS, MIX_PARAMETERS, NORMAL_PARAMETERS, PARAMETERS, SHADE_PARAMETERS
 from .zh import CHINESE
 from .zh_errors import SENTENCES
 
@@ -20,6 +23,13 @@ I18N = gr.I18n()
 MARK = "__i18n__"
 # The folders of an absolute path, at the start of a word or behind a quotation mark.
 FOLDERS = re.compile(r"""(?<![^\s'"(\[=])(?:[A-Za-z]:)?[/\\](?:[^/\\\s'"]+[/\\])+""")
+# What parameters and lights are called on a page, by their names in requests.
+PARAMETER_LABELS = {
+    name: f"“{CHINESE[parameter.label]}”（{name}）"
+    for table in (SHADE_PARAMETERS, MIX_PARAMETERS, NORMAL_PARAMETERS, PARAMETERS)
+    for name, parameter in table.items()
+}
+LIGHT_LABELS = {light: CHINESE[label] for lights in LIGHTS.values() for light, label in lights.items()}
 
 
 @dataclass(frozen=True)
@@ -44,18 +54,31 @@ def speaker(request: gr.Request | None) -> Say:
     return Say(str(headers.get("accept-language") or "").lower().startswith("zh"))
 
 
-def translate(message: str, say: Say) -> str:
-    """A sentence of the engine's in the visitor's language; one that is not known by heart stays English.
+def translate(said: IclightError | Message, say: Say) -> str:
+    """What the engine says, in the visitor's language; a template without a translation stays English.
 
     Files are called by their bare names: where a server keeps them is nobody's business.
     """
-    message = FOLDERS.sub("", message)
-    if not say.chinese:
-        return message
-    for pattern, chinese in SENTENCES.items():
-        if found := re.fullmatch(pattern, message, re.DOTALL):
-            return found.expand(chinese)
-    return message
+    message = said.message if isinstance(said, IclightError) else said
+    return str(_in_chinese(message)) if say.chinese else FOLDERS.sub("", message)
+
+
+def _in_chinese(value: Any) -> Any:
+    """A `Message`, or one of its values, with everything in it that is ours in Chinese."""
+    if isinstance(value, Message):
+        if chinese := SENTENCES.get(value.key) or CHINESE.get(value.key):
+            return Message(chinese, **{name: _in_chinese(one) for name, one in value.values.items()})
+    elif isinstance(value, Words):
+        return _ChineseWords(LIGHT_LABELS.get(word) or _in_chinese(word) for word in value)
+    elif isinstance(value, str):
+        for words in (SENTENCES, CHINESE, PARAMETER_LABELS):
+            if value in words:
+                return words[value]
+    return FOLDERS.sub("", str(value)) if isinstance(value, (str, os.PathLike)) else value
+
+
+class _ChineseWords(Words):
+    comma = "、"
 
 
 def mark(block: Any) -> None:

@@ -54,5 +54,7 @@ def with_mood(prompt: str | None, mood: Any) -> str:
     if not mood or not isinstance(prompt or "", str):
         return prompt or ""  # what is no text is refused with the other settings
     if not isinstance(mood, str) or mood not in MOODS:
-        raise SettingsError(f"mood is {quoted(mood, 60)}, but it takes one of {', '.join(MOODS)}.")
+        raise SettingsError(
+            "mood is {mood}, but it takes one of {moods}.", mood=quoted(mood, 60), moods=", ".join(MOODS)
+        )
     return ", ".join(part for part in ((prompt or "").strip().rstrip(",").rstrip(), MOODS[mood].words) if part)
