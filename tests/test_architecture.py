@@ -31,11 +31,11 @@ FLOORS = {
     "iclight/cli": """options terminal outputs doctor serve
         relight mix normals
         main""",
-    "training": """checkpoints metrics
+    "training": """checkpoints metrics randomness shards
         scenes
         autoencoder
         data
-        sheets config model base loss rollouts sampling export train
+        sheets config tokenizer model base loss rollouts sampling export train
         evaluation""",
 }
 

@@ -11,7 +11,7 @@ export OMP_NUM_THREADS=1
 GPUS=$(nvidia-smi --list-gpus 2>/dev/null | grep -c ^GPU || true)
 if [ "$GPUS" -gt 0 ]; then
   RANKS=$GPUS
-  AHEAD="--workers $((JOBS / RANKS > 8 ? 8 : JOBS / RANKS))" LAST="--batch 128 --rate 7e-4 --average 0.998"
+  AHEAD="--workers $((JOBS / RANKS > 8 ? 8 : JOBS / RANKS))" LAST="--batch 128 --learning-rate 7e-4 --ema-decay 0.998"
 else
   export ACCELERATE_USE_CPU=true
 fi
@@ -35,7 +35,7 @@ spread() { # a process for each GPU, or for each core
 
 "$BIN/python" -m training.scenes.photographs ||
   echo "No panoramas and no raccoon: going on with the photographs of the installed packages." >&2
-RANKS=1 spread training.autoencoder --side 64 --batch 8 --rate 2e-3 --log-every 100 --out "$WORK/autoencoder" $AE
+RANKS=1 spread training.autoencoder --side 64 --batch 8 --learning-rate 2e-3 --log-every 100 --out "$WORK/autoencoder" $AE
 VAE="$WORK/autoencoder/final"
 together training.scenes.render "$WORK/stage128" --side 128 $SCENES
 together training.data.latents "$WORK/stage128" "$WORK/latents64" --shrink 2 --vae "$VAE"
@@ -52,11 +52,11 @@ else
   echo "Mitsuba is not installed: going on without path-traced things (pip install -e \".[pathtraced]\")." >&2
 fi
 spread training.train --config mini-128 --vae "$VAE" --data "$WORK/latents128" \
-  --begin "$WORK/mini-64/trained" --out "$WORK/mini-128" $AHEAD $SECOND
+  --init-from "$WORK/mini-64/trained" --out "$WORK/mini-128" $AHEAD $SECOND
 # Then every workflow on its own, from there; words stay, for they are shared.
 for workflow in fc fbc env; do
   spread training.train --config "mini-$workflow" --vae "$VAE" --data "${DATA[@]}" \
-    --begin "$WORK/mini-128/trained" --out "$WORK/mini-$workflow" $AHEAD $LAST $SECOND
+    --init-from "$WORK/mini-128/trained" --out "$WORK/mini-$workflow" $AHEAD $LAST $SECOND
 done
 "$BIN/python" -m training.export "$WORK/mini-env/trained" "$WORK/mini" --fc "$WORK/mini-fc/trained" \
   --fbc "$WORK/mini-fbc/trained" --vae "$VAE" --native-size 192 256

@@ -1,16 +1,13 @@
 """Train the small autoencoder: pixels <-> latents of 4 channels at half the side.
 
     torchrun --nproc-per-node 2 -m training.autoencoder --steps 800 --side 64
-    torchrun --nproc-per-node 2 -m training.autoencoder --steps 800 --decoder-only --begin build/autoencoder
 
-It starts as a linear map (`linear_start`), so minutes are enough. The second command goes on with the decoder alone:
-latents that were made meanwhile stay valid.
+It starts as a linear map (`init_linear`), so minutes are enough.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +18,17 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .checkpoints import EMA, PRECISIONS, Run, choose, generator, precision, psnr, set_lr, uniform, warmup_stable_decay
+from .checkpoints import EMA, PRECISIONS, Run, precision, set_lr, warmup_stable_decay
+from .metrics import psnr_inside
+from .randomness import choose, generator, uniform
 from .scenes import photographs
+from .scenes.photographs import GREY, as_tensor
 
 GROUPS = 8
 # Few channels where pixels are many; most of the work is done at the latents' own size, where it is cheap.
 CHANNELS = (32, 48)
-# A constant pair beside each signal keeps group norm from rescaling it: see `linear_start`.
+# A constant pair beside each signal keeps group norm from rescaling it: see `init_linear`.
 ANCHOR = 4.0
-# What the engine puts where the matte is 0.
-GREY = 127 / 255
 
 
 def build_autoencoder() -> AutoencoderKL:
@@ -49,12 +47,12 @@ def build_autoencoder() -> AutoencoderKL:
         mid_block_add_attention=False,
         scaling_factor=1.0,
     )
-    linear_start(vae)
+    init_linear(vae)
     return vae
 
 
 @torch.no_grad()
-def linear_start(vae: AutoencoderKL) -> None:
+def init_linear(vae: AutoencoderKL) -> None:
     """Make an untrained autoencoder average 2 x 2 pixels, and smooth them out again.
 
     The fourth latent starts as the luminance's slope across the block, which is what explains most of a photograph
@@ -141,21 +139,15 @@ def whiten(vae: AutoencoderKL, pictures: Tensor) -> None:
 class Crops:
     """Random crops of photographs and panoramas, sometimes cut out on grey, sometimes shaded by a ramp."""
 
-    def __init__(self, side: int = 96, shards: Path | None = None, most: int = 6) -> None:
+    def __init__(self, side: int = 96) -> None:
         self.side = side
-        self.rendered: list[Tensor] = []
-        for path in sorted(shards.glob("shard-*.pt"))[:most] if shards else []:
-            shard = torch.load(path, weights_only=False)
-            self.rendered += [shard["images"].flatten(0, 1), shard["foregrounds"].flatten(0, 1)]
-        found = photographs.photographs()
-        self.pictures = [torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255 for pixels in found.values()]
+        self.pictures = [as_tensor(pixels) for pixels in photographs.photographs().values()]
         # Four latents hold a photograph only where they know how colours go with brightness: grey ones do not tell.
         self.pictures += 2 * [picture for picture in self.pictures if float(picture.std(0).mean()) > 0.02]
         # Subjects as the engine cuts them out, on grey.
         self.cut_outs = []
-        for cut in photographs.cut_outs().values():
-            pixels = torch.from_numpy(cut.copy()).permute(2, 0, 1).float() / 255
-            self.cut_outs.append(GREY + (pixels[:3] - GREY) * pixels[3:])
+        for cut in map(as_tensor, photographs.cut_outs().values()):
+            self.cut_outs.append(GREY + (cut[:3] - GREY) * cut[3:])
         # Panoramas are small and soft: they show colours, but say little about detail.
         self.soft = []
         for radiance in photographs.panoramas().values():
@@ -176,10 +168,6 @@ class Crops:
         return crop.transpose(-1, -2) if uniform(0, 1, random) < 0.4 else crop
 
     def _one(self, random: torch.Generator) -> Tensor:
-        if self.rendered and uniform(0, 1, random) < 0.45:
-            # A few photographs are soon known by heart; of rendered objects there are thousands.
-            many = choose(self.rendered, random)
-            return self._cut(choose(many, random) / 255, 2 ** uniform(-0.4, 1, random), random)
         kind = uniform(0, 1, random)
         few = self.soft if kind < 0.1 else self.cut_outs if kind < 0.2 else self.pictures
         picture = choose(few or self.pictures, random)
@@ -216,77 +204,59 @@ class Crops:
 @torch.no_grad()
 def evaluate(vae: AutoencoderKL, largest: int = 512) -> dict[str, float]:
     """PSNR in dB of the held-out photographs, longer side `largest`, through 8-bit pixels."""
-    found = {}
+    figures = {}
     for name, pixels in photographs.held_out().items():
-        picture = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()[None] / 255
+        picture = as_tensor(pixels)[None]
         scale = largest / max(picture.shape[2:])
         size = [round(side * scale) // 8 * 8 for side in picture.shape[2:]]
         picture = F.interpolate(picture, size, mode="bilinear", antialias=True).clamp(0, 1)
         decoded = vae.decode(vae.encode(picture * 2 - 1).latent_dist.mean).sample
-        found[name] = psnr((decoded / 2 + 0.5).clamp(0, 1).mul(255).round() / 255, picture)
-    return found
+        decoded = (decoded / 2 + 0.5).clamp(0, 1).mul(255).round() / 255
+        figures[name] = float(psnr_inside(decoded, picture, torch.ones_like(picture[:, :1])))
+    return figures
 
 
 def train(options: argparse.Namespace) -> None:
     """The loop: absolute and squared error, and those of 4 x 4 means, which carry the light."""
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision(options.mixed_precision))
     torch.manual_seed(options.seed)
-    vae = AutoencoderKL.from_pretrained(options.begin) if options.begin else build_autoencoder()
-    start = {name: value.clone() for name, value in vae.state_dict().items()}
-    vae = vae.to(memory_format=torch.channels_last)
-    if options.decoder_only:
-        vae.encoder.requires_grad_(False)
-        vae.quant_conv.requires_grad_(False)
-    trained = [p for p in vae.parameters() if p.requires_grad]
-    average = EMA(trained, options.average)
-    optimiser = torch.optim.AdamW(trained, lr=options.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    vae = build_autoencoder().to(memory_format=torch.channels_last)
+    parameters = list(vae.parameters())
+    ema = EMA(parameters, options.ema_decay)
+    optimiser = torch.optim.AdamW(parameters, lr=options.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
     model, optimiser = accelerator.prepare(_Through(vae), optimiser)
-    accelerator.register_for_checkpointing(average)
+    accelerator.register_for_checkpointing(ema)
     run = Run(options.out, accelerator)
-    crops = Crops(options.side, options.shards)
-    first = run.resume()["step"]
+    crops = Crops(options.side)
+    first = run.resume()
     total = 0.0
     for step in tqdm(range(first, options.steps), disable=not accelerator.is_local_main_process, mininterval=10):
-        set_lr(optimiser, warmup_stable_decay(step, options.steps, options.rate))
+        set_lr(optimiser, warmup_stable_decay(step, options.steps, options.learning_rate))
         pictures = crops.batch(options.batch, generator(options.seed, step, accelerator.process_index))
         pictures = pictures.to(accelerator.device).contiguous(memory_format=torch.channels_last)
         decoded, divergence = model(pictures)
         error = decoded.float() - pictures
         loss = error.abs().mean() + 12 * error.square().mean() + 0.3 * F.avg_pool2d(error, 4).abs().mean()
         accelerator.backward(loss + 1e-5 * divergence)
-        accelerator.clip_grad_norm_(trained, 1.0)
+        accelerator.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
         optimiser.zero_grad()
-        average.update()
+        ema.update()
         total += float(error.detach().square().mean())
         if (step + 1) % options.log_every == 0:
-            average.swap()
+            ema.swap()
             run.log(
                 step + 1, squared=total / options.log_every, **(evaluate(vae) if accelerator.is_main_process else {})
             )
-            average.swap()
+            ema.swap()
             total = 0.0
         if (step + 1) % options.save_every == 0:
             run.save(step + 1)
-    average.swap()
+    ema.swap()
     if accelerator.is_main_process:
-        towards(vae, start, options.share)
-        if not options.decoder_only:
-            many = [crops.batch(64, generator(options.seed, -1 - k)) for k in range(4)]
-            whiten(vae, torch.cat(many))
+        whiten(vae, torch.cat([crops.batch(64, generator(options.seed, -1 - k)) for k in range(4)]))
         vae.save_pretrained(options.out / "final")
         print({name: round(value, 2) for name, value in evaluate(vae).items()})
-
-
-@torch.no_grad()
-def towards(vae: AutoencoderKL, start: dict[str, Tensor], share: float) -> None:
-    """Keep only a share of the way that the weights have gone from `start`.
-
-    Weights between a model and what fine-tuning made of it are often better than either on data that neither saw
-    (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022); here by 1.5 dB on the held-out photographs.
-    """
-    for name, value in vae.state_dict().items():
-        value.copy_(torch.lerp(start[name], value, share))
 
 
 class _Through(nn.Module):
@@ -298,33 +268,22 @@ class _Through(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         latents = self.vae.encode(pictures).latent_dist
-        frozen = not self.vae.quant_conv.weight.requires_grad
-        decoded = self.vae.decode(latents.mean if frozen else latents.sample()).sample
-        return decoded, latents.kl().mean() / latents.mean[0].numel()
+        return self.vae.decode(latents.sample()).sample, latents.kl().mean() / latents.mean[0].numel()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/autoencoder"))
-    parser.add_argument("--begin", type=Path, help="go on from this autoencoder's folder")
-    parser.add_argument(
-        "--decoder-only", action="store_true", help="leave the encoder, and so all latents, as they are"
-    )
-    parser.add_argument("--shards", type=Path, default=Path("build/stage"), help="rendered pictures to crop as well")
-    parser.add_argument("--average", type=float, default=0.998, help="how slowly the averaged weights follow")
-    parser.add_argument(
-        "--share", type=float, default=1.0, help="with --begin: how much of the way from there to keep (Wortsman 2022)"
-    )
+    parser.add_argument("--ema-decay", type=float, default=0.998)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=8, help="crops of each process")
     parser.add_argument("--side", type=int, default=96, help="pixels of a crop's side")
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=4)
     parser.add_argument("--mixed-precision", choices=PRECISIONS, default="auto")
     parser.add_argument("--log-every", type=int, default=250)
     parser.add_argument("--save-every", type=int, default=500)
     options = parser.parse_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     train(options)
 
 

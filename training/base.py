@@ -6,7 +6,6 @@ A base's first convolution is widened with zeros, so that before the first step 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
-from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from iclight.diffusion.checkpoints import prediction_type
@@ -25,7 +23,8 @@ from iclight.errors import WeightsError
 
 from .config import Config
 from .data.batches import WORKFLOWS
-from .model import INPUT_CHANNELS, LATENTS, Merge, RelightingModel, build_text_encoder, build_tokenizer, build_unet
+from .model import INPUT_CHANNELS, LATENTS, Merge, RelightingModel, build_text_encoder, build_unet
+from .tokenizer import build_tokenizer
 
 # A new small model's autoencoder, where `autoencoder.py` leaves it.
 VAE = Path("build/autoencoder/final")
@@ -34,15 +33,16 @@ LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out")
 
 @dataclass
 class Trained:
-    """The parts of a run. `base`: the base UNet's own tensors where there is a base, None for a new model.
+    """The parts of a run.
 
-    `new_merge`: the merging MLP has learnt nothing yet (`model.start_merge`).
+    `vae`: the autoencoder, where there is one to look at pictures with.
+    `lora`: the rank of the UNet's adapters, 0 for none.
+    `new_merge`: the merging MLP has learnt nothing yet (`model.fit_merge`).
     """
 
     model: RelightingModel
     tokenizer: CLIPTokenizer
     vae: AutoencoderKL | None
-    base: Mapping[str, Tensor] | None = None
     lora: int = 0
     new_merge: bool = True
 
@@ -57,9 +57,7 @@ class Trained:
         self.model.unet.save_pretrained(folder / "unet")
         self.model.text_encoder.save_pretrained(folder / "text_encoder")
         self.tokenizer.save_pretrained(folder / "tokenizer")
-        facts: dict[str, Any] = {"has_base": self.base is not None, "width": self.model.tokens.width}
-        facts["prediction_type"] = self.model.prediction_type
-        (folder / "trained.json").write_text(json.dumps(facts))
+        (folder / "trained.json").write_text(json.dumps({"prediction_type": self.model.prediction_type}))
 
 
 def load(folder: Path, vae: Path | None = VAE, workflow: str = "fbc") -> Trained:
@@ -108,26 +106,31 @@ def _exported(folder: Path, vae: Path | None, workflow: str) -> Trained:
 
 
 def build(config: Config, out: Path) -> Trained:
-    """The parts a run trains. Parameters that do not learn at all have their gradients switched off."""
-    if config.begin:
+    """The parts of a run, before its first step.
+
+    Raises WeightsError for a model to go on from that predicts something else than the config wants.
+    """
+    if config.init_from:
         # A run for one workflow goes on from that one's UNet.
-        alone = [
-            name for name, share in zip(WORKFLOWS, config.workflows, strict=True) if share == sum(config.workflows)
-        ]
-        parts = load(Path(config.begin), Path(config.vae), alone[0] if alone else "fbc")
+        whole = sum(config.workflows)
+        alone = [name for name, share in zip(WORKFLOWS, config.workflows, strict=True) if share == whole]
+        parts = load(Path(config.init_from), Path(config.vae), alone[0] if alone else "fbc")
+        if config.prediction not in ("", parts.model.prediction_type):
+            raise WeightsError(
+                f"{config.init_from} predicts {parts.model.prediction_type} and cannot go on as {config.prediction}; "
+                "leave --prediction out."
+            )
     elif config.base == "mini":
         tokenizer = build_tokenizer(out / "tokenizer")
         unet = build_unet(config.channels, config.width)
         encoder = build_text_encoder(tokenizer, config.width)
-        model = RelightingModel(
-            unet, encoder, EnvironmentEncoder(config.width), Merge(), config.prediction or "v_prediction"
-        )
+        tokens, prediction = EnvironmentEncoder(config.width), config.prediction or "v_prediction"
+        model = RelightingModel(unet, encoder, tokens, Merge(), prediction)
         parts = Trained(model, tokenizer, _vae(Path(config.vae)))
     else:
         parts = _from_base(config)
-    convert_prediction_type(parts.model, config.prediction or parts.model.prediction_type)
     if config.normals:
-        parts.model.watch_shape()
+        parts.model.add_normal_head()
     # bfloat16 convolutions run on channels-last memory without copies.
     parts.model.unet.to(memory_format=torch.channels_last)
     if not torch.cuda.is_available():
@@ -136,28 +139,9 @@ def build(config: Config, out: Path) -> Trained:
     return parts
 
 
-def convert_prediction_type(model: RelightingModel, prediction_type: str) -> None:
-    """Turn a network of velocities into one of clean latents, to be trained on.
-
-    Where noise is all there is, a velocity is -x_0; for the rest it has to learn.
-    Raises WeightsError for any other change.
-    """
-    if model.prediction_type == prediction_type:
-        return
-    if (model.prediction_type, prediction_type) != ("v_prediction", "sample"):
-        raise WeightsError(
-            f"A network of {model.prediction_type} cannot go on as one of {prediction_type}; leave --prediction out."
-        )
-    with torch.no_grad():
-        for parameter in model.unet.conv_out.parameters():
-            parameter.neg_()
-    model.prediction_type = prediction_type
-
-
 def _from_base(config: Config) -> Trained:
     folder = _base_folder(config.base)
     unet = UNet2DConditionModel.from_pretrained(folder / "unet")
-    base = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
     widen(unet)
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").requires_grad_(False)
     tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"))
@@ -166,7 +150,7 @@ def _from_base(config: Config) -> Trained:
     unet.enable_gradient_checkpointing()
     tokens = EnvironmentEncoder(text_encoder.config.hidden_size)
     model = RelightingModel(unet, text_encoder, tokens, Merge(), prediction_type(folder))
-    return Trained(model, tokenizer, _vae(folder / "vae"), base, config.lora)
+    return Trained(model, tokenizer, _vae(folder / "vae"), config.lora)
 
 
 def _base_folder(base: str) -> Path:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from iclight.diffusion.devices import cpu_multiplies_bfloat16
 
@@ -37,10 +37,10 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
-        found = [path for path in self.folder.glob("checkpoint-*") if (path / "whole.json").is_file()]
-        return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+        whole = [path for path in self.folder.glob("checkpoint-*") if (path / "whole.json").is_file()]
+        return sorted(whole, key=lambda path: int(path.name.split("-")[1]))
 
-    def save(self, step: int, **facts: Any) -> None:
+    def save(self, step: int) -> None:
         """Everything the run needs to go on: weights, optimiser, averages, random states, step."""
         target = self.folder / f"checkpoint-{step}"
         if self.accelerator.is_main_process:
@@ -51,20 +51,20 @@ class Run:
         if self.accelerator.is_main_process:
             # Written last: a checkpoint without it was cut off, and is not gone on from.
             partial = target / "whole.part"
-            partial.write_text(json.dumps({"step": step, **facts}))
+            partial.write_text(json.dumps({"step": step}))
             partial.replace(target / "whole.json")
             for old in self.checkpoints()[: -self.keep]:
                 shutil.rmtree(old)
 
-    def resume(self) -> dict[str, Any]:
-        """Load the newest checkpoint; its facts, with "step" 0 if there is none."""
+    def resume(self) -> int:
+        """Load the newest checkpoint; its step, 0 if there is none."""
         if not self.checkpoints():
-            return {"step": 0}
+            return 0
         newest = self.checkpoints()[-1]
         self.accelerator.load_state(str(newest))
-        facts = json.loads((newest / "whole.json").read_text())
-        self._forget_after(facts["step"])
-        return facts
+        step = int(json.loads((newest / "whole.json").read_text())["step"])
+        self._forget_after(step)
+        return step
 
     def log(self, step: int, **values: float) -> None:
         """One line of the log; the first line's names are the columns."""
@@ -80,8 +80,8 @@ class Run:
                 self._columns = list(row)
                 path.write_text(",".join(self._columns) + "\n")
         with path.open("a", newline="") as file:
-            shown = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
-            csv.DictWriter(file, self._columns, extrasaction="ignore").writerow(shown)
+            cells = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+            csv.DictWriter(file, self._columns, extrasaction="ignore").writerow(cells)
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
@@ -91,8 +91,8 @@ class Run:
         path = self.folder / "log.csv"
         if self.accelerator.is_main_process and path.is_file():
             head, *lines = path.read_text().splitlines()
-            kept = [line for line in lines if int(line.split(",")[0]) <= step]
-            path.write_text("\n".join([head, *kept]) + "\n")
+            past = [line for line in lines if int(line.split(",")[0]) <= step]
+            path.write_text("\n".join([head, *past]) + "\n")
 
 
 def _summary_writer(folder: Path) -> Any:
@@ -128,9 +128,9 @@ class EMA:
     def swap(self) -> None:
         """Exchange the parameters with their average; call again to change back."""
         for parameter, shadow in zip(self.parameters, self.shadow, strict=True):
-            kept = parameter.detach().clone()
+            current = parameter.detach().clone()
             parameter.copy_(shadow)
-            shadow.copy_(kept)
+            shadow.copy_(current)
 
     def state_dict(self) -> dict[str, Any]:
         return {"count": self.count, "shadow": [tensor.clone() for tensor in self.shadow]}
@@ -151,18 +151,6 @@ def precision(wanted: str = "auto") -> str:
     return "bf16" if torch.cuda.is_available() or cpu_multiplies_bfloat16() else "no"
 
 
-def generator(seed: int, step: int, process: int = 0) -> torch.Generator:
-    """Randomness of one step of one process: the same whenever it is asked for."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 131 + process)
-
-
-def on_device(random: torch.Generator, device: torch.device) -> torch.Generator:
-    """`random` itself on the CPU; on another device one there that goes on from it, for large draws."""
-    if device.type == "cpu":
-        return random
-    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (1,), generator=random)))
-
-
 def warmup_stable_decay(
     step: int, steps: int, peak: float, warmup: int = 100, decay: float = 0.3, floor: float = 0.02
 ) -> float:
@@ -176,19 +164,6 @@ def warmup_stable_decay(
     return peak * (floor + (1 - floor) * min(1.0, left))
 
 
-def set_lr(optimiser: torch.optim.Optimizer, rate: float) -> None:
+def set_lr(optimiser: torch.optim.Optimizer, learning_rate: float) -> None:
     for group in optimiser.param_groups:
-        group["lr"] = rate * group.get("scale", 1.0)
-
-
-def choose(options: Any, random: torch.Generator) -> Any:
-    return options[int(torch.randint(len(options), (1,), generator=random))]
-
-
-def uniform(low: float, high: float, random: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand(1, generator=random))
-
-
-def psnr(one: Tensor, other: Tensor, largest: float = 1.0) -> float:
-    """Peak signal-to-noise ratio in dB."""
-    return float(10 * torch.log10(largest**2 / (one - other).square().mean().clamp(min=1e-12)))
+        group["lr"] = learning_rate * group.get("scale", 1.0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +21,27 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
+from iclight.diffusion.sampler import make_scheduler
 from iclight.diffusion.unet import CONV_IN, INPUT_CHANNELS, LATENT_CHANNELS
 from iclight.errors import WeightsError
 
 from .base import Trained, load
 from .data.captions import NEGATIVE, QUALITY
-from .model import write_vocabulary
-
-SCHEDULER = {
-    "_class_name": "DPMSolverMultistepScheduler",
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "linear",
-    "algorithm_type": "sde-dpmsolver++",
-    "use_karras_sigmas": True,
-    "steps_offset": 1,
-}
-
+from .tokenizer import write_vocabulary
 
 OWN = ("fc", "fbc")  # workflows that may have a UNet of their own; env's is the base
 
 
 def offsets(trained: Mapping[str, Tensor], base: Mapping[str, Tensor], tokens: Mapping[str, Tensor]) -> dict[str, Any]:
     """Workflow -> tensors: trained minus base, the first convolution as wide as the workflow's."""
-    made: dict[str, dict[str, Tensor]] = {}
+    added: dict[str, dict[str, Tensor]] = {}
     for workflow, channels in INPUT_CHANNELS.items():
         tensors = {name: trained[name].float() - base[name].float() for name in base if name != CONV_IN}
         wide = trained[CONV_IN][:, :channels].float().clone()
         wide[:, :LATENT_CHANNELS] -= base[CONV_IN].float()
-        made[workflow] = {**tensors, CONV_IN: wide}
-    made["env"] |= {f"environment.{name}": tensor.float() for name, tensor in tokens.items()}
-    return made
+        added[workflow] = {**tensors, CONV_IN: wide}
+    added["env"] |= {f"environment.{name}": tensor.float() for name, tensor in tokens.items()}
+    return added
 
 
 def export_offsets(parts: Trained, base: Mapping[str, Tensor], folder: Path, name: str) -> dict[str, str]:
@@ -71,9 +60,9 @@ def _save_tokenizer(parts: Trained, folder: Path) -> None:
     parts.tokenizer.save_pretrained(folder)
     whole = folder / "tokenizer.json"
     if whole.is_file():
-        said = json.loads(whole.read_text(encoding="utf-8"))["model"]
-        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in said["merges"]]
-        write_vocabulary(folder, said["vocab"], pairs)
+        content = json.loads(whole.read_text(encoding="utf-8"))["model"]
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in content["merges"]]
+        write_vocabulary(folder, content["vocab"], pairs)
         whole.unlink()
 
 
@@ -94,8 +83,13 @@ def export_new(
 ) -> None:
     """A whole model folder of a new model: base, scheduler, offsets, iclight.json.
 
+    `parts`: what a run trained; its UNet is the base, and env's.
+    `vae`: what it was trained with. Both are rounded to float16.
+    `name`, `facts`: what iclight.json is to say of the model.
     `own`: workflows (fc, fbc) -> runs that trained a UNet for them alone, beginning from the same words, which were
-    frozen; the workflow's offset leads from the base to that UNet.
+        frozen; the workflow's offset leads from the base to that UNet.
+
+    Raises WeightsError for a run of `own` that changed the words.
     """
     from diffusers import UNet2DConditionModel
 
@@ -116,9 +110,7 @@ def export_new(
     for workflow, run in (own or {}).items():
         apart = offsets(run.model.unet.state_dict(), base, {})[workflow]
         save_file({key: _compact(value, workflow) for key, value in apart.items()}, str(folder / files[workflow]))
-    (folder / "scheduler").mkdir(exist_ok=True)
-    scheduler = {**SCHEDULER, "prediction_type": parts.model.prediction_type}
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler, indent=1) + "\n")
+    make_scheduler(parts.model.prediction_type).save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",
         "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
@@ -147,22 +139,6 @@ def neutralise_quality_tokens(parts: Trained) -> CLIPTextModel:
     return encoder
 
 
-@torch.no_grad()
-def model_soup(runs: Sequence[Trained]) -> Trained:
-    """As the first run, UNet and environment tokens the mean of all runs' (Wortsman et al., "Model soups", 2022).
-
-    For runs that began from one another. A later one may know the light better and keep less well what it has made;
-    their mean had most of the one and lost little of the other (docs/training.md).
-    """
-    mean = copy.deepcopy(runs[0])
-    for part in ("unet", "tokens"):
-        states = [getattr(run.model, part).state_dict() for run in runs]
-        getattr(mean.model, part).load_state_dict(
-            {key: torch.stack([state[key].float() for state in states]).mean(0) for key in states[0]}
-        )
-    return mean
-
-
 def _forget_where_from(path: Path) -> None:
     """Take the folder of this machine that diffusers notes out of a config.json."""
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -188,16 +164,12 @@ def main() -> None:
     parser.add_argument("--vae", type=Path, default=Path("build/autoencoder/final"))
     parser.add_argument("--base", type=Path, help="the base model's folder, for offsets of a trained base")
     for workflow in OWN:
-        told = f"a run's trained/ folder whose UNet is {workflow}'s; of several (or models like models/mini) the mean"
-        parser.add_argument(f"--{workflow}", type=Path, nargs="+", help=told)
-    parser.add_argument(
-        "--env", type=Path, nargs="+", help="runs or models; env has the mean of the run given first and these"
-    )
+        parser.add_argument(f"--{workflow}", type=Path, help=f"a run's trained/ folder whose UNet is {workflow}'s")
     parser.add_argument("--native-size", type=int, nargs=2, default=(256, 320), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--about", default="A small model, trained from scratch on procedural scenes and photographs.")
     parser.add_argument("--license", default="Apache-2.0")
     options = parser.parse_args()
-    parts = model_soup([load(run, None, "env") for run in (options.trained, *(options.env or ()))])
+    parts = load(options.trained, None, "env")
     if options.base:
         from diffusers import UNet2DConditionModel
 
@@ -207,11 +179,7 @@ def main() -> None:
     if not (options.vae / "config.json").is_file():
         raise WeightsError(f"{options.vae} holds no autoencoder; give its folder with --vae.")
     facts = {"about": options.about, "native_size": list(options.native_size), "license": options.license}
-    own = {
-        workflow: model_soup([load(run, None, workflow) for run in runs])
-        for workflow in OWN
-        if (runs := getattr(options, workflow))
-    }
+    own = {workflow: load(run, None, workflow) for workflow in OWN if (run := getattr(options, workflow))}
     export_new(parts, AutoencoderKL.from_pretrained(options.vae), options.out, options.name, facts, own)
 
 

@@ -1,7 +1,6 @@
-"""The loss: prediction of noise, velocity or clean latents, weighted over timesteps; consistent light transport.
+"""The loss: prediction of noise, velocity or clean latents, and consistent light transport.
 
-vanilla      |e - e^|^2, weighted; a network that predicts v = sqrt(a) e - sqrt(1 - a) x_0 errs in e by sqrt(a) times
-             its error in v, one that predicts x_0 by sqrt(SNR) times its error in x_0
+denoising    |y - y^|^2 in what the network predicts: e, x_0, or v = sqrt(a) e - sqrt(1 - a) x_0
 consistency  M |merge(x1, x2) - x12|^2, where x1, x2, x12 are the clean latents implied by the predictions under the
              environments L1, L2 and L1 + L2, and M is the matte (paper, "Imposing consistent light transport")
 
@@ -12,26 +11,26 @@ they imply for the clean latents is where light adds, so that is what is compare
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SUBJECT = 2.5
-GUESSED = 0.3
-COARSE = 4
-TOLD = 920  # above this timestep nothing but the conditions tells the light
-LATE = 820
-HINTED = (800, 960)  # timesteps about that of lowres_denoise, where fc's sampling starts from a light map
-FADING = 300  # timesteps after that, in which the map fades
-HIDING = 0.1
-BLOTCHES = 2.0
+from iclight.diffusion.sampler import make_scheduler
+
+SUBJECT_WEIGHT = 2.5
+UNKNOWN_WEIGHT = 0.3  # of a background that no condition tells
+LOWFREQ_CELL = 4  # latents
+HIGH_T = 820  # from this timestep on the conditions alone decide the light
+OFFSET_FROM = 920  # above this timestep offset noise drowns the picture's mean
+OFFSET_STRENGTH = 0.1
+BLOTCH_STRENGTH = 2.0
 
 
-def alphas_cumulative(steps: int = 1000) -> Tensor:
-    """Products of 1 - beta on the linear schedule that the engine samples with (`sampler.make_scheduler`)."""
-    return torch.cumprod(1 - torch.linspace(0.00085, 0.012, steps), 0)
+def alphas_cumprod() -> Tensor:
+    """Products of 1 - beta over the 1000 timesteps, on the schedule that the engine samples with."""
+    alphas: Tensor = make_scheduler().alphas_cumprod
+    return alphas
 
 
 def add_noise(clean: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor) -> Tensor:
@@ -41,7 +40,12 @@ def add_noise(clean: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor) -
 
 
 def target(clean: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor, prediction_type: str) -> Tensor:
-    """What the network is to say: e, x_0, or the velocity v = sqrt(a) e - sqrt(1 - a) x_0 (Salimans and Ho 2022)."""
+    """What the network is to predict: e, x_0, or v = sqrt(a) e - sqrt(1 - a) x_0 (Salimans and Ho 2022).
+
+    `clean`, `noise`: Bx4xhxw.
+    `timesteps`: B, into `alphas` (`alphas_cumprod`).
+    `prediction_type`: "epsilon", "sample" or "v_prediction".
+    """
     if prediction_type == "epsilon":
         return noise
     if prediction_type == "sample":
@@ -53,7 +57,9 @@ def target(clean: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor, pred
 def predict_x0(
     noisy: Tensor, predicted: Tensor, timesteps: Tensor, alphas: Tensor, prediction_type: str = "epsilon"
 ) -> Tensor:
-    """x_0 itself, (x_t - sqrt(1 - a) e) / sqrt(a), or sqrt(a) x_t - sqrt(1 - a) v."""
+    """The clean latents that a prediction implies: x_0 itself, (x_t - sqrt(1 - a) e) / sqrt(a), or
+    sqrt(a) x_t - sqrt(1 - a) v. Arguments as of `target`; `noisy` is x_t.
+    """
     if prediction_type == "sample":
         return predicted
     a = alphas[timesteps][:, None, None, None]
@@ -62,66 +68,26 @@ def predict_x0(
     return a.sqrt() * noisy - (1 - a).sqrt() * predicted
 
 
-def plain(snr: Tensor) -> Tensor:
-    """All timesteps alike (Ho et al. 2020)."""
-    return torch.ones_like(snr)
-
-
-def min_snr(snr: Tensor, gamma: float = 5.0) -> Tensor:
-    """min(SNR, 5) / SNR (Hang et al. 2023)."""
-    return snr.clamp(max=gamma) / snr
-
-
-def truncated_snr(snr: Tensor) -> Tensor:
-    """max(SNR, 1) on the clean latents (Salimans and Ho 2022), which is max(1, 1 / SNR) on the noise.
-
-    Light is decided where noise is nearly all there is; a weight that does not grow there learns no light.
-    """
-    return (1 / snr).clamp(min=1)
-
-
-def balanced(snr: Tensor, floor: float = 4.0) -> Tensor:
-    """max(4, 1 / SNR) on the noise: as truncated SNR, but detail, decided where there is little noise, counts more."""
-    return (1 / snr).clamp(min=floor)
-
-
-def velocity(snr: Tensor) -> Tensor:
-    """1 + 1 / SNR on the noise, which weighs the velocity alike at all timesteps (Salimans and Ho 2022)."""
-    return 1 + 1 / snr
-
-
-def even(snr: Tensor) -> Tensor:
-    """1 / SNR on the noise, which weighs the clean latents alike at all timesteps (Salimans and Ho 2022)."""
-    return 1 / snr
-
-
-WEIGHTINGS: dict[str, Callable[[Tensor], Tensor]] = {
-    "plain": plain,
-    "min-snr": min_snr,
-    "truncated-snr": truncated_snr,
-    "balanced": balanced,
-    "velocity": velocity,
-    "clean": even,
-}
-
-
 def denoising_loss(
-    predicted: Tensor, wanted: Tensor, matte: Tensor, weight: Tensor, known: Tensor, coarse: float = 0.0
+    predicted: Tensor, wanted: Tensor, matte: Tensor, known: Tensor, lowfreq_weight: float = 0.0
 ) -> Tensor:
-    """B losses over the timesteps' `weight` (B). `matte` Bx1xhxw; `known` B booleans: is the background a condition?
+    """B squared errors, the subject's counted SUBJECT_WEIGHT times.
 
-    The subject counts SUBJECT times. A background that nothing tells is anyone's guess and counts GUESSED times only:
-    most of its error cannot be learnt away. `coarse` weighs the error's means over COARSE x COARSE places of the
-    subject, which count once more: light is in them, and they drown among the errors of every pixel.
+    `predicted`, `wanted`: Bx4xhxw, of any prediction type.
+    `matte`: Bx1xhxw in [0, 1].
+    `known`: B booleans: is the background a condition? One that nothing tells is anyone's guess: most of its error
+        cannot be learnt away, so it counts UNKNOWN_WEIGHT times only.
+    `lowfreq_weight`: what the error's means over LOWFREQ_CELL x LOWFREQ_CELL places of the subject count once more:
+        light is in them, and they drown among the errors of every pixel.
     """
-    ground = torch.where(known, 1.0, GUESSED)[:, None, None, None]
+    ground = torch.where(known, 1.0, UNKNOWN_WEIGHT)[:, None, None, None]
     error = predicted.float() - wanted
-    each = (error.square() * (ground + (SUBJECT - ground) * matte)).mean((1, 2, 3))
-    if coarse:
-        inside = F.avg_pool2d(matte, COARSE, ceil_mode=True)
-        mean = F.avg_pool2d(error * matte, COARSE, ceil_mode=True) / inside.clamp(min=0.1)
-        each = each + coarse * (mean.square() * inside).mean((1, 2, 3))
-    return each * weight
+    each = (error.square() * (ground + (SUBJECT_WEIGHT - ground) * matte)).mean((1, 2, 3))
+    if lowfreq_weight:
+        inside = F.avg_pool2d(matte, LOWFREQ_CELL, ceil_mode=True)
+        mean = F.avg_pool2d(error * matte, LOWFREQ_CELL, ceil_mode=True) / inside.clamp(min=0.1)
+        each = each + lowfreq_weight * (mean.square() * inside).mean((1, 2, 3))
+    return each
 
 
 def consistency(clean: Tensor, merge: nn.Module, matte: Tensor) -> Tensor:
@@ -131,20 +97,20 @@ def consistency(clean: Tensor, merge: nn.Module, matte: Tensor) -> Tensor:
     return error.sum((1, 2, 3)) / (matte.sum((1, 2, 3)) * clean.shape[1]).clamp(min=1)
 
 
-def normal_loss(seen: Tensor, normal: Tensor, matte: Tensor) -> Tensor:
-    """B losses from Bx3xhxw normals as seen, at any size, and as they are: 1 - cosine, over the matte (Bx1xhxw); 0 for
-    rows whose `normal` is 0, for nobody knows it."""
-    size = seen.shape[-2:]
+def normal_loss(predicted: Tensor, normal: Tensor, matte: Tensor) -> Tensor:
+    """B losses from Bx3xhxw predicted normals, at any size, and the true ones: 1 - cosine, over the matte (Bx1xhxw); 0
+    for rows whose `normal` is 0, for nobody knows it."""
+    size = predicted.shape[-2:]
     true, inside = (F.interpolate(x, size, mode="area") if x.shape[-2:] != size else x for x in (normal, matte))
     inside = inside * (true.norm(dim=1, keepdim=True) > 0.5)
-    off = (1 - F.cosine_similarity(seen.float(), true, dim=1)[:, None]) * inside
+    off = (1 - F.cosine_similarity(predicted.float(), true, dim=1)[:, None]) * inside
     return off.sum((1, 2, 3)) / inside.sum((1, 2, 3)).clamp(min=1)
 
 
 def offset_noise(noise: Tensor, timesteps: Tensor, alphas: Tensor, random: torch.Generator) -> Tensor:
     """Noise that leaves the light, and the form, to the conditions: two kinds of offset noise.
 
-    Above `TOLD` its means and slopes drown those of the picture.
+    Above `OFFSET_FROM` its means and slopes drown those of the picture.
 
     At timestep 999 a pixel is noise, but the mean of 100 x 100 pixels is not: its signal is 4 % of itself, its noise
     1 %. A network learns to read the light off it, and finds none in the pure noise that sampling starts from: such
@@ -157,7 +123,7 @@ def offset_noise(noise: Tensor, timesteps: Tensor, alphas: Tensor, random: torch
     """
     device = noise.device
     timesteps = timesteps.to(device)
-    strength = HIDING * ((timesteps - TOLD) / 40).clamp(0, 1)
+    strength = OFFSET_STRENGTH * ((timesteps - OFFSET_FROM) / 40).clamp(0, 1)
     flat = torch.randn(*noise.shape[:2], 1, 1, generator=random, device=device)
     patches = torch.randn(*noise.shape[:2], 4, 4, generator=random, device=device)
     coarse = flat + F.interpolate(patches, noise.shape[2:], mode="bicubic", align_corners=True)
@@ -165,18 +131,18 @@ def offset_noise(noise: Tensor, timesteps: Tensor, alphas: Tensor, random: torch
     cells = round(8 * 2 ** (size * math.log2(max(1, noise.shape[-1] / 16))))
     grid = torch.randn(*noise.shape[:2], cells, cells, generator=random, device=device)
     blotches = F.interpolate(grid, noise.shape[2:], mode="bicubic", align_corners=True)
-    spread = BLOTCHES * alphas.to(device)[timesteps].sqrt() * ((timesteps - 60) / 150).clamp(0, 1)
+    spread = BLOTCH_STRENGTH * alphas.to(device)[timesteps].sqrt() * ((timesteps - 60) / 150).clamp(0, 1)
     return noise + strength.view(-1, 1, 1, 1) * coarse + spread.view(-1, 1, 1, 1) * blotches
 
 
-def random_timesteps(count: int, random: torch.Generator, late: float = 0.0, steps: int = 1000) -> Tensor:
-    """Any timestep, all alike; but a share `late` of them from `LATE` on, where the conditions alone decide the light.
+def random_timesteps(count: int, random: torch.Generator, high_t_share: float = 0.0, steps: int = 1000) -> Tensor:
+    """Any timestep, all alike; but a share of them from `HIGH_T` on, where the conditions alone decide the light.
 
     With one timestep in ten up there, a network would hardly see what it has to learn most.
     """
-    chosen = torch.randint(steps, (count,), generator=random)
-    high = torch.randint(LATE, steps, (count,), generator=random)
-    return torch.where(torch.rand(count, generator=random) < late, high, chosen)
+    anywhere = torch.randint(steps, (count,), generator=random)
+    high = torch.randint(HIGH_T, steps, (count,), generator=random)
+    return torch.where(torch.rand(count, generator=random) < high_t_share, high, anywhere)
 
 
 def remaining(timesteps: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:
@@ -189,12 +155,12 @@ def remaining(timesteps: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:
     return (snr[starts] / snr[timesteps]).clamp(max=1)
 
 
-def in_place_of(noise: Tensor, clean: Tensor, shown: Tensor, timesteps: Tensor, alphas: Tensor) -> Tensor:
-    """Noise that turns `clean` into `shown` (Bx4xhxw): noised with it, a picture looks as if it were another.
+def equivalent_noise(noise: Tensor, clean: Tensor, init: Tensor, timesteps: Tensor, alphas: Tensor) -> Tensor:
+    """The noise e' for which x_t of `clean` and e' is x_t of `init` and `noise` (all Bx4xhxw).
 
     So fc's sampling starts, from a noised light map, at a timestep where a network reads light off what is under the
     noise. One that has only seen pictures there takes the ramp for the picture's own brightness and lays it over the
     subject; this one learns that a ramp says where the light stands, and that it falls on a shape.
     """
     a = alphas[timesteps][:, None, None, None]
-    return noise + (a / (1 - a)).sqrt() * (shown - clean)
+    return noise + (a / (1 - a)).sqrt() * (init - clean)

@@ -27,14 +27,14 @@ def asymmetry(pictures: Tensor, matte: Tensor) -> Tensor:
     height, width = pictures.shape[2:]
     x = torch.arange(width, device=pictures.device).float().view(1, 1, 1, -1)
     y = torch.arange(height, device=pictures.device).float().view(1, 1, -1, 1)
-    found = []
+    ratios = []
     for place in (x, y):
         centre = (matte * place).sum((1, 2, 3), keepdim=True) / matte.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
         far, near = matte * (place > centre), matte * (place <= centre)
         one = (light * far).sum((1, 2, 3)) / far.sum((1, 2, 3)).clamp(min=1e-6)
         two = (light * near).sum((1, 2, 3)) / near.sum((1, 2, 3)).clamp(min=1e-6)
-        found.append((one - two) / (one + two + 1e-4))
-    return torch.stack(found, 1)
+        ratios.append((one - two) / (one + two + 1e-4))
+    return torch.stack(ratios, 1)
 
 
 def towards(side: str, pictures: Tensor, matte: Tensor) -> Tensor:
@@ -102,11 +102,14 @@ def geometry_correlation(
     The gain is the ratio of blurred linear luminances; a ramp laid over the picture is a plane in the log and scores
     about 0. `normal` Bx3xHxW unit vectors, `light` Bx3 (or 3) unit directions.
     """
-    ratio = [_smooth(luminance(x) * matte, sigma) / _smooth(matte, sigma).clamp(min=1e-3) for x in (pictures, source)]
+    ratio = [
+        gaussian_blur(luminance(x) * matte, sigma) / gaussian_blur(matte, sigma).clamp(min=1e-3)
+        for x in (pictures, source)
+    ]
     gain = torch.log((ratio[0] + 0.004) / (ratio[1] + 0.004))
     facing = torch.einsum("bchw,bc->bhw", normal, light.expand(len(pictures), 3))[:, None].clamp(min=0)
     inner = matte > SOLID
-    return _correlation(_without_plane(gain, inner), _without_plane(_smooth(facing, sigma), inner), inner)
+    return _correlation(_without_plane(gain, inner), _without_plane(gaussian_blur(facing, sigma), inner), inner)
 
 
 def angular_error(normal: Tensor, truth: Tensor, matte: Tensor) -> Tensor:
@@ -124,7 +127,8 @@ def additivity_error(first: Tensor, second: Tensor, whole: Tensor, matte: Tensor
     return (gap * matte).sum((1, 2, 3)) / (sum_ * matte).sum((1, 2, 3)).clamp(min=1e-6)
 
 
-def _smooth(x: Tensor, sigma: float) -> Tensor:
+def gaussian_blur(x: Tensor, sigma: float) -> Tensor:
+    """BxCxHxW blurred with edges held; `sigma` in pixels."""
     reach = max(1, round(2.5 * sigma))
     kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=x.device) / sigma) ** 2)
     kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
@@ -135,7 +139,7 @@ def _smooth(x: Tensor, sigma: float) -> Tensor:
 
 def _high(light: Tensor, sigma: float) -> Tensor:
     log = torch.log(light + 0.02)
-    return log - _smooth(log, sigma)
+    return log - gaussian_blur(log, sigma)
 
 
 def _without_plane(field: Tensor, inner: Tensor) -> Tensor:
@@ -152,11 +156,11 @@ def _without_plane(field: Tensor, inner: Tensor) -> Tensor:
 
 
 def _correlation(one: Tensor, two: Tensor, where: Tensor, centred: bool = False) -> Tensor:
-    found = []
+    values = []
     for a, b, inside in zip(one, two, where, strict=True):
         p, q = a[inside], b[inside]
         if not centred:
             p, q = p - p.mean(), q - q.mean()
         scale = p.norm() * q.norm()
-        found.append((p @ q) / scale if len(p) > 50 and scale > 1e-8 else torch.tensor(float("nan")))
-    return torch.stack([value.cpu() for value in found])
+        values.append((p @ q) / scale if len(p) > 50 and scale > 1e-8 else torch.tensor(float("nan")))
+    return torch.stack([value.cpu() for value in values])

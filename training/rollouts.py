@@ -1,16 +1,16 @@
-"""What is under the noise in sampling: not the picture that is to come out, but what the network has made so far.
+"""What is under the noise in sampling: not the picture that is to come out, but the network's own estimate so far.
 
 A network that has seen true pictures there believes what it sees, its own errors too, and they grow with every step
 (exposure bias; Ning et al., "Elucidating the exposure bias in diffusion models", 2024). So a share of the rows is
-rolled out: the network answers an earlier timestep, without gradients, and what it said lies under the noise of the
-step that is learnt from (as in scheduled sampling, Bengio et al. 2015). Its answer is the mean of what it was told;
-asked again with that answer, it has no reason to say anything else, and light that came from a light map stays.
+rolled out: the network answers an earlier timestep, without gradients, and its estimate lies under the noise of the
+step that is learnt from (as in scheduled sampling, Bengio et al. 2015). That estimate is the mean of what it was told;
+asked again with it, it has no reason to say anything else, and light that came from a light map stays.
 
 Not quite: nearly half of the sampler's steps are below timestep 250, and a little light lost in each is most of it
-lost. So below `Config.settled` a row is to be kept, not mended: the target is what the network said before it came
-there, or, under other rows, the true picture (as in consistency models, Song et al. 2023, whose answers agree along a
-path). Answers given below `settled` lie under the noise now and then, and are no targets: small errors of eight late
-steps, each kept by the next, would add up.
+lost. So below `keep_below_t` a row is to be kept, not mended: the target is the estimate from before it came there, or,
+under other rows, the true picture (as in consistency models, Song et al. 2023, whose answers agree along a path).
+Estimates from below it lie under the noise now and then, and are no targets: small errors of eight late steps, each
+kept by the next, would add up.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ import torch
 from torch import Tensor
 
 from . import loss as losses
-from .checkpoints import on_device
+from .config import Config
 from .data.batches import Batch
 from .model import LATENTS, RelightingModel
+from .randomness import on_device
 
 LAST = 999
-OPEN = 850  # up to this timestep a picture's own light can be read under the noise
-TURNS = 2  # earlier timesteps answered, at most
+READABLE = 850  # up to this timestep a picture's own light can be read under the noise
+MAP_TIMESTEPS = (800, 960)  # about that of lowres_denoise, where fc's sampling starts from a light map
+MAP_FADE = 300  # timesteps after that, in which the map fades
+MAX_TURNS = 2  # earlier timesteps answered
 
 
 class Times(NamedTuple):
@@ -38,34 +41,32 @@ class Times(NamedTuple):
     rolled: Tensor
 
 
-def draw_times(
-    batch: Batch, share: float, late: float, random: torch.Generator, early: float = 0.0, settled: int = 0
-) -> Times:
-    """Timesteps as sampling would meet them; `share` of the rows is rolled out, and a share `early` of them, all rolled
-    out, is below `settled`; none starts below that. A triplet's lights have the same.
+def draw_times(batch: Batch, config: Config, random: torch.Generator) -> Times:
+    """Timesteps as sampling would meet them, by the config's `rollouts`, `high_t_share`, `low_t_share` and
+    `keep_below_t`, below which none starts. A triplet's lights have the same.
 
-    fc's rows start where their light can be read: from a light map, or from their own picture up to `OPEN`.
+    fc's rows start where their light can be read: from a light map, or from their own picture up to `READABLE`.
     """
-    count, hinted = len(batch.clean), batch.hinted.cpu()
-    timesteps = losses.random_timesteps(count, random, late)
-    maps = torch.randint(*losses.HINTED, (count,), generator=random)
-    along, rolled = torch.rand(count, generator=random), torch.rand(count, generator=random) < share
-    soon = maps - (losses.FADING * torch.rand(count, generator=random).square()).long()
-    anywhere = (maps * along.square()).long()  # as the sampler's steps: dense where little noise is left
-    timesteps = torch.where(hinted, torch.where(rolled, anywhere, soon), timesteps)
-    if early:
-        below = torch.rand(count, generator=random) < early
-        timesteps = torch.where(below, torch.randint(settled, (count,), generator=random), timesteps)
-        rolled |= below
+    count, has_map = len(batch.clean), batch.has_light_map.cpu()
+    timesteps = losses.random_timesteps(count, random, config.high_t_share)
+    map_starts = torch.randint(*MAP_TIMESTEPS, (count,), generator=random)
+    along, rolled = torch.rand(count, generator=random), torch.rand(count, generator=random) < config.rollouts
+    soon = map_starts - (MAP_FADE * torch.rand(count, generator=random).square()).long()
+    anywhere = (map_starts * along.square()).long()  # as the sampler's steps: dense where little noise is left
+    timesteps = torch.where(has_map, torch.where(rolled, anywhere, soon), timesteps)
+    if config.low_t_share:
+        low = torch.rand(count, generator=random) < config.low_t_share
+        timesteps = torch.where(low, torch.randint(config.keep_below_t, (count,), generator=random), timesteps)
+        rolled |= low
     told = batch.has_environment.cpu() | batch.condition[:, LATENTS:].flatten(1).any(1).cpu()
-    highest = torch.where(told, LAST, OPEN)
-    # What was made below `settled` alone would be kept as it is, whatever the sources put there.
-    lowest = timesteps.clamp(min=settled)
-    starts = torch.where(hinted, maps, lowest + ((highest - lowest).clamp(min=0) * along).long())
+    highest = torch.where(told, LAST, READABLE)
+    # An estimate from below `keep_below_t` alone would be kept as it is, whatever the sources put there.
+    lowest = timesteps.clamp(min=config.keep_below_t)
+    starts = torch.where(has_map, map_starts, lowest + ((highest - lowest).clamp(min=0) * along).long())
     rolled &= starts > timesteps
     if batch.triplets:
         for times in (timesteps, starts, rolled):
-            _alike(times, batch.triplets)
+            _share_in_triplets(times, batch.triplets)
     return Times(timesteps, starts, rolled)
 
 
@@ -75,74 +76,76 @@ def draw_noise(batch: Batch, timesteps: Tensor, alphas: Tensor, random: torch.Ge
     noise = torch.randn(batch.clean.shape, generator=random, device=random.device)
     noise = losses.offset_noise(noise, timesteps, alphas, random)
     if batch.triplets:
-        _alike(noise, batch.triplets)
+        _share_in_triplets(noise, batch.triplets)
     return noise
 
 
-def _alike(rows: Tensor, triplets: int) -> None:
+def _share_in_triplets(rows: Tensor, triplets: int) -> None:
     """Give the last 3 * triplets rows, ordered L1 + L2, L1, L2, the values of their L1 + L2, in place."""
     first = rows[len(rows) - 3 * triplets : len(rows) - 2 * triplets].clone()
     rows[len(rows) - 3 * triplets :] = first.repeat(3, *[1] * (rows.dim() - 1))
 
 
 @torch.no_grad()
-def beneath(
+def roll_out(
     model: RelightingModel,
     batch: Batch,
     ids: Tensor,
     times: Times,
     alphas: Tensor,
     random: torch.Generator,
-    settled: int = 0,
+    keep_below_t: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Bx4xhxw latents that noise is laid over at `times.timesteps`, as sampling would have them there; and the same had
-    the network said nothing more below `settled`.
+    the network answered nothing below `keep_below_t`.
 
-    `ids` are the captions' Bx77 tokens. Rows that are not rolled out have `batch.beneath`, or their light map as far as
-    it is left (`loss.remaining`).
+    `ids`: Bx77 tokens of the captions.
+    `alphas`: `loss.alphas_cumprod`, on the batch's device.
+    `keep_below_t`: a timestep, 0 for none.
+    Rows that are not rolled out have `batch.init_latents`, or their light map as far as it is left (`loss.remaining`).
     """
     device = batch.clean.device
-    first = torch.where(batch.hinted[:, None, None, None], batch.hints, batch.beneath)
-    made, before = batch.beneath.clone(), batch.beneath.clone()
+    start = torch.where(batch.has_light_map[:, None, None, None], batch.light_map, batch.init_latents)
+    estimate, early = batch.init_latents.clone(), batch.init_latents.clone()
     rows = times.rolled.nonzero()[:, 0].to(device)
-    now, turns = times.starts, int(torch.randint(TURNS, (1,), generator=random)) + 1
+    now, turns = times.starts, int(torch.randint(MAX_TURNS, (1,), generator=random)) + 1
     for turn in range(turns if len(rows) else 0):
         noise = draw_noise(batch, now, alphas, random)
-        under = first if turn == 0 else _mixed(made, first, now, times.starts, alphas)
-        noisy = losses.add_noise(under, noise, now.to(device), alphas)[rows]
+        init = start if turn == 0 else _blended(estimate, start, now, times.starts, alphas)
+        noisy = losses.add_noise(init, noise, now.to(device), alphas)[rows]
         latents = torch.cat([noisy, batch.condition[rows]], 1).contiguous(memory_format=torch.channels_last)
         at = now.to(device)[rows]
-        said = model(latents, at, ids[rows], batch.environments[rows], batch.has_environment[rows]).float()
-        made[rows] = losses.predict_x0(noisy, said, at, alphas, model.prediction_type)
-        counts = (at >= settled)[:, None, None, None]
-        before[rows] = torch.where(counts, made[rows], before[rows])
+        predicted = model(latents, at, ids[rows], batch.environments[rows], batch.has_environment[rows]).float()
+        estimate[rows] = losses.predict_x0(noisy, predicted, at, alphas, model.prediction_type)
+        counts = (at >= keep_below_t)[:, None, None, None]
+        early[rows] = torch.where(counts, estimate[rows], early[rows])
         between = torch.rand(len(now), generator=random)
         if batch.triplets:
-            _alike(between, batch.triplets)
-        # Half of those that end below `settled` have their next answer from there, too.
-        low = (times.timesteps < settled) & (now > settled) & (between < 0.5)
-        now = torch.where(low, now.clamp(max=settled), now)
+            _share_in_triplets(between, batch.triplets)
+        # Half of those that end below `keep_below_t` have their next answer from there, too.
+        low = (times.timesteps < keep_below_t) & (now > keep_below_t) & (between < 0.5)
+        now = torch.where(low, now.clamp(max=keep_below_t), now)
         now = times.timesteps + ((now - times.timesteps) * between).long()
-    begun = (batch.hinted | times.rolled.to(device))[:, None, None, None]
-    mixed = [_mixed(said, first, times.timesteps, times.starts, alphas) for said in (made, before)]
-    under, kept = (torch.where(begun, latents, batch.beneath) for latents in mixed)
-    return under, kept
+    sampled = (batch.has_light_map | times.rolled.to(device))[:, None, None, None]
+    blends = [_blended(x, start, times.timesteps, times.starts, alphas) for x in (estimate, early)]
+    init, kept = (torch.where(sampled, latents, batch.init_latents) for latents in blends)
+    return init, kept
 
 
-def settle(batch: Batch, under: Tensor, before: Tensor, times: Times, below: int) -> tuple[Tensor, Tensor]:
-    """What rows are to come out as, and what lies under their noise, both Bx4xhxw, from what `beneath` gave.
+def keep_low_t(batch: Batch, init: Tensor, early: Tensor, times: Times, keep_below_t: int) -> tuple[Tensor, Tensor]:
+    """The rows' targets and what lies under their noise, both Bx4xhxw, from what `roll_out` gave (`init`, `early`).
 
-    Below a timestep, rows that were rolled out come out as they were `before` they came there; others begin and end as
-    the wanted picture, whatever the sources put.
+    Below the timestep, rows that were rolled out come out as they were before they came there; others begin and end as
+    the true picture, whatever the sources put.
     """
     device = batch.clean.device
-    kept = (times.timesteps < below).to(device)[:, None, None, None]
+    low = (times.timesteps < keep_below_t).to(device)[:, None, None, None]
     rolled = times.rolled.to(device)[:, None, None, None]
-    under = torch.where(kept & ~rolled, batch.clean, under)
-    return torch.where(kept & rolled, before, batch.clean), under
+    init = torch.where(low & ~rolled, batch.clean, init)
+    return torch.where(low & rolled, early, batch.clean), init
 
 
-def _mixed(made: Tensor, first: Tensor, now: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:
-    """`first`, replaced by `made` as far as the solver would have replaced it between `starts` and `now`."""
-    left = losses.remaining(now.to(made.device), starts.to(made.device), alphas)
-    return torch.lerp(made, first, left[:, None, None, None])
+def _blended(estimate: Tensor, start: Tensor, now: Tensor, starts: Tensor, alphas: Tensor) -> Tensor:
+    """`start`, replaced by the estimate as far as the solver would have replaced it between `starts` and `now`."""
+    left = losses.remaining(now.to(estimate.device), starts.to(estimate.device), alphas)
+    return torch.lerp(estimate, start, left[:, None, None, None])

@@ -12,7 +12,8 @@ from iclight.diffusion import sampler
 
 from .checkpoints import precision
 from .data.captions import NEGATIVE
-from .model import RelightingModel, Words
+from .model import RelightingModel
+from .tokenizer import Words
 
 
 @torch.no_grad()
@@ -22,19 +23,19 @@ def sample(
     condition: Tensor,
     captions: Sequence[str],
     environments: Tensor | None = None,
-    start: Tensor | None = None,
-    strength: float | None = None,
     steps: int = 25,
     scale: float = 2.0,
     seed: int = 0,
     batch: int = 16,
 ) -> Tensor:
-    """Bx8xhxw conditions (foreground, background latents) and B captions -> Bx4xhxw latents.
+    """Bx4xhxw latents; same classes and steps as the engine's first pass.
 
-    `environments` Bx3x32x32 adds environment tokens. From pure noise, or from `start` (Bx4xhxw) noised to `strength`.
-    Each `batch` draws its noise from `seed`. Same classes and steps as the engine's first pass.
+    `condition`: Bx8xhxw, latents of foreground and background; `captions`: B.
+    `environments`: Bx3x32x32 radiance, for environment tokens.
+    `steps`: of the sampler; `scale`: of guidance.
+    `seed`: each `batch` of rows draws its noise from it.
     """
-    made = []
+    latents = []
     for first in range(0, len(condition), batch):
         part = slice(first, first + batch)
         count = len(condition[part])
@@ -47,18 +48,17 @@ def sample(
         predict = sampler.NoisePredictor(model.unet, guidance, condition[part], model.prediction_type)
         shape = (count, 4, *condition.shape[2:])
         random = torch.Generator().manual_seed(seed)
-        begin = None if start is None else start[part]
         with torch.autocast(condition.device.type, torch.bfloat16, enabled=precision() == "bf16"):
-            made.append(sampler.denoise(predict, steps, strength, begin, shape, random))
-    return torch.cat(made)
+            latents.append(sampler.denoise(predict, steps, None, None, shape, random))
+    return torch.cat(latents)
 
 
 @torch.no_grad()
 def decode(vae: AutoencoderKL, latents: Tensor, batch: int = 16) -> Tensor:
     """Bx4xhxw latents -> Bx3xHxW sRGB in [0, 1]."""
-    made = []
+    pictures = []
     for part in latents.split(batch):
         with torch.autocast(latents.device.type, torch.bfloat16, enabled=precision() == "bf16"):
             decoded = vae.decode(part.float() / vae.config.scaling_factor).sample
-        made.append((decoded.float() / 2 + 0.5).clamp(0, 1))
-    return torch.cat(made)
+        pictures.append((decoded.float() / 2 + 0.5).clamp(0, 1))
+    return torch.cat(pictures)

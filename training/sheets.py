@@ -14,8 +14,9 @@ from torch import Tensor
 from .data.batches import Sources
 from .data.captions import QUALITY
 from .data.latents import BACKGROUNDS, SOURCES
-from .model import RelightingModel, Words
+from .model import RelightingModel
 from .sampling import decode, sample
+from .tokenizer import Words
 
 
 def save_sheet(rows: Sequence[Sequence[Tensor]], path: Path, gap: int = 2) -> None:

@@ -4,13 +4,12 @@
     accelerate launch -m training.train --base stable-diffusion-v1-5 --lora 64 --out build/sd15
 
 Kill it whenever you like: the same command goes on from the newest checkpoint and ends at the same result. The folder
-holds log.csv, checkpoints, contact sheets, and at the end `trained/` (weights) and `model/` (what the engine loads).
+holds log.csv, checkpoints, contact sheets, and at the end `trained/` (weights).
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,93 +17,97 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from . import loss as losses
 from . import rollouts
 from .base import Trained, build
-from .checkpoints import EMA, Run, generator, precision, set_lr, warmup_stable_decay
+from .checkpoints import EMA, Run, precision, set_lr, warmup_stable_decay
 from .config import PARTS, Config, add_options, read_config, with_options
 from .data.batches import Batch, Sources
 from .data.light_maps import light_maps
-from .model import LATENTS, RelightingModel, Words, start_merge, start_tokens
+from .model import LATENTS, RelightingModel, fit_merge, init_tokens
+from .randomness import generator
 from .sheets import training_sheet
+from .tokenizer import Words
 
+WEIGHT_DECAY = 1e-3
 # Bands of timesteps that the log tells apart: below the first number, below the second, ...
 BANDS = {"detail": 400, "form": 800, "light": 1000}
 OTHERS = ("consistency", "normals")
 
 
 def train(config: Config, out: Path, until: int | None = None, tensorboard: bool = False) -> Trained | None:
-    """Run the loop to the end, or to step `until`; the trained parts if it came to the end."""
+    """Run the loop to the end, or to step `until`; the trained parts if it came to the end.
+
+    `out`: the run's folder; a run that is there already is gone on with.
+    `tensorboard`: log there, too.
+    """
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision(config.mixed_precision))
     torch.manual_seed(config.seed)
     parts = build(config, out)
     model, words = parts.model, Words(parts.tokenizer)
-    sources = Sources([Path(folder) for folder in config.data], config.shards or None, config.hints, config.doubts)
-    if config.new_tokens or not config.begin:
-        start_tokens(model.tokens, sources.environments(), generator(config.seed, 0))
+    sources = Sources([Path(folder) for folder in config.data], config.light_map_init, config.mismatched_latents)
+    if not config.init_from:
+        init_tokens(model.tokens, sources.environments(), generator(config.seed, 0))
     if parts.new_merge and config.consistency and len(sources.objects):
         random = generator(config.seed, 1)
-        before, after = start_merge(model.merge, *sources.added_light(random), random)
+        before, after = fit_merge(model.merge, *sources.added_light(random), random)
         accelerator.print(
             f"Merging MLP fitted to true latents: mean squared error {before:.4f} before, {after:.4f} after."
         )
+    for name in set(PARTS) - set(config.learns):
+        getattr(model, name).requires_grad_(False)
     learning = [p for p in model.parameters() if p.requires_grad]
-    average = EMA(learning, config.average)
-    optimiser = torch.optim.AdamW(
-        _groups(model, learning, config.tokens_rate),
-        lr=config.rate,
-        betas=(0.9, 0.99),
-        weight_decay=config.weight_decay,
-    )
+    ema = EMA(learning, config.ema_decay)
+    groups = _groups(model, config.tokens_lr_scale)
+    optimiser = torch.optim.AdamW(groups, config.learning_rate, betas=(0.9, 0.99), weight_decay=WEIGHT_DECAY)
     wrapped, optimiser = accelerator.prepare(model, optimiser)
-    average.to(accelerator.device)
-    accelerator.register_for_checkpointing(average)
-    if config.hints and parts.vae is not None:
+    ema.to(accelerator.device)
+    accelerator.register_for_checkpointing(ema)
+    if config.light_map_init and parts.vae is not None:
         factor = 2 ** (len(parts.vae.config.block_out_channels) - 1)
         height, width = (length * factor for length in sources.tensors["images"].shape[-2:])
         sources.maps = light_maps(parts.vae, height, width)
-    alphas = losses.alphas_cumulative().to(accelerator.device)
+    alphas = losses.alphas_cumprod().to(accelerator.device)
     run = Run(out, accelerator, tensorboard=tensorboard)
     if accelerator.is_main_process:
         (out / "config.json").write_text(config.to_json())
-    first, meter = run.resume()["step"], Meter()
+    first, meter = run.resume(), Meter()
 
     steps = range(first, min(config.steps, until or config.steps))
-    batches = drawn_ahead(sources, config, steps, accelerator.process_index)
+    batches = draw_ahead(sources, config, steps, accelerator.process_index)
     for step in tqdm(steps, initial=first, total=config.steps, disable=not accelerator.is_main_process, mininterval=10):
-        set_lr(optimiser, warmup_stable_decay(step, config.steps, config.rate, config.warmup, config.decay))
+        set_lr(optimiser, warmup_stable_decay(step, config.steps, config.learning_rate, config.warmup, config.decay))
         batch, random = next(batches)
         batch = batch.to(accelerator.device)
-        vanilla, consistency = objective(wrapped, model, batch, words, alphas, config, random, meter)
-        accelerator.backward(vanilla + config.consistency * consistency)
-        freeze(model, config.learns(step))
-        accelerator.clip_grad_norm_(learning, config.clip)
+        denoising, consistency = objective(wrapped, model, batch, words, alphas, config, random, meter)
+        accelerator.backward(denoising + config.consistency * consistency)
+        accelerator.clip_grad_norm_(learning, config.max_grad_norm)
         optimiser.step()
         optimiser.zero_grad()
-        average.update()
+        ema.update()
         if (step + 1) % config.log_every == 0:
-            run.log(step + 1, **meter.read(), rate=optimiser.param_groups[0]["lr"])
+            run.log(step + 1, **meter.read(), learning_rate=optimiser.param_groups[0]["lr"])
         if (step + 1) % config.save_every == 0:
             run.save(step + 1)
         if (step + 1) % config.sheet_every == 0 and accelerator.is_main_process:
-            average.swap()
+            ema.swap()
             training_sheet(model, words, sources, out / f"sheet-{step + 1:06d}.jpg", parts.vae)
-            average.swap()
+            ema.swap()
     accelerator.wait_for_everyone()
     if until is not None and until < config.steps:
         return None
-    average.swap()
+    ema.swap()
     if accelerator.is_main_process:
         parts.save(out / "trained")
     accelerator.wait_for_everyone()
     return parts
 
 
-class _Drawn(Dataset[tuple[Batch, Tensor]]):
+class _Steps(Dataset[tuple[Batch, Tensor]]):
     """Step -> its batch, and the state of the step's generator after drawing it."""
 
     def __init__(self, sources: Sources, config: Config, process: int) -> None:
@@ -113,11 +116,11 @@ class _Drawn(Dataset[tuple[Batch, Tensor]]):
     def __getitem__(self, step: int) -> tuple[Batch, Tensor]:
         config, random = self.config, generator(self.config.seed, step, self.process)
         shares = config.schedule.at(step)
-        batch = self.sources.draw(config.batch, shares, random, config.workflows, config.close)
+        batch = self.sources.draw(config.batch, shares, random, config.workflows, config.zoom_crop)
         return batch, random.get_state()
 
 
-def drawn_ahead(
+def draw_ahead(
     sources: Sources, config: Config, steps: Sequence[int], process: int
 ) -> Iterator[tuple[Batch, torch.Generator]]:
     """Every step's batch and its generator, drawn ahead in `config.workers` processes, or here where there are none.
@@ -130,21 +133,21 @@ def drawn_ahead(
         options = {"num_workers": config.workers, "prefetch_factor": 3, "multiprocessing_context": "fork"}
         options["pin_memory"] = torch.cuda.is_available()
     # A generator of its own: else it takes its seed from the one that checkpoints keep.
-    drawn: DataLoader[tuple[Batch, Tensor]] = DataLoader(
-        _Drawn(sources, config, process), batch_size=None, sampler=steps, generator=torch.Generator(), **options
+    loader: DataLoader[tuple[Batch, Tensor]] = DataLoader(
+        _Steps(sources, config, process), batch_size=None, sampler=steps, generator=torch.Generator(), **options
     )
-    for batch, state in drawn:
+    for batch, state in loader:
         random = torch.Generator()
         random.set_state(state)
         yield batch, random
 
 
-def _groups(model: RelightingModel, learning: list[nn.Parameter], tokens_rate: float) -> list[dict[str, Any]]:
+def _groups(model: RelightingModel, tokens_lr_scale: float) -> list[dict[str, Any]]:
     """Parameters that learn, and how much faster: few samples of a batch reach the tokens' many weights."""
-    ahead = {id(p) for p in model.tokens.parameters()} if tokens_rate != 1 else set()
+    ahead = {id(p) for p in model.tokens.parameters()} if tokens_lr_scale != 1 else set()
     learning = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        ([p for p in learning if (id(p) in ahead) == fast], tokens_rate if fast else 1.0) for fast in (False, True)
+        ([p for p in learning if (id(p) in ahead) == fast], tokens_lr_scale if fast else 1.0) for fast in (False, True)
     ]
     return [{"params": params, "scale": scale} for params, scale in groups if params]
 
@@ -159,31 +162,31 @@ def objective(
     random: torch.Generator,
     meter: Meter,
 ) -> tuple[Tensor, Tensor]:
-    """The two terms of the loss on one batch (`loss.py`). The three lights of a triplet share timestep and noise."""
+    """The two terms of the loss on one batch (`loss.py`). The three lights of a triplet share timestep and noise.
+
+    `wrapped`: the model as accelerate prepared it, for the pass that is learnt from; `model`: itself, for rollouts.
+    `words`: captions -> token ids.
+    `alphas`: `loss.alphas_cumprod`, on the batch's device.
+    `random`: the step's generator, after it has drawn the batch.
+    `meter`: notes the losses for the log.
+    """
     device = batch.clean.device
-    times = rollouts.draw_times(batch, config.rollouts, config.late, random, config.early, config.settled)
+    times = rollouts.draw_times(batch, config, random)
     timesteps, ids = times.timesteps.to(device), words(batch.captions).to(device)
-    under, before = rollouts.beneath(model, batch, ids, times, alphas, random, config.settled)
+    init, early = rollouts.roll_out(model, batch, ids, times, alphas, random, config.keep_below_t)
     noise = rollouts.draw_noise(batch, times.timesteps, alphas, random)
-    clean, under = rollouts.settle(batch, under, before, times, config.settled)
-    noise = losses.in_place_of(noise, clean, under, timesteps, alphas)
+    clean, init = rollouts.keep_low_t(batch, init, early, times, config.keep_below_t)
+    noise = losses.equivalent_noise(noise, clean, init, timesteps, alphas)
     noisy = losses.add_noise(clean, noise, timesteps, alphas)
     latents = torch.cat([noisy, batch.condition], 1).contiguous(memory_format=torch.channels_last)
     predicted = wrapped(latents, timesteps, ids, batch.environments, batch.has_environment).float()
-    snr = alphas[timesteps] / (1 - alphas[timesteps])
-    weight = losses.WEIGHTINGS[config.weighting](snr)
-    # Weightings are of errors in the noise.
-    if model.prediction_type == "v_prediction":
-        weight = weight * alphas[timesteps]
-    elif model.prediction_type == "sample":
-        weight = weight * snr
     wanted = losses.target(clean, noise, timesteps, alphas, model.prediction_type)
     known = batch.condition[:, LATENTS:].flatten(1).any(1)
-    each = losses.denoising_loss(predicted, wanted, batch.matte, weight, known, config.coarse)
-    meter.note(each.detach(), timesteps)
-    if model.seen_shape is not None:
-        off = losses.normal_loss(model.seen_shape, batch.normal, batch.matte)
-        meter.note_other("normals", off.detach())
+    each = losses.denoising_loss(predicted, wanted, batch.matte, known, config.lowfreq_loss)
+    meter.note_bands(each.detach(), timesteps)
+    if model.predicted_normals is not None:
+        off = losses.normal_loss(model.predicted_normals, batch.normal, batch.matte)
+        meter.note("normals", off.detach())
         each = each + config.normals * off
     # Every parameter has a part in every step, if only of nothing: processes that share gradients rely on it.
     idle = sum((p.sum() for p in model.merge.parameters()), torch.zeros((), device=device)) * 0.0
@@ -191,16 +194,8 @@ def objective(
         return each.mean(), idle
     implied = losses.predict_x0(noisy, predicted, timesteps, alphas, model.prediction_type)[-3 * batch.triplets :]
     apart = losses.consistency(implied, model.merge, batch.matte[-3 * batch.triplets :][: batch.triplets])
-    meter.note_other("consistency", apart.detach())
+    meter.note("consistency", apart.detach())
     return each.mean(), apart.sum() / len(each) + idle
-
-
-def freeze(model: RelightingModel, learns: tuple[str, ...]) -> None:
-    """Drop the gradients of parts that do not learn at this stage; AdamW leaves parameters without gradients alone."""
-    for name in PARTS:
-        if name not in learns:
-            for parameter in getattr(model, name).parameters():
-                parameter.grad = None
 
 
 class Meter:
@@ -212,27 +207,24 @@ class Meter:
         self.since = time.monotonic()
         self.rows = 0
 
-    def note(self, each: Tensor, timesteps: Tensor) -> None:
+    def note_bands(self, each: Tensor, timesteps: Tensor) -> None:
+        """The rows' losses, by the band of their timestep."""
         low = 0
         for name, high in BANDS.items():
-            inside = each[(timesteps >= low) & (timesteps < high)]
-            self._add(name, float(inside.sum()), len(inside))
+            self.note(name, each[(timesteps >= low) & (timesteps < high)])
             low = high
         self.rows += len(each)
 
-    def note_other(self, name: str, each: Tensor) -> None:
-        """One of `OTHERS`, row by row."""
-        self._add(name, float(each.sum()), len(each))
-
-    def _add(self, name: str, total: float, count: int) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + total
-        self.counts[name] = self.counts.get(name, 0) + count
+    def note(self, name: str, each: Tensor) -> None:
+        """One of `BANDS` or `OTHERS`, row by row."""
+        self.sums[name] = self.sums.get(name, 0.0) + float(each.sum())
+        self.counts[name] = self.counts.get(name, 0) + len(each)
 
     def read(self) -> dict[str, float]:
         means = {name: self.sums.get(name, 0.0) / max(1, self.counts.get(name, 0)) for name in (*BANDS, *OTHERS)}
-        rate = self.rows / max(1e-9, time.monotonic() - self.since)
+        speed = self.rows / max(1e-9, time.monotonic() - self.since)
         self.__init__()  # type: ignore[misc]
-        return {**means, "rows_per_second": rate}
+        return {**means, "rows_per_second": speed}
 
 
 def main() -> None:
@@ -242,9 +234,7 @@ def main() -> None:
     parser.add_argument("--tensorboard", action="store_true")
     add_options(parser)
     options = parser.parse_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    config = with_options(read_config(options.config), options)
-    train(config, options.out, tensorboard=options.tensorboard)
+    train(with_options(read_config(options.config), options), options.out, tensorboard=options.tensorboard)
 
 
 if __name__ == "__main__":

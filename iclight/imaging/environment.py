@@ -234,15 +234,20 @@ def _overlaps(fine: NDArray[np.float64], coarse: NDArray[np.float64]) -> Floats:
     return (covered / covered.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def key_luminance(environment: Floats) -> float:
+    """The mean luminance that `KEY_NORMALS` receive (`irradiance`)."""
+    weights = np.array(LUMINANCE, np.float64)
+    return float(np.mean([irradiance(environment, normal) @ weights for normal in KEY_NORMALS]))
+
+
 def expose(environment: Floats, level: float = KEY_LEVEL) -> Floats:
     """The map scaled so that `KEY_NORMALS` receive a luminance of `level` on average (`irradiance`).
 
     Light that hardly reaches them counts as at least `DIMMEST` of the map's mean radiance. A black map stays black.
     """
     weights = np.array(LUMINANCE, np.float64)
-    received = float(np.mean([irradiance(environment, normal) @ weights for normal in KEY_NORMALS]))
     around = np.average(environment, axis=(0, 1), weights=_weights(environment)) @ weights
-    key = max(received, DIMMEST * float(around))
+    key = max(key_luminance(environment), DIMMEST * float(around))
     if key <= 0:
         return environment.astype(np.float32)
     return (environment.astype(np.float64) * (level / key)).astype(np.float32)

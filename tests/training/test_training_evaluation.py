@@ -9,10 +9,11 @@ from iclight.errors import SettingsError
 from iclight.imaging import light_maps as lights
 from iclight.imaging.colour import to_linear, to_srgb
 from training import metrics
-from training.evaluation.ablation import as_markdown as ablation_table
-from training.evaluation.diagnostics import drift, judged, shown
-from training.evaluation.evaluate import Bench, as_markdown, evaluate_photographs, from_four_sides, write
+from training.evaluation.bench import Bench
+from training.evaluation.diagnostics import drift, evenly_spaced, measure
+from training.evaluation.evaluate import evaluate_photographs, from_four_sides
 from training.evaluation.heldout import SEED, photographed, stage_objects
+from training.evaluation.report import as_markdown, write
 
 SIDE = 48
 
@@ -101,8 +102,6 @@ def test_held_out_objects_come_from_seeds_of_their_own(objects):
 def test_tables_can_be_read():
     table = as_markdown({"a": {"fc": {"direction": 97.25}}, "b": {"fc": {"direction": 0.5}}})
     assert "| fc: direction | 97.2 | 0.500 |" in table
-    runs = {"with": [{"x": 1.0}, {"x": 2.0}], "without": [{"x": 2.0}, {"x": 4.0}]}
-    assert "-1, -2" in ablation_table(runs)
 
 
 def test_drift_ends_at_the_picture_that_sampling_makes(objects):
@@ -110,9 +109,9 @@ def test_drift_ends_at_the_picture_that_sampling_makes(objects):
     bench = Bench("mini", "cpu", "float32")
     found = drift(bench, "env", few, ("left",))
     assert list(found) == ["step 1", "step 4", "step 8", "step 11", "step 15", "step 18", "step 22", "step 25", "truth"]
-    assert found["step 25"] == pytest.approx(judged(bench.relight("env", few.foreground, light="left"), "left", few))
-    assert found["truth"] == pytest.approx(judged(few.sides["left"], "left", few)) and found["truth"][2] > 60
-    assert shown(3) == [0, 1, 2] and shown(1) == [0]
+    assert found["step 25"] == pytest.approx(measure(bench.relight("env", few.foreground, light="left"), "left", few))
+    assert found["truth"] == pytest.approx(measure(few.sides["left"], "left", few)) and found["truth"][2] > 60
+    assert evenly_spaced(3) == [0, 1, 2] and evenly_spaced(1) == [0]
 
 
 class Painted(Bench):

@@ -7,20 +7,18 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_fixtures import tiny
+from training_helpers import tiny
 
 from iclight.errors import SettingsError, WeightsError
 from training.autoencoder import build_autoencoder
-from training.base import build, convert_prediction_type, load
-from training.checkpoints import generator
+from training.base import build, load
 from training.config import make_config
 from training.data.batches import Sources
 from training.data.captions import NEGATIVE, QUALITY
-from training.export import export_new, export_offsets, model_soup, neutralise_quality_tokens
-from training.model import Words, build_tokenizer
+from training.export import export_new, export_offsets, neutralise_quality_tokens
+from training.randomness import generator
+from training.tokenizer import Words, build_tokenizer
 from training.train import train
-
-pytest_plugins = ("training_fixtures",)
 
 
 def test_a_new_model_is_exported_as_the_engine_loads_it(trained, tmp_path):
@@ -53,7 +51,7 @@ def test_a_new_model_is_exported_as_the_engine_loads_it(trained, tmp_path):
 
 
 def test_an_exported_model_is_trained_on_from(trained, tmp_path):
-    """`begin` takes what was exported: the same network, but for the merging MLP, which no model ships."""
+    """`init_from` takes what was exported: the same network, but for the merging MLP, which no model ships."""
     facts = {"about": "A test.", "native_size": [64, 64], "license": "Apache-2.0"}
     export_new(load(trained, None), build_autoencoder(), tmp_path, "tiny", facts)
     before, after = (load(folder, None).model for folder in (trained, tmp_path))
@@ -84,7 +82,7 @@ def test_a_base_is_trained_and_its_offsets_are_the_difference(shards, tmp_path, 
     widen(unet)
     assert torch.equal(unet.conv_in.weight[:, :4], narrow.weight) and not unet.conv_in.weight[:, 4:].any()
 
-    config = tiny(shards, base=str(base), lora=lora, steps=3, rate=0.01, average=0.0)
+    config = tiny(shards, base=str(base), lora=lora, steps=3, learning_rate=0.01, ema_decay=0.0)
     parts = train(config, tmp_path / "run")
     assert not any(p.requires_grad for p in parts.model.text_encoder.parameters())
     again = load(tmp_path / "run" / "trained", None)
@@ -127,27 +125,13 @@ def test_workflows_may_have_a_unet_of_their_own_but_not_words(trained, tmp_path)
     # A run for one workflow goes on from that one's.
     for number, (workflow, value) in enumerate({"fc": 0.25, "fbc": -0.5}.items()):
         shares = tuple(float(place == number) for place in range(3))
-        on = build(tiny(tmp_path, begin=str(tmp_path), workflows=shares), tmp_path / "on").model.unet
+        on = build(tiny(tmp_path, init_from=str(tmp_path), workflows=shares), tmp_path / "on").model.unet
         assert torch.allclose(on.conv_out.bias, torch.tensor(value), atol=1e-3)
         assert bool(on.conv_in.weight[:, 8:].any()) == (workflow == "fbc")
 
     torch.nn.init.normal_(own["fbc"].model.text_encoder.get_input_embeddings().weight)
     with pytest.raises(WeightsError, match="fbc trained its text encoder"):
         export_new(parts, build_autoencoder(), tmp_path, "mine", facts, own)
-
-
-def test_a_mean_of_runs_has_the_mean_of_their_unets_and_tokens(trained):
-    one, two = load(trained, None), load(trained, None)
-    torch.nn.init.constant_(one.model.unet.conv_out.bias, 1.0)
-    torch.nn.init.constant_(two.model.unet.conv_out.bias, -0.5)
-    torch.nn.init.constant_(one.model.tokens.norm.weight, 3.0)
-    torch.nn.init.constant_(two.model.tokens.norm.weight, 1.0)
-    before = one.model.unet.conv_in.weight.clone()
-    mean = model_soup([one, two]).model
-    assert torch.allclose(mean.unet.conv_out.bias, torch.tensor(0.25))
-    assert torch.allclose(mean.unet.conv_in.weight, before)
-    assert torch.allclose(mean.tokens.norm.weight, torch.tensor(2.0))
-    assert torch.allclose(one.model.tokens.norm.weight, torch.tensor(3.0)), "the runs stay as they are"
 
 
 def test_heed_tells_a_model_that_listens_from_one_that_does_not(shards, trained):
@@ -165,13 +149,8 @@ def test_heed_tells_a_model_that_listens_from_one_that_does_not(shards, trained)
     assert own == pytest.approx(other, rel=1e-6)
 
 
-def test_a_network_of_velocities_is_turned_into_one_of_clean_latents_and_no_other_is(trained):
-    model = load(trained, None).model
-    assert model.prediction_type == "v_prediction"
-    before = model.unet.conv_out.weight.clone()
-    convert_prediction_type(model, "sample")
-    assert model.prediction_type == "sample" and torch.equal(model.unet.conv_out.weight, -before)
+def test_a_network_of_velocities_cannot_go_on_as_one_of_clean_latents(trained, tmp_path):
     with pytest.raises(WeightsError, match="--prediction"):
-        convert_prediction_type(model, "epsilon")
+        build(make_config({"init_from": str(trained), "prediction": "sample"}), tmp_path)
     with pytest.raises(SettingsError, match="prediction is 'noise'"):
         make_config({"prediction": "noise"})

@@ -7,11 +7,10 @@ import os
 
 import pytest
 import torch
-from training_fixtures import tiny, weights
+from training_helpers import solids, tiny, weights
 
-from training.checkpoints import generator
-from training.scenes import shapes, surfaces
-from training.scenes.light_stage import Scene, Stage
+from training.randomness import generator
+from training.scenes import shapes
 from training.scenes.random_lights import random_light
 from training.train import train
 
@@ -21,20 +20,11 @@ pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(ON == "cuda" and not torch.cuda.is_available(), reason="there is no CUDA device"),
 ]
-pytest_plugins = ("training_fixtures",)
-
-
-def film(family, device: str) -> Scene:
-    random = generator(3, 0)
-    solid = family(shapes.Maker(2, random))
-    return Stage(32, device).film(
-        solid, lambda shares: surfaces.assign_materials(solid, shares, [], random), 64, random, reach=3.0
-    )
 
 
 @pytest.mark.parametrize("family", list(shapes.FAMILIES), ids=lambda family: family.__name__)
-def test_a_gpu_films_what_a_cpu_films(family):
-    scene, other = film(family, ON), film(family, "cpu")
+def test_a_gpu_renders_what_a_cpu_renders(family):
+    scene, other = (solids(family, side=64, reach=3.0, device=device) for device in (ON, "cpu"))
     assert scene.diffuse.device.type == ON
     assert torch.equal(scene.lamps.cpu(), other.lamps)
     lights = torch.stack([random_light(generator(8, number)).radiance for number in range(2)])[None].expand(
@@ -51,7 +41,7 @@ def test_a_gpu_films_what_a_cpu_films(family):
 
 def test_a_run_on_a_gpu_learns_and_goes_on(shards, tmp_path):
     """Batches drawn ahead by two processes, noise drawn on the device, stopped and gone on from."""
-    config = tiny(shards, steps=48, rate=3e-3, save_every=12, log_every=12, workers=2, mixed_precision="bf16")
+    config = tiny(shards, steps=48, learning_rate=3e-3, save_every=12, log_every=12, workers=2, mixed_precision="bf16")
     assert train(config, tmp_path, until=24) is None
     parts = train(config, tmp_path)
     assert parts is not None

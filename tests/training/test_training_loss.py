@@ -8,20 +8,16 @@ import torch
 from iclight.diffusion.environment_encoder import EnvironmentEncoder, compressed
 from iclight.diffusion.sampler import make_scheduler, plan
 from training import loss as losses
-from training.checkpoints import generator
+from training import rollouts
 from training.data.batches import Schedule
 from training.data.captions import MOOD_WORDS, NEGATIVE, SIDE_WORDS, SUBJECT_WORDS, caption, corpus
-from training.model import Merge, build_unet, start_merge, start_tokens
+from training.model import Merge, build_unet, fit_merge, init_tokens
+from training.randomness import generator
 from training.scenes.random_lights import MOODS, SIDES, random_light
 
 
-def test_the_noise_schedule_is_the_samplers():
-    scheduler = make_scheduler()
-    assert torch.allclose(losses.alphas_cumulative(), scheduler.alphas_cumprod, rtol=1e-5)
-
-
 def test_clean_latents_come_back_from_the_true_noise():
-    alphas = losses.alphas_cumulative()
+    alphas = losses.alphas_cumprod()
     clean, noise = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8)
     steps = torch.tensor([1, 500, 999])
     noisy = losses.add_noise(clean, noise, steps, alphas)
@@ -33,7 +29,7 @@ def test_clean_latents_come_back_from_the_true_noise():
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_the_engines_sampler_understands_what_the_loss_asks_for(kind):
     """One step of the solver from a network that says the truth ends at the clean latents."""
-    scheduler, alphas = make_scheduler(kind), losses.alphas_cumulative()
+    scheduler, alphas = make_scheduler(kind), losses.alphas_cumprod()
     scheduler.set_timesteps(1)
     clean, noise = torch.randn(2, 2, 4, 8, 8)
     steps = scheduler.timesteps.repeat(2)
@@ -43,28 +39,19 @@ def test_the_engines_sampler_understands_what_the_loss_asks_for(kind):
     assert torch.allclose(ended, clean, atol=2e-3)
 
 
-def test_weightings():
-    snr = torch.tensor([0.005, 1.0, 5.0, 100.0])
-    assert torch.allclose(losses.plain(snr), torch.ones(4))
-    assert torch.allclose(losses.min_snr(snr), torch.tensor([1.0, 1.0, 1.0, 0.05]))
-    assert torch.allclose(losses.truncated_snr(snr), torch.tensor([200.0, 1.0, 1.0, 1.0]))
-    assert torch.allclose(losses.balanced(snr), torch.tensor([200.0, 4.0, 4.0, 4.0]))
-    # The share of the noise's weight that an error in the velocity carries is SNR / (1 + SNR).
-    assert torch.allclose(losses.velocity(snr) * snr / (1 + snr), torch.ones(4))
-
-
-def test_vanilla_is_zero_for_the_true_noise_and_counts_the_subject_more():
+def test_the_denoising_loss_is_zero_for_the_true_noise_and_counts_the_subject_more():
     noise = torch.randn(2, 4, 8, 8)
     matte = torch.zeros(2, 1, 8, 8)
     matte[..., :4] = 1
-    weight, known = torch.tensor([1.0, 3.0]), torch.tensor([True, False])
-    assert losses.denoising_loss(noise, noise, matte, weight, known).abs().max() == 0
+    known = torch.tensor([True, False])
+    assert losses.denoising_loss(noise, noise, matte, known).abs().max() == 0
     on, off = noise.clone(), noise.clone()
     on[..., :4] += 1
     off[..., 4:] += 1
-    inside, outside = (losses.denoising_loss(x, noise, matte, weight, known) for x in (on, off))
-    assert torch.allclose(inside / outside, torch.tensor([losses.SUBJECT, losses.SUBJECT / losses.GUESSED]))
-    assert float(inside[1]) == pytest.approx(3 * float(inside[0]))
+    inside, outside = (losses.denoising_loss(x, noise, matte, known) for x in (on, off))
+    subject, unknown = losses.SUBJECT_WEIGHT, losses.UNKNOWN_WEIGHT
+    assert torch.allclose(inside / outside, torch.tensor([subject, subject / unknown]))
+    assert float(inside[1]) == float(inside[0])
 
 
 def test_consistency_is_zero_when_lights_add_up_and_blind_outside_the_matte():
@@ -83,7 +70,7 @@ def test_consistency_is_zero_when_lights_add_up_and_blind_outside_the_matte():
 
 def test_noise_hides_light_where_it_is_noisiest_and_forms_below():
     """Above TOLD its mean drowns the picture; at 500 blotches do; at the end there is white noise alone."""
-    noise, alphas = torch.randn(400, 4, 32, 32), losses.alphas_cumulative()
+    noise, alphas = torch.randn(400, 4, 32, 32), losses.alphas_cumprod()
 
     def made(timestep):
         return losses.offset_noise(noise, torch.full((400,), timestep), alphas, generator(0, 1)) - noise
@@ -93,7 +80,7 @@ def test_noise_hides_light_where_it_is_noisiest_and_forms_below():
     assert float(forms.mean((2, 3)).std()) < 0.4 * float(alphas[500].sqrt()), "the slope of a light map is seen"
     assert 0.7 < float(forms.std() / alphas[500].sqrt()) < 2.5, "as strong as the picture's forms"
     assert not made(60).any()
-    assert float(made(losses.TOLD).mean((2, 3)).std()) < 0.05
+    assert float(made(losses.OFFSET_FROM).mean((2, 3)).std()) < 0.05
 
 
 @pytest.mark.parametrize("channels", [(24, 48, 80, 112, 144), (32, 32, 32)])
@@ -129,7 +116,7 @@ def test_tokens_begin_as_different_as_the_lights_and_pooling_begins_by_looking_a
     tokens, unet = EnvironmentEncoder(96), build_unet((16, 24, 32), 96)
     with torch.no_grad():
         blind = tokens(maps).std(0).mean()
-        start_tokens(tokens, maps, random)
+        init_tokens(tokens, maps, random)
         features = tokens.inner(compressed(maps))
         assert features.mean(0).abs().max() < 1e-3 and 0.6 < float(features.std(0).mean()) < 1.5
         assert tokens(maps).std(0).mean() > 1.2 * blind
@@ -145,7 +132,7 @@ def test_the_merging_mlp_begins_by_knowing_how_true_latents_add():
     first, second = (torch.rand(5000, 4, generator=random) for _ in range(2))
     whole = (first**2.2 + second**2.2) ** (1 / 2.2) * 2 - 1
     merge = Merge()
-    before, after = start_merge(merge, whole, first, second, random)
+    before, after = fit_merge(merge, whole, first, second, random)
     made = merge(first[..., None, None], second[..., None, None])[..., 0, 0]
     assert float((made - whole).square().mean()) == pytest.approx(after, rel=0.1) and after < 0.01 * before
     assert all(parameter.grad is None for parameter in merge.parameters())
@@ -166,18 +153,18 @@ def test_timesteps_are_drawn_evenly():
 
 
 def test_a_share_of_the_timesteps_is_drawn_where_only_the_conditions_tell_the_light():
-    steps = losses.random_timesteps(4000, generator(0, 0), late=0.5)
-    even = (1000 - losses.LATE) / 1000
-    assert float((steps >= losses.LATE).float().mean()) == pytest.approx(0.5 + 0.5 * even, abs=0.03)
+    steps = losses.random_timesteps(4000, generator(0, 0), high_t_share=0.5)
+    even = (1000 - losses.HIGH_T) / 1000
+    assert float((steps >= losses.HIGH_T).float().mean()) == pytest.approx(0.5 + 0.5 * even, abs=0.03)
 
 
-def test_a_hinted_picture_looks_like_its_hint_and_is_still_what_is_asked_for():
-    alphas = losses.alphas_cumulative()
-    clean, hints, white = torch.randn(3, 2, 4, 8, 8)
+def test_equivalent_noise_makes_one_picture_look_like_another_and_the_target_stays():
+    alphas = losses.alphas_cumprod()
+    clean, init, white = torch.randn(3, 2, 4, 8, 8)
     steps = torch.tensor([800, 913])
-    noise = losses.in_place_of(white, clean, hints, steps, alphas)
+    noise = losses.equivalent_noise(white, clean, init, steps, alphas)
     noisy = losses.add_noise(clean, noise, steps, alphas)
-    assert torch.allclose(noisy, losses.add_noise(hints, white, steps, alphas), atol=1e-4)
+    assert torch.allclose(noisy, losses.add_noise(init, white, steps, alphas), atol=1e-4)
     for says in ("v_prediction", "sample"):
         said = losses.target(clean, noise, steps, alphas, says)
         assert torch.allclose(losses.predict_x0(noisy, said, steps, alphas, says), clean, atol=1e-4)
@@ -185,7 +172,7 @@ def test_a_hinted_picture_looks_like_its_hint_and_is_still_what_is_asked_for():
 
 def test_a_light_map_fades_as_the_engines_solver_makes_it_fade():
     """The solver is linear: where a network answers nought, what is left of x_t is what is left of the start."""
-    alphas, scheduler = losses.alphas_cumulative(), make_scheduler("sample")
+    alphas, scheduler = losses.alphas_cumprod(), make_scheduler("sample")
     scheduler.set_timesteps(28)
     scheduler.set_begin_index(3)
     times = scheduler.timesteps[3:9]
@@ -197,13 +184,13 @@ def test_a_light_map_fades_as_the_engines_solver_makes_it_fade():
         assert left == pytest.approx(float(losses.remaining(after, times[0], alphas)), rel=0.08, abs=0.005)
 
 
-def test_hints_are_given_where_sampling_starts_from_a_light_map():
+def test_rows_have_light_maps_where_sampling_starts_from_a_light_map():
     scheduler = make_scheduler()
     for strength in (0.8, 0.9):
         chosen = plan(25, strength)
         scheduler.set_timesteps(chosen.requested)
         first = int(scheduler.timesteps[chosen.requested - chosen.running])
-        assert losses.HINTED[0] <= first < losses.HINTED[1]
+        assert rollouts.MAP_TIMESTEPS[0] <= first < rollouts.MAP_TIMESTEPS[1]
 
 
 def test_the_papers_schedule_of_sources():
@@ -246,13 +233,13 @@ def test_words_that_say_nothing_go_with_any_picture():
     assert shares == pytest.approx([1.13, 1.33], abs=0.3)
 
 
-def test_coarse_errors_count_once_more_and_fine_ones_do_not():
-    matte, weight, known = torch.zeros(3, 1, 8, 8), torch.ones(3), torch.ones(3, dtype=torch.bool)
+def test_low_frequency_errors_count_once_more_and_fine_ones_do_not():
+    matte, known = torch.zeros(3, 1, 8, 8), torch.ones(3, dtype=torch.bool)
     matte[..., :4] = 1
     fine = torch.ones(1, 4, 8, 8)
     fine[..., ::2] = -1
     off = torch.cat([torch.ones(1, 4, 8, 8), fine, torch.ones(1, 4, 8, 8) * (1 - matte[:1])])
-    once, more = (losses.denoising_loss(off, torch.zeros_like(off), matte, weight, known, by) for by in (0.0, 3.0))
+    once, more = (losses.denoising_loss(off, torch.zeros_like(off), matte, known, by) for by in (0.0, 3.0))
     assert torch.allclose(more - once, torch.tensor([3.0 * 0.5, 0.0, 0.0]), atol=1e-6)
 
 

@@ -9,16 +9,14 @@ import torch
 from iclight.errors import IclightError
 from iclight.imaging.colour import to_linear
 from iclight.imaging.environment import directions
-from training.checkpoints import generator
 from training.data.captions import MOOD_WORDS, SIDE_WORDS, SUBJECT_WORDS, caption
 from training.data.latents import BACKGROUNDS, SOURCES
+from training.randomness import generator
 from training.scenes.random_lights import dominant_side, received, side_light, solid_angle_weights
 from training.scenes.render import PICTURES
 from training.scenes.traced import pathtraced
 from training.scenes.traced import shards as mixtures
 from training.scenes.traced.pathtraced import LIGHTS, TracedScene, environments, mix_environments
-
-pytest_plugins = ("training_fixtures",)
 
 SIZE = 24
 
@@ -38,8 +36,8 @@ def ball(seed: int = 3) -> TracedScene:
     )
 
 
-def test_an_object_holds_what_the_sources_need(shelf):
-    one = mixtures.light_thing(ball(), SIZE, shelf, generator(1, 1))
+def test_an_object_holds_what_the_sources_need(assets):
+    one = mixtures.light_thing(ball(), SIZE, assets, generator(1, 1))
     for name in ("images", "backgrounds", "foregrounds"):
         assert one[name].shape == (1, len(PICTURES), 3, SIZE, SIZE) and one[name].dtype == torch.uint8
     assert one["matte"].shape == (1, 1, SIZE, SIZE) and one["normal"].shape == (1, 3, SIZE, SIZE)
@@ -49,31 +47,31 @@ def test_an_object_holds_what_the_sources_need(shelf):
         assert subject in SUBJECT_WORDS and mood in ("", *MOOD_WORDS) and side in SIDE_WORDS
 
 
-def test_no_word_of_a_mood_is_said_of_a_loose_mixture(shelf, monkeypatch):
+def test_no_word_of_a_mood_is_said_of_a_loose_mixture(assets, monkeypatch):
     monkeypatch.setattr(mixtures, "LOOSE", 1.0)
-    facts = mixtures.light_thing(ball(), SIZE, shelf, generator(1, 2))["facts"][0]
+    facts = mixtures.light_thing(ball(), SIZE, assets, generator(1, 2))["facts"][0]
     said = " ".join(caption(*facts[0], "fc", generator(7, number)) for number in range(60))
     assert not any(words in said for moods in MOOD_WORDS.values() for words in moods if words != "light")
     monkeypatch.setattr(mixtures, "LOOSE", 0.0)
-    facts = mixtures.light_thing(ball(), SIZE, shelf, generator(1, 2))["facts"][0]
+    facts = mixtures.light_thing(ball(), SIZE, assets, generator(1, 2))["facts"][0]
     assert all(mood in MOOD_WORDS for _, mood, _ in facts)
 
 
-def test_the_first_light_is_the_sum_of_its_halves(shelf):
+def test_the_first_light_is_the_sum_of_its_halves(assets):
     for number in range(4):
-        one = mixtures.light_thing(ball(), SIZE, shelf, generator(2, number))
+        one = mixtures.light_thing(ball(), SIZE, assets, generator(2, number))
         whole, first, second = (to_linear(one["images"][0, k].float() / 255) for k in range(3))
         assert (first + second - whole)[whole < 0.95].abs().max() < 0.02
         whole, first, second = one["environments"][0, :3].float()
         torch.testing.assert_close(first + second, whole, rtol=5e-3, atol=1e-3)
 
 
-def test_picture_normals_and_environment_are_mirrored_together(shelf):
+def test_picture_normals_and_environment_are_mirrored_together(assets):
     """The side that the environment lights more is the brighter one, mirrored or not."""
     agree = []
     columns = torch.linspace(-1, 1, SIZE)
     for number in range(24):
-        one = mixtures.light_thing(ball(), SIZE, shelf, generator(3, number))
+        one = mixtures.light_thing(ball(), SIZE, assets, generator(3, number))
         normal, matte = one["normal"][0].float(), one["matte"][0, 0].float() / 255
         assert (normal[0] * columns)[matte > 0.9].min() >= 0
         picture = to_linear(one["images"][0, 4].float() / 255).mean(0) * matte
@@ -98,8 +96,8 @@ def test_a_fitted_mixture_lights_like_what_it_stands_for(side):
     assert dominant_side(made) == side
 
 
-def test_shards_are_reproducible_and_split_among_processes(tmp_path, shelf, monkeypatch):
-    monkeypatch.setattr(mixtures, "Assets", lambda: shelf)
+def test_shards_are_reproducible_and_split_among_processes(tmp_path, assets, monkeypatch):
+    monkeypatch.setattr(mixtures, "Assets", lambda: assets)
     (tmp_path / "traced").mkdir()
     for seed in (5, 6):
         pathtraced.save(tmp_path / "traced" / f"{seed:06d}.safetensors", ball(seed))

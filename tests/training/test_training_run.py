@@ -13,18 +13,17 @@ import time
 
 import pytest
 import torch
-from training_fixtures import SIDE, TINY, tiny, weights
+from training_helpers import SIDE, TINY, tiny, weights
 
 from iclight.errors import SettingsError, WeightsError
 from training import loss as losses
 from training.base import build, load
-from training.checkpoints import EMA, Run, generator, warmup_stable_decay
-from training.config import PARTS, make_config, read_config
+from training.checkpoints import EMA, Run, warmup_stable_decay
+from training.config import make_config, read_config
 from training.data.batches import Sources
-from training.model import Words, build_tokenizer
-from training.train import Meter, freeze, objective, train
-
-pytest_plugins = ("training_fixtures",)
+from training.randomness import generator
+from training.tokenizer import Words, build_tokenizer
+from training.train import Meter, objective, train
 
 
 def test_a_killed_run_resumes_to_the_same_result(shards, tmp_path):
@@ -65,7 +64,7 @@ def test_every_run_gives_the_same_words_the_same_numbers(tmp_path):
     one, two = build_tokenizer(tmp_path / "one"), build_tokenizer(tmp_path / "two")
     assert one.get_vocab() == two.get_vocab()
     assert (tmp_path / "one" / "merges.txt").read_bytes() == (tmp_path / "two" / "merges.txt").read_bytes()
-    again = build_tokenizer(tmp_path / "one", words=["another corpus"])
+    again = build_tokenizer(tmp_path / "one", texts=["another corpus"])
     assert again.get_vocab() == one.get_vocab(), "what is there is kept"
     for text in ("light from the left", "sunset over sea", "best quality"):
         assert len(one(text)["input_ids"]) == 2 + len(text.split()), "words trained on are whole"
@@ -82,19 +81,19 @@ def test_an_unfinished_checkpoint_is_not_gone_on_from(shards, tmp_path):
             self.loaded = folder
 
     here = Here()
-    assert Run(tmp_path, here).resume()["step"] == 2
+    assert Run(tmp_path, here).resume() == 2
     assert here.loaded.endswith("checkpoint-2")
 
 
 def test_it_learns(shards, tmp_path):
     """On one repeated task the noise is told better than by an untrained network, in every band."""
-    train(tiny(shards, steps=48, rate=3e-3, save_every=1000, log_every=12), tmp_path)
+    train(tiny(shards, steps=48, learning_rate=3e-3, save_every=1000, log_every=12), tmp_path)
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     for band in ("form", "light"):
         assert float(rows[-1][band]) < 0.75 * float(rows[0][band])
 
 
-def test_every_part_gets_gradients_and_frozen_parts_lose_them(shards, tmp_path):
+def test_every_part_gets_gradients(shards, tmp_path):
     config = tiny(shards)
     parts = build(config, tmp_path)
     model = parts.model
@@ -105,24 +104,28 @@ def test_every_part_gets_gradients_and_frozen_parts_lose_them(shards, tmp_path):
             parameter.data = 0.05 * torch.randn(parameter.shape, generator=random)
     batch = Sources([shards]).draw(8, (0.0, 0.4, 0.6), generator(0, 0))
     assert batch.triplets
-    words, alphas = Words(parts.tokenizer), losses.alphas_cumulative()
-    vanilla, consistency = objective(model, model, batch, words, alphas, config, generator(0, 1), Meter())
+    words, alphas = Words(parts.tokenizer), losses.alphas_cumprod()
+    denoising, consistency = objective(model, model, batch, words, alphas, config, generator(0, 1), Meter())
     for part in ("merge", "tokens", "unet"):
         reached = torch.autograd.grad(consistency, list(getattr(model, part).parameters()), retain_graph=True)
         assert all(gradient.isfinite().all() for gradient in reached)
         assert sum(float(gradient.abs().sum()) for gradient in reached) > 0, part
-    reached = torch.autograd.grad(vanilla, list(model.tokens.parameters()), retain_graph=True)
+    reached = torch.autograd.grad(denoising, list(model.tokens.parameters()), retain_graph=True)
     assert sum(float(gradient.abs().sum()) for gradient in reached) > 0
-    (vanilla + consistency).backward()
-    freeze(model, ("unet", "merge"))
-    assert all(p.grad is None for part in ("text_encoder", "tokens") for p in getattr(model, part).parameters())
-    assert all(p.grad is not None for p in model.unet.parameters())
+
+
+def test_parts_that_are_not_to_learn_stay_as_they_are(shards, tmp_path):
+    config = make_config({**TINY, "data": [str(shards)], "steps": 2, "learns": ["tokens"], "ema_decay": 0.0})
+    torch.manual_seed(config.seed)
+    before = {name: value.clone() for name, value in build(config, tmp_path / "before").model.state_dict().items()}
+    after = train(config, tmp_path / "run").model.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"tokens", "merge"}, "the merging MLP was fitted before"
 
 
 def test_the_merging_mlp_is_fitted_before_a_run_that_needs_it(shards, tmp_path):
-    frozen = ({"until": 9, "learns": ["unet"]},)
     for name, weight in (("with", 0.1), ("without", 0.0)):
-        config = make_config({**TINY, "data": [str(shards)], "steps": 1, "consistency": weight, "stages": list(frozen)})
+        config = make_config({**TINY, "data": [str(shards)], "steps": 1, "consistency": weight, "learns": ["unet"]})
         parts = train(config, tmp_path / name)
         assert bool(parts.model.merge.layers[-1].weight.any()) == (name == "with")
         assert not load(tmp_path / name / "trained", None).new_merge
@@ -133,7 +136,7 @@ def test_normals_are_learnt_beside_the_picture_and_leave_nothing_in_the_model(sh
     tilted = torch.tensor([0.6, 0.0, 0.8]).view(1, 3, 1, 1).expand(16, 3, SIDE, SIDE).clone()
     tilted[12:] = 0  # nobody knows a photograph's
     torch.save({**shard, "normal": tilted.half()}, tmp_path / "shard-0000.pt")
-    train(tiny(tmp_path, steps=30, rate=0.01, normals=0.5, average=0.9), tmp_path / "run")
+    train(tiny(tmp_path, steps=30, learning_rate=0.01, normals=0.5, ema_decay=0.9), tmp_path / "run")
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert float(rows[-1]["normals"]) < 0.2 * float(rows[0]["normals"])
     plain = build(tiny(shards), tmp_path / "plain").model
@@ -157,20 +160,6 @@ def test_environments_change_only_pictures_that_have_one(shards, tmp_path):
     assert torch.equal(one[1], two[1])
 
 
-def test_stages_freeze_parts_in_turn(shards, tmp_path):
-    stages = ({"until": 4, "learns": ["tokens"]}, {"until": 8, "learns": ["unet", "merge"]})
-    values = {**TINY, "data": [str(shards)], "steps": 8, "stages": list(stages), "average": 0.0}
-    config = make_config(json.loads(json.dumps(values)))
-    assert config.learns(0) == ("tokens",) and config.learns(7) == ("unet", "merge") and config.learns(8) == PARTS
-    untrained = build(config, tmp_path / "a")
-    torch.manual_seed(config.seed)
-    before = {name: value.clone() for name, value in build(config, tmp_path / "b").model.state_dict().items()}
-    after = train(config, tmp_path / "run").model.state_dict()
-    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"tokens", "unet", "merge"}
-    assert untrained.vae is None or untrained.vae.config.latent_channels == 4
-
-
 def test_the_average_is_swapped_in_and_out():
     parameter = torch.nn.Parameter(torch.zeros(3))
     average = EMA([parameter], 0.5)
@@ -192,10 +181,9 @@ def test_the_rate_rises_stays_and_falls():
 @pytest.mark.parametrize(
     ("values", "word"),
     [
-        ({"weighting": "best"}, "plain"),
         ({"speed": 9}, "batch"),
-        ({"stages": [{"until": 1, "learns": ["all"]}]}, "unet"),
-        ({"early": 0.5}, "--settled"),
+        ({"learns": ["all"]}, "unet"),
+        ({"low_t_share": 0.5}, "--keep-below-t"),
     ],
 )
 def test_wrong_configs_are_refused(values, word):

@@ -32,13 +32,13 @@ def test_one_step_at_the_size_of_sd15(tmp_path, lora):
     _write_base(base)
     _write_shard(data)
     options = ["--base", str(base), "--lora", str(lora), "--data", str(data), "--out", str(tmp_path / "run")]
-    options += ["--steps", "1", "--batch", "1", "--log-every", "1", "--save-every", "9", "--average", "0"]
+    options += ["--steps", "1", "--batch", "1", "--log-every", "1", "--save-every", "9", "--ema-decay", "0"]
     subprocess.run([sys.executable, "-m", "training.train", *options], check=True, cwd=Path.cwd())
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"peak memory, {'LoRA' if lora else 'whole'}: {peak:.1f} GiB")
     row = (tmp_path / "run" / "log.csv").read_text().splitlines()[1]
     assert row.startswith("1,")
-    assert json.loads((tmp_path / "run" / "trained" / "trained.json").read_text())["width"] == 768
+    assert json.loads((tmp_path / "run" / "trained" / "trained.json").read_text())["prediction_type"] == "epsilon"
 
 
 def _write_base(folder: Path) -> None:
@@ -63,6 +63,7 @@ def _write_shard(folder: Path) -> None:
         "backgrounds": torch.randn(count, 3, 4, side, side),
         "foregrounds": torch.randn(count, 4, 4, side, side),
         "matte": torch.ones(count, 1, side, side),
+        "normal": torch.zeros(count, 3, side, side),
         "environments": torch.rand(count, 5, 3, 32, 32),
     }
     facts = [[("woman", "warm", "left")] * 5, [("photograph", "natural", "left")] * 5]

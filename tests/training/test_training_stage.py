@@ -6,11 +6,12 @@ import math
 
 import pytest
 import torch
+from training_helpers import solids
 
-from training.checkpoints import generator
 from training.metrics import SIGNS, asymmetry, geometry_correlation
-from training.scenes import backdrops, shapes, surfaces
-from training.scenes.light_stage import Scene, Stage, mixer, sphere
+from training.randomness import generator
+from training.scenes import backdrops, shapes
+from training.scenes.light_stage import mixer, sphere
 from training.scenes.random_lights import (
     SIDES,
     dominant_side,
@@ -27,20 +28,6 @@ from training.scenes.random_lights import (
 SIDE = 48
 
 
-def film(family=shapes.person, seed: int = 3, matt_white: bool = False) -> Scene:
-    random = generator(seed, 0)
-    solid = family(shapes.Maker(2, random))
-
-    def wear(shares: torch.Tensor) -> surfaces.Surface:
-        surface = surfaces.assign_materials(solid, shares, [], random)
-        if not matt_white:
-            return surface
-        flat = torch.zeros_like(surface.roughness)
-        return surfaces.Surface(torch.ones_like(surface.albedo), flat + 1, flat, torch.zeros_like(surface.bump))
-
-    return Stage(32).film(solid, wear, SIDE, random)
-
-
 def ball(make: shapes.Maker) -> shapes.Solid:
     one = torch.ones(make.batch, 3)
     eye = torch.eye(3).expand(make.batch, 3, 3)
@@ -54,13 +41,11 @@ def environments(count: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("family", list(shapes.FAMILIES), ids=lambda family: family.__name__)
 def test_light_adds(family):
-    """I(L1) + I(L2) = I(L1 + L2), and any lighting is the weighted sum of one light at a time, to 1e-5."""
-    scene = film(family)
+    """I(L1) + I(L2) = I(L1 + L2), to 1e-5."""
+    scene = solids(family)
     first, second = environments(3), environments(3).flip(1)
     together = scene.lit(first + second)
     assert (scene.lit(first) + scene.lit(second) - together).abs().max() < 1e-5
-    weighted = torch.einsum("bmkc,bkchw->bmchw", scene.weights(first), scene.one_light_at_a_time())
-    assert (weighted * scene.matte[:, None] - scene.lit(first)).abs().max() < 1e-5
     assert scene.lit(first).max() > 0.05
 
 
@@ -76,7 +61,7 @@ def test_a_split_environment_adds_up_to_the_whole():
 
 
 def test_a_white_ball_under_radiance_one_is_white():
-    scene = film(ball, matt_white=True)
+    scene = solids(ball, matt_white=True)
     shown = scene.lit(torch.ones(2, 1, 3, 32, 32))[:, 0]
     inner = (scene.matte > 0.99) & (scene.normal[:, 2:] > 0.5)
     assert float(shown.mean(1, keepdim=True)[inner].mean()) == pytest.approx(1, abs=0.06)
@@ -91,7 +76,7 @@ def test_no_light_is_lost_between_environment_and_lamps():
 @pytest.mark.parametrize("side", list(SIGNS))
 def test_light_comes_from_where_it_is_asked_for(side):
     """On the subject, on the wall behind it, and in the normals' own terms."""
-    scene = film(ball, matt_white=True)
+    scene = solids(ball, matt_white=True)
     towards = torch.nn.functional.normalize(torch.tensor(SIDES[side]) + torch.tensor([0, 0, 0.3]), dim=0)
     light = (0.1 + lobe(towards, 8.0)).expand(2, 1, 3, 32, 32)
     axis, sign = SIGNS[side]
@@ -112,7 +97,7 @@ def test_backdrops_add_up_too():
 
 def test_shadows_fall_on_the_far_side():
     """A head in front of a trunk: under light from above, the neck below the chin is darker than without shadows."""
-    scene = film(shapes.person, matt_white=True)
+    scene = solids(shapes.person, matt_white=True)
     above = int((scene.lamps @ torch.tensor([0.0, 0.95, 0.3])).argmax())
     unshadowed = torch.einsum("c,bchw->bhw", scene.lamps[above], scene.normal).clamp(min=0)[:, None]
     lost = (unshadowed - scene.diffuse[:, above : above + 1]) * (scene.matte > 0.9)
@@ -121,7 +106,7 @@ def test_shadows_fall_on_the_far_side():
 
 
 def test_normals_are_those_of_a_ball():
-    scene = film(ball, matt_white=True)
+    scene = solids(ball, matt_white=True)
     axis = (torch.arange(SIDE) + 0.5) / SIDE * 2 - 1
     y, x = torch.meshgrid(-axis, axis, indexing="ij")
     z = (0.64 - x**2 - y**2).clamp(min=0).sqrt()
@@ -132,7 +117,7 @@ def test_normals_are_those_of_a_ball():
 
 
 def test_the_geometry_check_tells_shading_from_a_pasted_ramp():
-    scene = film(matt_white=True)
+    scene = solids(shapes.person, matt_white=True)
     left = torch.nn.functional.normalize(torch.tensor([-1.0, 0.0, 0.35]), dim=0)
     even = torch.full((2, 3, SIDE, SIDE), 0.5) * scene.matte
     shaded = (scene.lit((0.1 + lobe(left, 8.0)).expand(2, 1, 3, 32, 32))[:, 0] * 0.6).clamp(0, 1) ** (1 / 2.2)
@@ -164,6 +149,6 @@ def test_a_key_light_comes_from_its_side_and_several_from_no_side_alone():
 
 
 def test_the_same_seed_gives_the_same_scene():
-    one, two, other = film(seed=5), film(seed=5), film(seed=6)
+    one, two, other = (solids(shapes.person, seed) for seed in (5, 5, 6))
     assert torch.equal(one.diffuse, two.diffuse) and torch.equal(one.surface.albedo, two.surface.albedo)
     assert not torch.equal(one.diffuse, other.diffuse)

@@ -19,23 +19,24 @@ from torch import Tensor
 
 from iclight.errors import WeightsError
 
-from ..checkpoints import choose, uniform
+from ..randomness import choose, uniform
 from ..scenes.random_lights import mean_direction
+from ..shards import join
 from .captions import caption
 from .latents import BACKGROUNDS, SOURCES
-from .light_maps import WHITE, Hints
+from .light_maps import WHITE, LightMaps
 
 # Pictures of one object that show the same light, at least in part: none of them is the other's source.
 RELATED = {0: (0, 1, 2), 1: (0, 1, 2), 2: (0, 1, 2), 3: (3,), 4: (4,)}
 TARGETS = (0, 3, 4)
 CALM = 3
-# Length of the mean direction of light (`lighting.mean_direction`) along an axis from which a light map tells it: about
-# that of a large softbox over little fill. With weaker lights among them, a map's answer is their timid mean.
+# Length of the mean direction of light (`mean_direction`) along an axis from which a light map tells it: about that of
+# a large softbox over little fill. With weaker lights among them, a map's answer is their timid mean.
 SIDED = 0.6
-NEAR = (0.5, 0.75)  # of a picture's side that `seen_close` keeps
+ZOOMS = (0.5, 0.75)  # of a picture's side that `zoom_crop` keeps
 SPOTS = 6  # what is left of a picture without forms, across: enough to tell the side of the light
 WORKFLOWS = ("fc", "fbc", "env")
-MAPPED = {"fc": 1.0, "fbc": 0.5}  # shares of `Sources.hints` that start from a light map, or have one as background
+MAPPED = {"fc": 1.0, "fbc": 0.5}  # of `Sources.light_map_init`; fbc has the map as its background
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,10 @@ class Schedule:
 @dataclass
 class Batch:
     """`clean` Bx4xhxw targets, `condition` Bx8xhxw (foreground, background), `matte`, `environments` Bx3x32x32,
-    `has_environment` B, `captions`. `beneath` Bx4xhxw is what noise is laid over: `clean`, or what `Sources.doubts`
-    puts there. Rows that are `hinted` (B) start from the light map `hints` (Bx4xhxw) instead. `normal` Bx3xhxw, zero
-    where nobody knows it. The last 3 * `triplets` rows are light-stage samples: all L1 + L2, all L1, all L2.
+    `has_environment` B, `captions`. `init_latents` Bx4xhxw is what noise is laid over: `clean`, or what
+    `Sources.mismatched` puts there. Rows that `has_light_map` (B) names start from `light_map` (Bx4xhxw) instead.
+    `normal` Bx3xhxw, zero where nobody knows it. The last 3 * `triplets` rows are light-stage samples: all L1 + L2, all
+    L1, all L2.
     """
 
     clean: Tensor
@@ -66,9 +68,9 @@ class Batch:
     normal: Tensor
     environments: Tensor
     has_environment: Tensor
-    hints: Tensor
-    hinted: Tensor
-    beneath: Tensor
+    light_map: Tensor
+    has_light_map: Tensor
+    init_latents: Tensor
     captions: list[str]
     triplets: int
 
@@ -93,41 +95,38 @@ class Row(NamedTuple):
     normal: Tensor
     environments: Tensor
     has_environment: bool
-    hints: Tensor
-    hinted: bool
-    beneath: Tensor
+    light_map: Tensor
+    has_light_map: bool
+    init_latents: Tensor
     captions: str
 
 
 class Sources:
     """Encoded shards in memory."""
 
-    def __init__(
-        self, folders: Sequence[Path], limit: int | None = None, hints: float = 0.0, doubts: float = 0.0
-    ) -> None:
-        """`hints`: the share of fc rows that start from a light map; half as many of fbc's have one as background,
+    def __init__(self, folders: Sequence[Path], light_map_init: float = 0.0, mismatched: float = 0.0) -> None:
+        """`light_map_init`: the share of fc rows that start from a light map; half as many of fbc's have one as
+            background, once `maps` (`light_maps.light_maps`) are there.
+        `mismatched`: the share of rows that have something else than themselves under the noise. Where a condition
+            tells the light, that is another picture: what sampling makes of its first steps is never quite right, and a
+            network that believes it makes it worse. In fc it is the row's own picture, its forms faded more or less:
+            light is read there, forms are better read elsewhere.
 
-        once `maps` (`hints.light_maps`) are there. `doubts`: the share of rows that have something
-        else than themselves under the noise. Where a condition tells the light, that is another picture: what sampling
-        makes of its first steps is never quite right, and a network that believes it makes it worse. In fc it is the
-        row's own picture, its forms faded more or less: light is read there, forms are better read elsewhere.
+        Raises WeightsError if the folders hold no shards.
         """
-        self.hints, self.doubts = hints, doubts
-        self.maps: Hints = {}
-        paths = [path for folder in folders for path in sorted(folder.glob("shard-*.pt"))][:limit]
+        self.light_map_init, self.mismatched = light_map_init, mismatched
+        self.maps: LightMaps = {}
+        paths = [path for folder in folders for path in sorted(folder.glob("shard-*.pt"))]
         if not paths:
             raise WeightsError(
                 f"There are no shards in {', '.join(map(str, folders))}. Make them with "
                 "python -m training.scenes.render and python -m training.data.latents."
             )
-        shards = [torch.load(path, weights_only=False) for path in paths]
-        self.tensors = {name: torch.cat([shard[name] for shard in shards]) for name in shards[0] if name != "facts"}
-        self.facts: list[Any] = [facts for shard in shards for facts in shard["facts"]]
+        self.tensors = join([torch.load(path, weights_only=False) for path in paths])
+        self.facts: list[Any] = self.tensors.pop("facts")
         wild = torch.tensor([facts[0][0] == "photograph" for facts in self.facts])
         self.wild, self.objects = wild.nonzero()[:, 0], (~wild).nonzero()[:, 0]
         self.sided = mean_direction(self.tensors["environments"].float()).abs().amax(-1) > SIDED
-        if "normal" not in self.tensors:  # of shards that were encoded without
-            self.tensors["normal"] = torch.zeros(len(self.facts), 3, *self.tensors["matte"].shape[-2:]).half()
 
     def environments(self, most: int = 1000) -> Tensor:
         """Nx3x32x32 environments of the shards, evenly chosen."""
@@ -148,11 +147,13 @@ class Sources:
         shares: tuple[float, float, float],
         random: torch.Generator,
         workflows: Sequence[float] = (0.4, 0.35, 0.25),
-        close: float = 0.0,
+        zoom: float = 0.0,
     ) -> Batch:
-        """About `count` rows: a whole number of light-stage triplets first, the rest photographs and 3D pairs.
+        """About `count` rows: photographs and 3D pairs, then a whole number of light-stage triplets.
 
-        A share `close` of the batches sees its subjects from near (`seen_close`).
+        `shares`: of (wild, 3D, light stage), as `Schedule.at` gives them.
+        `workflows`: shares of fc, fbc and env among the single rows; triplets are env's.
+        `zoom`: share of the batches that are cropped about their subjects (`zoom_crop`).
         """
         wanted = count * shares[2] / 3
         triplets = int(wanted) + int(uniform(0, 1, random) < wanted % 1)
@@ -163,29 +164,21 @@ class Sources:
         threes = [self._triplet(random) for _ in range(triplets)]
         for place in range(3):
             rows += [three[place] for three in threes]
-        clean, condition, matte, normal, environments, has, hints, hinted, beneath, captions = zip(*rows, strict=True)
-        batch = Batch(
-            torch.stack(clean).float(),
-            torch.stack(condition).float(),
-            torch.stack(matte).float(),
-            torch.stack(normal).float(),
-            torch.stack(environments).float(),
-            torch.tensor(has),
-            torch.stack(hints).float(),
-            torch.tensor(hinted),
-            torch.stack(beneath).float(),
-            list(captions),
-            triplets,
-        )
-        return seen_close(batch, random) if close and uniform(0, 1, random) < close else batch
+        *columns, captions = zip(*rows, strict=True)
+        fields: dict[str, Any] = {
+            name: torch.stack(column).float() if isinstance(column[0], Tensor) else torch.tensor(column)
+            for name, column in zip(Row._fields, columns, strict=False)
+        }
+        batch = Batch(**fields, captions=list(captions), triplets=triplets)
+        return zoom_crop(batch, random) if zoom and uniform(0, 1, random) < zoom else batch
 
     def _single(self, wild: bool, workflows: Sequence[float], random: torch.Generator) -> Row:
         pool = self.wild if wild else self.objects
         item = int(pool[torch.randint(len(pool), (1,), generator=random)])
-        target = 0 if wild else choose(list(TARGETS), random)
+        target = 0 if wild else choose(TARGETS, random)
         chance = uniform(0, 1, random)
         workflow = "fc" if chance < workflows[0] else "fbc" if chance < workflows[0] + workflows[1] else "env"
-        mapped = bool(self.maps) and uniform(0, 1, random) < self.hints * MAPPED.get(workflow, 0)
+        mapped = bool(self.maps) and uniform(0, 1, random) < self.light_map_init * MAPPED.get(workflow, 0)
         if mapped and not wild and (clear := self.clear[workflow]) and (item, target) not in clear:
             item, target = clear[int(torch.randint(len(clear), (1,), generator=random))]
         allowed = [source for source in SOURCES if wild or source not in RELATED[target]]
@@ -198,10 +191,12 @@ class Sources:
         item = int(self.objects[torch.randint(len(self.objects), (1,), generator=random)])
         source = choose([3, 4], random)
         rows = [self._row(item, target, source, "env", random) for target in (0, 1, 2)]
-        # Same words for all three, and the same beneath the noise if it is not their own: only the light differs.
+        # Same words for all three, and the same under the noise if it is not their own: only the light differs.
         first = rows[0]
-        own = first.beneath is first.clean
-        return [row._replace(captions=first.captions, beneath=row.clean if own else first.beneath) for row in rows]
+        own = first.init_latents is first.clean
+        return [
+            row._replace(captions=first.captions, init_latents=row.clean if own else first.init_latents) for row in rows
+        ]
 
     @functools.cached_property
     def clear(self) -> dict[str, list[tuple[int, int]]]:
@@ -229,27 +224,27 @@ class Sources:
         tensors = self.tensors
         clean, matte = tensors["images"][item, target], tensors["matte"][item]
         foreground = tensors["foregrounds"][item, SOURCES.index(source)]
-        background = hints = torch.zeros_like(foreground)
+        background = start = torch.zeros_like(foreground)
         if workflow == "fbc":
             background = tensors["backgrounds"][item, BACKGROUNDS.index(target)]
         subject, mood, side = self.facts[item][target]
-        hinted = mapped and workflow == "fc"
-        if hinted:
-            hints = self.maps["fc"][side]
+        has_map = mapped and workflow == "fc"
+        if has_map:
+            start = self.maps["fc"][side]
         elif mapped:
             background = self.maps["fbc"][side].to(background.dtype)
             clean = clean * matte + background * (1 - matte)
-        beneath = clean
-        if uniform(0, 1, random) < self.doubts:
+        init = clean
+        if uniform(0, 1, random) < self.mismatched:
             if workflow == "fc":
-                beneath = torch.lerp(clean.float(), formless(clean), uniform(0, 1, random))
+                init = torch.lerp(clean.float(), without_forms(clean), uniform(0, 1, random))
             else:
-                beneath = self._other(item, random)
+                init = self._other(item, random)
         environment = tensors["environments"][item, target]
         condition = torch.cat([foreground, background])
         words = caption(subject, mood, side, workflow, random)
         normal = tensors["normal"][item]
-        return Row(clean, condition, matte, normal, environment, workflow == "env", hints, hinted, beneath, words)
+        return Row(clean, condition, matte, normal, environment, workflow == "env", start, has_map, init, words)
 
     def _other(self, item: int, random: torch.Generator) -> Tensor:
         """Any object's picture in any light; one time in four the same object's, as sampling shows it."""
@@ -259,7 +254,7 @@ class Sources:
         return pictures[item, int(torch.randint(pictures.shape[1], (1,), generator=random))]
 
 
-def seen_close(batch: Batch, random: torch.Generator) -> Batch:
+def zoom_crop(batch: Batch, random: torch.Generator) -> Batch:
     """The batch cut to a half or three quarters of its side about each subject's middle, shifted a little together.
 
     Subjects of the light stage and stamps leave a margin around them; faces and cats fill a photograph, and a network
@@ -267,7 +262,7 @@ def seen_close(batch: Batch, random: torch.Generator) -> Batch:
     they are as large as the picture, whatever it shows.
     """
     height, width = batch.matte.shape[-2:]
-    side = max(16, int(min(height, width) * choose(NEAR, random)) // 16 * 16)
+    side = max(16, int(min(height, width) * choose(ZOOMS, random)) // 16 * 16)
     if side >= min(height, width):
         return batch
     weight = batch.matte[:, 0] + 1e-6
@@ -281,18 +276,13 @@ def seen_close(batch: Batch, random: torch.Generator) -> Batch:
         rows = zip(pictures, *corners, strict=True)
         return torch.stack([picture[:, top : top + side, left : left + side] for picture, top, left in rows])
 
-    return replace(
-        batch,
-        clean=cut(batch.clean),
-        condition=cut(batch.condition),
-        matte=cut(batch.matte),
-        normal=cut(batch.normal),
-        beneath=cut(batch.beneath),
-        hints=F.interpolate(batch.hints, (side, side), mode="area"),
-    )
+    crops: dict[str, Any] = {
+        name: cut(getattr(batch, name)) for name in ("clean", "condition", "matte", "normal", "init_latents")
+    }
+    return replace(batch, **crops, light_map=F.interpolate(batch.light_map, (side, side), mode="area"))
 
 
-def formless(latents: Tensor) -> Tensor:
+def without_forms(latents: Tensor) -> Tensor:
     """4xhxw -> the same, blurred until a few spots of light are left (`SPOTS` across)."""
     few = F.interpolate(latents.float()[None], (SPOTS, SPOTS), mode="area")
     return F.interpolate(few, latents.shape[-2:], mode="bicubic")[0]

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
-from ..checkpoints import choose, uniform
+from ..randomness import choose, uniform
 
 # The words for each mood of `lighting.MOODS`. Entries of the pages' quick lists stand here letter for letter.
 MOOD_WORDS: dict[str, tuple[str, ...]] = {
@@ -79,17 +77,17 @@ def caption(subject: str, mood: str, side: str, workflow: str, random: torch.Gen
         return choose(SILENT, random)
     parts: list[str] = []
     if uniform(0, 1, random) < 0.85:
-        parts.append(choose(list(SUBJECT_WORDS[subject]), random))
+        parts.append(choose(SUBJECT_WORDS[subject], random))
     if uniform(0, 1, random) < (0.2 if told else 0.85) and mood:
-        parts.append(choose(list(MOOD_WORDS[mood]), random))
+        parts.append(choose(MOOD_WORDS[mood], random))
     if uniform(0, 1, random) < (0.1 if told else 0.6):
-        parts.append(choose(list(SIDE_WORDS[side]), random))
+        parts.append(choose(SIDE_WORDS[side], random))
     if uniform(0, 1, random) < 0.75:
         parts.append(QUALITY)
     return ", ".join(part for part in parts if part)
 
 
-def corpus(more: Sequence[str] = ()) -> list[str]:
+def corpus() -> list[str]:
     """Everything a caption may say, for building a tokenizer."""
     words = [text for group in (MOOD_WORDS, SIDE_WORDS, SUBJECT_WORDS) for texts in group.values() for text in texts]
-    return [*words, QUALITY, NEGATIVE, MORE_WORDS, *more]
+    return [*words, QUALITY, NEGATIVE, MORE_WORDS]

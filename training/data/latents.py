@@ -9,9 +9,7 @@ alone), "matte" Nx1xhxw, "normal" Nx3xhxw, all float16; "environments" and "fact
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..checkpoints import precision
+from ..shards import Shard, save, share
 
 # Which of an object's five pictures may be a source, and which have their background encoded.
 SOURCES = (1, 2, 3, 4)
@@ -29,19 +28,19 @@ SHRINKS = ("images", "backgrounds", "foregrounds", "matte")  # of bytes
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, pictures: Tensor, half: bool = True) -> Tensor:
-    """...x3xHxW uint8 -> ...x4xhxw latents (their means), float16, scaled as the engine's codec scales them."""
+def encode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """...x3xHxW uint8 -> ...x4xhxw latents (their means), float16, scaled as the engine's VAE scales them."""
     flat = pictures.flatten(0, -4)
-    made = []
+    parts = []
     for part in flat.split(BATCH_ON_CUDA if vae.device.type == "cuda" else BATCH):
         pixels = (part.to(vae.device).float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(vae.device.type, torch.bfloat16, enabled=half and precision() == "bf16"):
-            made.append(vae.encode(pixels).latent_dist.mean.float().cpu() * vae.config.scaling_factor)
-    latents = torch.cat(made).half()
+        with torch.autocast(vae.device.type, torch.bfloat16, enabled=precision() == "bf16"):
+            parts.append(vae.encode(pixels).latent_dist.mean.float().cpu() * vae.config.scaling_factor)
+    latents = torch.cat(parts).half()
     return latents.view(*pictures.shape[:-3], *latents.shape[1:])
 
 
-def encode_shard(vae: AutoencoderKL, shard: dict[str, Any], shrink: int = 1) -> dict[str, Any]:
+def encode_shard(vae: AutoencoderKL, shard: Shard, shrink: int = 1) -> Shard:
     """One shard's latents, of its pictures `shrink` times smaller."""
     shard = {name: _shrunk(value, shrink) if name in SHRINKS else value for name, value in shard.items()}
     latents = {
@@ -70,19 +69,13 @@ def main() -> None:
     parser.add_argument("--most", type=int, help="encode at most this many shards")
     parser.add_argument("--part", default="0/1", help="this process's share of the shards: number/count")
     options = parser.parse_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     options.out.mkdir(parents=True, exist_ok=True)
     vae = AutoencoderKL.from_pretrained(options.vae).eval().to(memory_format=torch.channels_last)
     vae = vae.to("cuda" if torch.cuda.is_available() else "cpu")
-    part, parts = (int(text) for text in options.part.split("/"))
-    for path in tqdm(sorted(options.shards.glob("shard-*.pt"))[: options.most][part::parts], mininterval=10):
-        target = options.out / path.name
-        if target.is_file():
-            continue
-        latents = encode_shard(vae, torch.load(path, weights_only=False), options.shrink)
-        partial = target.with_suffix(".part")
-        torch.save(latents, partial)
-        partial.replace(target)
+    paths = sorted(options.shards.glob("shard-*.pt"))[: options.most]
+    for path in tqdm(share(paths, options.part), mininterval=10):
+        if not (target := options.out / path.name).is_file():
+            save(encode_shard(vae, torch.load(path, weights_only=False), options.shrink), target)
 
 
 if __name__ == "__main__":

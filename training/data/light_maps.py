@@ -1,6 +1,6 @@
 """Light maps as training meets them: what a page's direction of light looks like, in latents.
 
-In fc such a map is what sampling starts from (`loss.hinted`); in fbc it stands where the background stands.
+In fc such a map is what sampling starts from (`loss.equivalent_noise`); in fbc it stands where the background stands.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ LIGHTS = {
 # Moods whose light is about as white as fbc's maps are.
 WHITE = ("natural", "studio", "hard")
 
-Hints = Mapping[str, Mapping[str, Tensor]]
+LightMaps = Mapping[str, Mapping[str, Tensor]]
 
 
 def light_maps(vae: AutoencoderKL, height: int, width: int) -> dict[str, dict[str, Tensor]]:
     """Workflow (fc, fbc) -> side -> 4xhxw latents of the engine's light map of height x width pixels."""
-    made: dict[str, dict[str, Tensor]] = {}
+    latents: dict[str, dict[str, Tensor]] = {}
     for workflow in ("fc", "fbc"):
         maps = [light_map(light, workflow, width, height) for light in LIGHTS.values()]
         pictures = torch.stack([torch.from_numpy(m.copy()).permute(2, 0, 1) for m in maps if m is not None])
-        made[workflow] = dict(zip(LIGHTS, encode(vae, pictures).float(), strict=True))
-    return made
+        latents[workflow] = dict(zip(LIGHTS, encode(vae, pictures).float(), strict=True))
+    return latents

@@ -1,4 +1,4 @@
-"""Does a model heed what it is told? Its error with each picture's own light, and with another picture's.
+"""Does a model heed its conditions? Its error with each picture's own light, and with another picture's.
 
     python -m training.evaluation.conditioning models/mini --data build/latents64
 
@@ -16,9 +16,10 @@ import torch
 
 from .. import loss as losses
 from ..base import Trained, load
-from ..checkpoints import generator
 from ..data.batches import Batch, Sources
-from ..model import LATENTS, Words
+from ..model import LATENTS
+from ..randomness import generator
+from ..tokenizer import Words
 
 TIMESTEPS = (999, 900, 700)
 SHARES = {"fbc": (0.0, 1.0, 0.0), "env": (0.0, 0.0, 1.0)}
@@ -30,19 +31,19 @@ def errors(parts: Trained, batch: Batch, timestep: int, seed: int = 0) -> tuple[
     others = batch.condition.clone()
     others[:, LATENTS:] = batch.condition[:, LATENTS:].roll(1, 0)
     swapped = replace(batch, condition=others, environments=batch.environments.roll(1, 0))
-    alphas, words = losses.alphas_cumulative(), Words(parts.tokenizer)(batch.captions)
+    alphas, words = losses.alphas_cumprod(), Words(parts.tokenizer)(batch.captions)
     steps = torch.full((len(batch.clean),), timestep)
     white = torch.randn(batch.clean.shape, generator=generator(seed, timestep))
     noise = losses.offset_noise(white, steps, alphas, generator(seed, timestep, 1))
     noisy = losses.add_noise(batch.clean, noise, steps, alphas)
-    found = []
-    for told in (batch, swapped):
-        latents = torch.cat([noisy, told.condition], 1)
-        said = parts.model(latents, steps, words, told.environments, told.has_environment)
-        clean = losses.predict_x0(noisy, said, steps, alphas, parts.model.prediction_type)
+    means = []
+    for rows in (batch, swapped):
+        latents = torch.cat([noisy, rows.condition], 1)
+        predicted = parts.model(latents, steps, words, rows.environments, rows.has_environment)
+        clean = losses.predict_x0(noisy, predicted, steps, alphas, parts.model.prediction_type)
         squares = (clean - batch.clean).square() * batch.matte
-        found.append(float(squares.sum() / (LATENTS * batch.matte.sum())))
-    return found[0], found[1]
+        means.append(float(squares.sum() / (LATENTS * batch.matte.sum())))
+    return means[0], means[1]
 
 
 def main() -> None:
@@ -51,7 +52,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("build/latents64"))
     parser.add_argument("--rows", type=int, default=64)
     options = parser.parse_args()
-    sources = Sources([options.data], 2)
+    sources = Sources([options.data])
     print("| timestep | told by | own light | another's |\n| ---: | --- | ---: | ---: |")
     for workflow, shares in SHARES.items():
         parts = load(options.model, None, workflow)

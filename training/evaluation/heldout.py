@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -22,16 +21,15 @@ from iclight.errors import SettingsError
 from iclight.imaging.colour import to_srgb
 from iclight.imaging.crop import resize_and_center_crop
 
-from ..checkpoints import generator, uniform
 from ..metrics import SIGNS
-from ..scenes import backdrops, photographs, shapes, surfaces
-from ..scenes.light_stage import Stage, mixer, sphere
+from ..randomness import generator, uniform
+from ..scenes import backdrops, photographs
+from ..scenes.light_stage import mixer, sphere
+from ..scenes.photographs import GREY
 from ..scenes.random_lights import random_light, side_light, split
-from ..scenes.render import BATCH, GREY, Assets
+from ..scenes.render import BATCH, Assets, render_batch
+from ..scenes.traced.pathtraced import TracedScene, load, weighing
 from ..scenes.traced.shards import loose_weights, mixed
-
-if TYPE_CHECKING:
-    from ..scenes.traced.pathtraced import TracedScene
 
 SEED = 900_001
 
@@ -52,13 +50,12 @@ class HeldOut:
     environment: Tensor
     halves: tuple[Tensor, Tensor]
     sides: dict[str, Tensor]
-    kinds: list[str]
 
     def first(self, count: int) -> HeldOut:
         tensors = {name: value[:count] for name, value in vars(self).items() if isinstance(value, Tensor)}
         halves = (self.halves[0][:count], self.halves[1][:count])
         sides = {side: pictures[:count] for side, pictures in self.sides.items()}
-        return replace(self, **tensors, halves=halves, sides=sides, kinds=self.kinds[:count])
+        return replace(self, **tensors, halves=halves, sides=sides)
 
 
 def stage_objects(count: int, side: int, seed: int = SEED, share: tuple[int, int] = (0, 1)) -> HeldOut:
@@ -66,30 +63,20 @@ def stage_objects(count: int, side: int, seed: int = SEED, share: tuple[int, int
 
     `share` (k, n): only every n-th four of them, from the k-th on. Raises SettingsError if that leaves none.
     """
-    shelf = Assets(held_out=True)
+    assets = Assets(held_out=True)
     numbers = range((count + BATCH - 1) // BATCH)[share[0] :: share[1]]
     if not numbers:
         raise SettingsError(f"{count} objects, {BATCH} at a time, leave none for part {share[0]}/{share[1]}.")
-    return _joined([_stage_batch(side, shelf, generator(seed, number)) for number in numbers])
+    return _joined([_stage_batch(side, assets, generator(seed, number)) for number in numbers])
 
 
-def _stage_batch(side: int, shelf: Assets, random: torch.Generator) -> HeldOut:
-    solid = shapes.draw(BATCH, random)
-    softness = 2 ** uniform(-4, -1.5, random)
-    reach = 2 ** uniform(0.4, 2.4, random)
-    scene = Stage().film(
-        solid,
-        lambda shares: surfaces.assign_materials(solid, shares, shelf.pictures, random),
-        side,
-        random,
-        softness,
-        reach,
-    )
-    lights = [[random_light(random, shelf.panoramas, calm) for calm in (True, False)] for _ in range(BATCH)]
+def _stage_batch(side: int, assets: Assets, random: torch.Generator) -> HeldOut:
+    scene = render_batch(side, assets, random)
+    lights = [[random_light(random, assets.panoramas, calm) for calm in (True, False)] for _ in range(BATCH)]
     halves = [split(pair[1].radiance, random) for pair in lights]
     sides = [side_light(name, random).radiance for name in SIGNS]
     environments = torch.stack([torch.stack([*(light.radiance for light in pair), *sides]) for pair in lights])
-    walls = [backdrops.backdrop(scene.lamps, side, shelf.pictures, random) for _ in range(BATCH)]
+    walls = [backdrops.backdrop(scene.lamps, side, assets.pictures, random) for _ in range(BATCH)]
     behind = torch.stack([w.lit(scene.weights(e)) for w, e in zip(walls, environments, strict=True)])
     matte = scene.matte
     whole = to_srgb(scene.lit(environments) + behind * (1 - matte[:, None]))
@@ -103,7 +90,6 @@ def _stage_batch(side: int, shelf: Assets, random: torch.Generator) -> HeldOut:
         environment=environments[:, 1],
         halves=(torch.stack([h[0] for h in halves]), torch.stack([h[1] for h in halves])),
         sides={name: whole[:, 2 + k] for k, name in enumerate(SIGNS)},
-        kinds=[solid.family] * BATCH,
     )
 
 
@@ -112,17 +98,13 @@ def traced_objects(folder: Path, side: int, seed: int = SEED, share: tuple[int, 
 
     `share` (k, n): only every n-th of them, from the k-th on.
     """
-    from ..scenes.traced.pathtraced import load
-
-    shelf = Assets(held_out=True)
+    assets = Assets(held_out=True)
     numbered = itertools.islice(enumerate(load(folder)), share[0], None, share[1])
-    batches = [_traced(scene, shelf, generator(seed, 10_000 + number)) for number, scene in numbered]
+    batches = [_traced(scene, assets, generator(seed, 10_000 + number)) for number, scene in numbered]
     return _resized(_joined(batches), side) if batches else None
 
 
-def _traced(scene: TracedScene, shelf: Assets, random: torch.Generator) -> HeldOut:
-    from ..scenes.traced.pathtraced import weighing
-
+def _traced(scene: TracedScene, assets: Assets, random: torch.Generator) -> HeldOut:
     matte = torch.from_numpy(scene.matte.astype(np.float32))
     count = len(scene.environments)
     mixtures = []
@@ -133,7 +115,7 @@ def _traced(scene: TracedScene, shelf: Assets, random: torch.Generator) -> HeldO
         for name in SIGNS
     }
     lamps = sphere(32, random)
-    wall = backdrops.backdrop(lamps, matte.shape[-1], shelf.pictures, random)
+    wall = backdrops.backdrop(lamps, matte.shape[-1], assets.pictures, random)
     around = torch.stack([environment for _, environment in mixtures])
     behind = wall.lit((around.flatten(-2) @ mixer(lamps).T).transpose(-1, -2))
     whole = [to_srgb(lit + back * (1 - matte))[None] for (lit, _), back in zip(mixtures, behind, strict=True)]
@@ -148,7 +130,6 @@ def _traced(scene: TracedScene, shelf: Assets, random: torch.Generator) -> HeldO
         environment=around[1][None],
         halves=(first[None], second[None]),
         sides={name: picture[None] for name, picture in sides.items()},
-        kinds=["traced"],
     )
 
 
@@ -171,7 +152,7 @@ def photographed(side: int) -> Photographs:
     for pixels, inside in real_mattes().values():
         for among, picture in ((pictures, pixels), (mattes, inside.astype(np.uint8) * 255)):
             square = np.array(resize_and_center_crop(picture, side, side)).reshape(side, side, -1)
-            among.append(torch.from_numpy(square).permute(2, 0, 1).float() / 255)
+            among.append(photographs.as_tensor(square))
     source, matte = torch.stack(pictures), torch.stack(mattes)
     return Photographs(source, on_grey(source, matte), matte)
 
@@ -182,21 +163,14 @@ def on_grey(pictures: Tensor, matte: Tensor) -> Tensor:
 
 
 def _joined(batches: list[HeldOut]) -> HeldOut:
-    def cat(get: Callable[[HeldOut], Tensor]) -> Tensor:
-        return torch.cat([get(batch) for batch in batches])
-
-    return HeldOut(
-        source=cat(lambda b: b.source),
-        foreground=cat(lambda b: b.foreground),
-        truth=cat(lambda b: b.truth),
-        background=cat(lambda b: b.background),
-        matte=cat(lambda b: b.matte),
-        normal=cat(lambda b: b.normal),
-        environment=cat(lambda b: b.environment),
-        halves=(cat(lambda b: b.halves[0]), cat(lambda b: b.halves[1])),
-        sides={name: torch.cat([b.sides[name] for b in batches]) for name in SIGNS},
-        kinds=[kind for batch in batches for kind in batch.kinds],
-    )
+    tensors: dict[str, Any] = {
+        name: torch.cat([getattr(batch, name) for batch in batches])
+        for name, value in vars(batches[0]).items()
+        if isinstance(value, Tensor)
+    }
+    first, second = (torch.cat([batch.halves[k] for batch in batches]) for k in (0, 1))
+    sides = {name: torch.cat([batch.sides[name] for batch in batches]) for name in SIGNS}
+    return HeldOut(**tensors, halves=(first, second), sides=sides)
 
 
 def _resized(objects: HeldOut, side: int) -> HeldOut:
@@ -213,7 +187,7 @@ def _resized(objects: HeldOut, side: int) -> HeldOut:
 def real_mattes() -> dict[str, tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
     """The held-out photographs with outlines drawn by hand: name -> HxWx3 uint8, HxW booleans."""
     outlines: dict[str, list[dict[str, Any]]] = json.loads(OUTLINES.read_text())
-    found = {}
+    cut_out = {}
     for name, pixels in photographs.held_out().items():
         matte = np.zeros(pixels.shape[:2], np.uint8)
         for shape in outlines[name]:
@@ -222,5 +196,5 @@ def real_mattes() -> dict[str, tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
             else:
                 x, y, across, down = shape["ellipse"]
                 cv2.ellipse(matte, (x, y), (across, down), 0, 0, 360, 255, -1)
-        found[name] = (pixels, matte > 127)
-    return found
+        cut_out[name] = (pixels, matte > 127)
+    return cut_out

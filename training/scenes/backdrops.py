@@ -15,7 +15,8 @@ from torch import Tensor
 from iclight.imaging.colour import to_linear
 from iclight.imaging.environment import SIDE
 
-from ..checkpoints import choose, uniform
+from ..metrics import gaussian_blur
+from ..randomness import choose, uniform
 from .random_lights import Light
 from .surfaces import hsv, noise, photo_crop
 
@@ -113,13 +114,7 @@ def seen_mask(mask: Tensor, side: int) -> Tensor:
 
 def blurred(picture: Tensor, sigma: float) -> Tensor:
     """Gaussian blur of 3xSxS with edges held; sigma in pixels."""
-    if sigma < 0.3:
-        return picture
-    reach = max(1, math.ceil(2.5 * sigma))
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(3, 1, 1, -1)
-    padded = F.pad(picture[None], (reach, reach, reach, reach), mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel, groups=3), kernel.transpose(2, 3), groups=3)[0]
+    return picture if sigma < 0.3 else gaussian_blur(picture[None], sigma)[0]
 
 
 def _plane() -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from iclight.imaging.colour import to_linear, to_srgb
 
-from ..checkpoints import choose, uniform
+from ..randomness import choose, uniform
 from .backdrops import blurred
 from .surfaces import hsv, noise
 

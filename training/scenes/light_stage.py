@@ -1,6 +1,6 @@
 """The light stage: solids lit by one light at a time, so that any lighting is a sum.
 
-    scene = Stage(lights=32).film(solid, surface_of, side=128)      geometry, material and the light each lamp gives
+    scene = render(solid, materials, 128, random)                   geometry, material and the light each lamp gives
     scene.lit(environment)                                          BxMx3x32x32 radiance -> BxMx3xSxS linear light
 
 Light adds: `scene.lit(a) + scene.lit(b) == scene.lit(a + b)` to rounding, because an environment becomes the lamps'
@@ -24,6 +24,7 @@ from iclight.imaging.environment import SIDE, directions, solid_angles
 from .shapes import Solid
 from .surfaces import Surface
 
+LAMPS = 32
 GRID = 48  # cells of the distance field's side, for tracing and shadows
 FIELD = 1.1  # the distance field covers [-FIELD, FIELD]^3
 SHADOW_SIDE = 40  # shadows are marched from this many pixels a side: disc lamps throw soft ones
@@ -33,7 +34,7 @@ F0 = 0.04  # reflectance of dielectrics seen head-on
 
 @dataclass
 class Scene:
-    """Filmed objects. `matte` Bx1xSxS, `normal` Bx3xSxS (camera space, bumps included), `depth` Bx1xSxS (z, larger is
+    """Rendered objects. `matte` Bx1xSxS, `normal` Bx3xSxS (camera space, bumps included), `depth` Bx1xSxS (z, larger is
     nearer), `surface`; `lamps` Kx3 directions, `mixer` Kx1024 (environment -> lamps), `diffuse` and `gloss` BxKxSxS:
     what each lamp alone gives, before the albedo and for it.
     """
@@ -52,10 +53,6 @@ class Scene:
         """...x3x32x32 linear radiance -> ...xKx3, the strength of every lamp."""
         return (environments.flatten(-2) @ self.mixer.T).transpose(-1, -2)
 
-    def one_light_at_a_time(self) -> Tensor:
-        """BxKx3xSxS linear light: the object under each lamp alone, at strength 1."""
-        return self.surface.albedo[:, None] * self.diffuse[:, :, None] + self.gloss[:, :, None]
-
     def lit(self, environments: Tensor) -> Tensor:
         """BxMx3x32x32 linear radiance -> BxMx3xSxS linear light; black off the matte."""
         weights = self.weights(environments)
@@ -67,56 +64,48 @@ class Scene:
         return replace(self, **{name: value.to(device) for name, value in vars(self).items() if name != "family"})
 
 
-class Stage:
-    """`lights` lamps spread evenly over the sphere, turned at random for every batch.
+@torch.no_grad()
+def render(
+    solid: Solid,
+    materials: Callable[[Tensor], Surface],
+    side: int,
+    random: torch.Generator,
+    softness: float = 0.2,
+    reach: float = math.inf,
+    device: torch.device | str = "cpu",
+) -> Scene:
+    """Trace a batch of objects and measure what each of LAMPS lamps, spread evenly over the sphere, does to them.
 
-    What is drawn at random is drawn on the CPU whatever the `device` is that the tracing runs on, so a GPU films the
-    same objects as a CPU does, to rounding.
+    `materials`: shares of the parts, BxPxSxS on the CPU -> their surface.
+    `side`: S, in pixels.
+    `random`: turns the lamps. It draws on the CPU, so that a GPU renders the same objects to rounding.
+    `softness`: the lamps' radius in radians; smaller is harder.
+    `reach`: how far away the lamps stand, in units of half the picture; near ones light what is near them more.
+    `device`: where solids are traced, and what comes out lies.
     """
-
-    def __init__(self, lights: int = 32, device: torch.device | str = "cpu") -> None:
-        self.lights = lights
-        self.device = torch.device(device)
-
-    @torch.no_grad()
-    def film(
-        self,
-        solid: Solid,
-        wear: Callable[[Tensor], Surface],
-        side: int,
-        random: torch.Generator,
-        softness: float = 0.2,
-        reach: float = math.inf,
-    ) -> Scene:
-        """Trace a batch of objects at `side` pixels and measure what every lamp does to them.
-
-        `wear`: shares of the parts, BxPxSxS on the CPU -> materials. `softness`: the lamps' radius in radians; smaller
-        is harder. `reach`: how far away the lamps stand, in units of half the picture; near ones light what is near
-        them more.
-        """
-        solid = solid.to(self.device)
-        field = distance_grid(solid)
-        points, hit = trace(solid, field, side)
-        matte = hit[:, None].float()
-        if side >= 96:  # smooth the outline by the distance it passes at
-            matte = F.avg_pool2d(F.pad(matte, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        flat = points.flatten(2)
-        smooth = solid.normal(flat).unflatten(2, (side, side))
-        shares = solid.membership(flat).unflatten(2, (side, side))
-        surface = wear(shares.cpu()).to(self.device)
-        facing = torch.cat([smooth[:, :2] - surface.bump, smooth[:, 2:]], 1)
-        normal = F.normalize(facing, dim=1)
-        lamps = sphere(self.lights, random).to(self.device)
-        seen = visibility(field, points, smooth, hit, lamps, softness)
-        crease = occlusion(solid, flat, smooth.flatten(2)).unflatten(1, (side, side))
-        cosine = torch.einsum("kc,bchw->bkhw", lamps, normal)
-        rounded = torch.einsum("kc,bchw->bkhw", lamps, smooth)
-        # Bumps must not catch light from below the true surface.
-        lit = cosine.clamp(min=0) * (rounded * 8 + 0.5).clamp(0, 1) * seen * crease[:, None]
-        if math.isfinite(reach):
-            lit = lit * falloff(lamps, points, reach)
-        gloss = surface.gloss * ggx(lamps, normal, cosine, surface.roughness) * lit
-        return Scene(solid.family, matte, normal, points[:, 2:], surface, lamps, mixer(lamps), lit, gloss)
+    solid = solid.to(device)
+    field = distance_grid(solid)
+    points, hit = trace(solid, field, side)
+    matte = hit[:, None].float()
+    if side >= 96:  # smooth the outline by the distance it passes at
+        matte = F.avg_pool2d(F.pad(matte, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    flat = points.flatten(2)
+    smooth = solid.normal(flat).unflatten(2, (side, side))
+    shares = solid.membership(flat).unflatten(2, (side, side))
+    surface = materials(shares.cpu()).to(device)
+    facing = torch.cat([smooth[:, :2] - surface.bump, smooth[:, 2:]], 1)
+    normal = F.normalize(facing, dim=1)
+    lamps = sphere(LAMPS, random).to(device)
+    seen = visibility(field, points, smooth, hit, lamps, softness)
+    crease = occlusion(solid, flat, smooth.flatten(2)).unflatten(1, (side, side))
+    cosine = torch.einsum("kc,bchw->bkhw", lamps, normal)
+    rounded = torch.einsum("kc,bchw->bkhw", lamps, smooth)
+    # Bumps must not catch light from below the true surface.
+    lit = cosine.clamp(min=0) * (rounded * 8 + 0.5).clamp(0, 1) * seen * crease[:, None]
+    if math.isfinite(reach):
+        lit = lit * falloff(lamps, points, reach)
+    gloss = surface.gloss * ggx(lamps, normal, cosine, surface.roughness) * lit
+    return Scene(solid.family, matte, normal, points[:, 2:], surface, lamps, mixer(lamps), lit, gloss)
 
 
 @lru_cache(maxsize=2)

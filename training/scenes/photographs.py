@@ -4,7 +4,7 @@ scikit-image and scikit-learn carry photographs (astronaut, coffee and chelsea a
 matplotlib a public-domain portrait, SciPy 1.9 a public-domain raccoon, and the npm package @pmndrs/assets eighteen
 panoramas from Poly Haven (CC0). Debian's wallpapers (MATE and Plasma: GPL; Lomiri: CC BY and CC BY-SA) hold some
 thirty photographs more, and the stamps of Tux Paint (GPL) a hundred cut out with their mattes.
-`python -m training.photographs` fetches the last four into build/photographs.
+`python -m training.scenes.photographs` fetches the last four into build/photographs.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from iclight.errors import ImageError
 
@@ -85,6 +87,12 @@ NOT_PHOTOGRAPHS = (
 )
 SMALLEST_STAMP = 240  # pixels
 LARGEST = 1024  # pixels: what is kept of a wallpaper
+GREY = 127 / 255  # what the engine puts where the matte is 0
+
+
+def as_tensor(pixels: Pixels) -> Tensor:
+    """HxWxC uint8 -> CxHxW in [0, 1]."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
 
 
 def held_out() -> dict[str, Pixels]:
@@ -94,16 +102,12 @@ def held_out() -> dict[str, Pixels]:
 
 def photographs(folder: Path = FOLDER, largest: int = 768) -> dict[str, Pixels]:
     """What may be trained on: name -> HxWx3 uint8 with no side above `largest`. Packages not installed are left out."""
-    found = {}
-    for (package, inside), names in PACKAGED.items():
-        root = _package_file(package, inside)
-        found.update({Path(name).stem: root / name for name in names if (root / name).is_file()})
-    if (folder / "raccoon.png").is_file():
-        found["raccoon"] = folder / "raccoon.png"
-    found.update({path.stem: path for path in (folder / "wallpapers").glob("*.png")})
-    if not found:
+    paths = [_package_file(*where) / name for where, names in PACKAGED.items() for name in names]
+    paths += [folder / "raccoon.png", *(folder / "wallpapers").glob("*.png")]
+    files = {path.stem: path for path in paths if path.is_file()}
+    if not files:
         raise ImageError("No photographs to train on: pip install scikit-image scikit-learn matplotlib.")
-    return {name: _shrunk(_read(path), largest) for name, path in sorted(found.items())}
+    return {name: _shrunk(_read(path), largest) for name, path in sorted(files.items())}
 
 
 def cut_outs(folder: Path = FOLDER) -> dict[str, Pixels]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from iclight.imaging.colour import LUMINANCE
-from iclight.imaging.environment import KEY_NORMALS, SIDE, TOWARDS, directions, solid_angles, to_map
+from iclight.imaging.environment import SIDE, TOWARDS, directions, expose, key_luminance, solid_angles, to_map
 
-from ..checkpoints import choose, uniform
+from ..randomness import choose, uniform
 from .surfaces import hsv
 
 # What each side's light points to, x right, y up, z towards the camera.
@@ -91,10 +93,14 @@ def random_light(random: torch.Generator, panoramas: dict[str, Tensor] | None = 
     return Light(radiance, name, dominant_side(radiance))
 
 
+def towards_side(side: str) -> Tensor:
+    """The unit vector towards a plain light from a side, a little to the camera's side of it."""
+    return F.normalize(torch.tensor(SIDES[side]) + torch.tensor([0.0, 0.0, 0.35]), dim=0)
+
+
 def side_light(side: str, random: torch.Generator, ambient: float = 0.12) -> Light:
     """A plain white light from a side, as evaluation asks for it."""
-    towards = F.normalize(torch.tensor(SIDES[side]) + torch.tensor([0.0, 0.0, 0.35]), dim=0)
-    radiance = (lobe(towards, uniform(5, 12, random)) + ambient).expand(3, -1, -1)
+    radiance = (lobe(towards_side(side), uniform(5, 12, random)) + ambient).expand(3, -1, -1)
     return Light(exposed(radiance, 0.55), "natural", side)
 
 
@@ -139,15 +145,17 @@ def lobe(towards: Tensor, sharpness: float) -> Tensor:
 
 
 def exposed(radiance: Tensor, level: float) -> Tensor:
-    """Scaled so that what falls on the subject's visible sides has mean luminance `level`."""
-    return radiance * (level / received(radiance).clamp(min=1e-4))
+    """3x32x32 scaled as the engine exposes maps: the subject's visible sides receive a mean luminance of `level`."""
+    return torch.from_numpy(expose(_as_map(radiance), level)).permute(2, 0, 1)
 
 
-def received(radiance: Tensor) -> Tensor:
-    """Mean luminance of the irradiance on surfaces that face `KEY_NORMALS`, as the engine exposes maps."""
-    cosine = (_directions() @ torch.tensor(KEY_NORMALS).T).clamp(min=0) * solid_angle_weights()[..., None] / math.pi
-    luminance = torch.einsum("chw,c->hw", radiance, torch.tensor(LUMINANCE))
-    return torch.einsum("hw,hwn->n", luminance, cosine).mean()
+def received(radiance: Tensor) -> float:
+    """Mean luminance that 3x32x32 radiance gives the subject's visible sides, as the engine measures it."""
+    return key_luminance(_as_map(radiance))
+
+
+def _as_map(radiance: Tensor) -> NDArray[np.float32]:
+    return radiance.permute(1, 2, 0).contiguous().numpy()
 
 
 def mean_direction(radiance: Tensor) -> Tensor:

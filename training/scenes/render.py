@@ -9,10 +9,8 @@ share the work, and a killed one goes on. Every number depends on the seed and t
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,62 +19,58 @@ from tqdm.auto import tqdm
 
 from iclight.imaging.colour import to_srgb
 
-from ..checkpoints import choose, generator, uniform
+from ..randomness import choose, generator, uniform
+from ..shards import Shard, join, save, share
 from . import backdrops, photographs, shapes, surfaces
 from .in_the_wild import degraded, placed
-from .light_stage import Scene, Stage, distance_grid, trace
+from .light_stage import Scene, distance_grid, render, trace
 from .random_lights import Light, key_light, random_light, several_lights, split
 
 # The pictures of one object: three unrelated lights, the second a calm one; and the first one split in two.
 PICTURES = ("first", "first-a", "first-b", "second", "third")
 BATCH = 4
-# Grey that the engine puts where the matte is 0.
-GREY = 127 / 255
 
 
 class Assets:
     """What the renderer takes from disk: photographs and panoramas, as tensors."""
 
     def __init__(self, folder: Path = photographs.FOLDER, held_out: bool = False) -> None:
-        found = photographs.photographs(folder)
-        self.pictures = [torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255 for pixels in found.values()]
-        self.cut_outs = [
-            torch.from_numpy(p.copy()).permute(2, 0, 1).float() / 255 for p in photographs.cut_outs(folder).values()
-        ]
+        self.pictures = [photographs.as_tensor(pixels) for pixels in photographs.photographs(folder).values()]
+        self.cut_outs = [photographs.as_tensor(pixels) for pixels in photographs.cut_outs(folder).values()]
         panoramas = photographs.panoramas(folder, held_out)
         self.panoramas = {name: torch.from_numpy(p.copy()).permute(2, 0, 1) for name, p in panoramas.items()}
 
 
-def light_objects(side: int, shelf: Assets, random: torch.Generator, device: str = "cpu") -> dict[str, Any]:
+def render_batch(side: int, assets: Assets, random: torch.Generator, device: str = "cpu") -> Scene:
+    """BATCH objects of one family on the light stage, SxS pixels, on `device`; lamps of any softness and distance."""
+    solid = shapes.draw(BATCH, random)
+    softness, reach = 2 ** uniform(-4, -1.5, random), 2 ** uniform(0.4, 2.4, random)
+
+    def materials(shares: Tensor) -> surfaces.Surface:
+        return surfaces.assign_materials(solid, shares, assets.pictures, random)
+
+    return render(solid, materials, side, random, softness, reach, device)
+
+
+def light_objects(side: int, assets: Assets, random: torch.Generator, device: str = "cpu") -> Shard:
     """BATCH objects of one family under the lights of `PICTURES`, traced on `device`.
 
     "images", "backgrounds": Bx5x3xSxS uint8 sRGB; "foregrounds": Bx5x3xSxS, the subject on grey; "matte": Bx1xSxS
     uint8; "normal": Bx3xSxS int8; "environments": Bx5x3x32x32 float16; "facts": per object and picture (subject, mood,
     side).
     """
-    solid = shapes.draw(BATCH, random)
-    softness = 2 ** uniform(-4, -1.5, random)
-    reach = 2 ** uniform(0.4, 2.4, random)
-    scene = Stage(device=device).film(
-        solid,
-        lambda shares: surfaces.assign_materials(solid, shares, shelf.pictures, random),
-        side,
-        random,
-        softness,
-        reach,
-    )
-    scene = _tinted(scene.to("cpu"), random)
-    lights = [three_lights(shelf, random) for _ in range(BATCH)]
+    scene = _tinted(render_batch(side, assets, random, device).to("cpu"), random)
+    lights = [three_lights(assets, random) for _ in range(BATCH)]
     environments, behind = [], []
     for three in lights:
         halves = split(three[0].radiance, random)
         radiances = torch.stack([three[0].radiance, *halves, three[1].radiance, three[2].radiance])
         environments.append(radiances)
-        behind.append(_behind(scene, three, radiances, side, shelf, random))
+        behind.append(_behind(scene, three, radiances, side, assets, random))
     environment, background = torch.stack(environments), torch.stack(behind)
     subject = scene.lit(environment) * _exposure(scene, random)
     images = to_srgb(subject + background * (1 - scene.matte[:, None]))
-    facts = [[(solid.family, three[k].mood, three[k].side) for k in (0, 0, 0, 1, 2)] for three in lights]
+    facts = [[(scene.family, three[k].mood, three[k].side) for k in (0, 0, 0, 1, 2)] for three in lights]
     return packed(images, to_srgb(background), scene.matte, random) | {
         "normal": (scene.normal * 127).round().to(torch.int8),
         "environments": environment.half(),
@@ -85,32 +79,32 @@ def light_objects(side: int, shelf: Assets, random: torch.Generator, device: str
 
 
 def _behind(
-    scene: Scene, three: list[Light], radiances: Tensor, side: int, shelf: Assets, random: torch.Generator
+    scene: Scene, three: list[Light], radiances: Tensor, side: int, assets: Assets, random: torch.Generator
 ) -> Tensor:
     """5x3xSxS linear light behind one object: one wall for all its lights, or the panorama itself."""
-    wall = backdrops.backdrop(scene.lamps, side, shelf.pictures, random)
+    wall = backdrops.backdrop(scene.lamps, side, assets.pictures, random)
     lit = wall.lit(scene.weights(radiances))
     for light, places in zip(three, ((0, 1, 2), (3,), (4,)), strict=True):
         if light.panorama and uniform(0, 1, random) < 0.75:
-            view = backdrops.panorama_view(light, shelf.panoramas, side, random)
+            view = backdrops.panorama_view(light, assets.panoramas, side, random)
             for place in places:
                 share = radiances[place].sum(0) / radiances[places[0]].sum(0).clamp(min=1e-6)
                 lit[place] = view * backdrops.seen_mask(share, side)
     return lit
 
 
-def three_lights(shelf: Assets, random: torch.Generator) -> list[Light]:
+def three_lights(assets: Assets, random: torch.Generator) -> list[Light]:
     """Anything, something calm, and mostly a plain light from a side, which is what is asked for most."""
-    made = []
+    lights = []
     for calm, plain in ((False, 0.25), (True, 0.0), (False, 0.6)):
         chance = uniform(0, 1, random)
         if chance < plain:
-            made.append(key_light(random))
+            lights.append(key_light(random))
         elif chance > 0.75:
-            made.append(several_lights(random))
+            lights.append(several_lights(random))
         else:
-            made.append(random_light(random, shelf.panoramas, calm))
-    return made
+            lights.append(random_light(random, assets.panoramas, calm))
+    return lights
 
 
 def _tinted(scene: Scene, random: torch.Generator) -> Scene:
@@ -130,8 +124,8 @@ def _exposure(scene: Scene, random: torch.Generator) -> Tensor:
     return ((0.4 / albedo.clamp(0.04, 1)) ** willing).clamp(0.7, 2)[:, None, None, None, None]
 
 
-def photographs_lit(side: int, shelf: Assets, random: torch.Generator) -> dict[str, Any]:
-    """BATCH photographs: the picture itself first, then the same four times degraded (`wild.degraded`).
+def photographs_lit(side: int, assets: Assets, random: torch.Generator) -> Shard:
+    """BATCH photographs: the picture itself first, then the same four times degraded (`in_the_wild.degraded`).
 
     Half of them are crops in which a solid's outline stands in for the subject's, half real subjects with their own.
     """
@@ -139,9 +133,9 @@ def photographs_lit(side: int, shelf: Assets, random: torch.Generator) -> dict[s
     solid = shapes.draw(BATCH, random)
     field_points, hit = _silhouettes(solid, side)
     for number in range(BATCH):
-        picture = surfaces.photo_crop(shelf.pictures, side, random, (-0.5, 1.7))
-        if shelf.cut_outs and uniform(0, 1, random) < 0.5:
-            subject, matte = placed(choose(shelf.cut_outs, random), side, random)
+        picture = surfaces.photo_crop(assets.pictures, side, random, (-0.5, 1.7))
+        if assets.cut_outs and uniform(0, 1, random) < 0.5:
+            subject, matte = placed(choose(assets.cut_outs, random), side, random)
             # A background of the subject's own colours: whatever lit the one would have lit the other.
             mean = (subject * matte).sum((1, 2)) / matte.sum().clamp(min=1)
             picture = (picture * (mean / picture.mean((1, 2)).clamp(min=0.05))[:, None, None]).clamp(0, 1)
@@ -194,25 +188,28 @@ def packed(images: Tensor, backgrounds: Tensor, matte: Tensor, random: torch.Gen
         wide = choose([3, 5], random) if side >= 96 else 3
         soft = F.avg_pool2d(F.pad(matte, (wide // 2,) * 4, mode="replicate"), wide, 1)
         cut = ((soft - uniform(0.5, 0.75, random)) * uniform(2, 4, random) + 0.5).clamp(0, 1)
-    foregrounds = GREY + (images - GREY) * cut[:, None]
+    foregrounds = photographs.GREY + (images - photographs.GREY) * cut[:, None]
     bytes_of = {"images": images, "backgrounds": backgrounds, "foregrounds": foregrounds, "matte": matte}
     return {name: (value.clamp(0, 1) * 255).round().to(torch.uint8) for name, value in bytes_of.items()}
 
 
 def make_shard(
-    number: int, objects: int, side: int, wild: float, seed: int, shelf: Assets, device: str = "cpu"
-) -> dict[str, Any]:
-    """One shard; a share `wild` of it are photographs."""
+    number: int, objects: int, side: int, wild: float, seed: int, assets: Assets, device: str = "cpu"
+) -> Shard:
+    """One shard.
+
+    `number`: the shard's, which with `seed` says all that is in it.
+    `objects`: how many, a multiple of BATCH; `wild`: the share of them that are photographs.
+    `side`: pixels; `device`: where solids are traced.
+    """
     batches = []
     for batch in range(objects // BATCH):
         random = generator(seed, number, batch)
         if uniform(0, 1, random) < wild:
-            batches.append(photographs_lit(side, shelf, random))
+            batches.append(photographs_lit(side, assets, random))
         else:
-            batches.append(light_objects(side, shelf, random, device))
-    shard: dict[str, Any] = {name: torch.cat([b[name] for b in batches]) for name in batches[0] if name != "facts"}
-    shard["facts"] = [facts for b in batches for facts in b["facts"]]
-    return shard
+            batches.append(light_objects(side, assets, random, device))
+    return join(batches)
 
 
 def main() -> None:
@@ -222,23 +219,18 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=128, help="objects of a shard")
     parser.add_argument("--side", type=int, default=128, help="pixels")
     parser.add_argument("--wild", type=float, default=0.12, help="share of photographs")
-    parser.add_argument("--held-out", action="store_true", help="light with panoramas kept for evaluation")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--part", default="0/1", help="this process's share of the shards: number/count")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="where solids are traced")
     options = parser.parse_args()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     options.out.mkdir(parents=True, exist_ok=True)
-    shelf = Assets(held_out=options.held_out)
-    part, parts = (int(text) for text in options.part.split("/"))
-    for number in tqdm(range(part, options.shards, parts), mininterval=10):
+    assets = Assets()
+    for number in tqdm(share(range(options.shards), options.part), mininterval=10):
         path = options.out / f"shard-{number:04d}.pt"
         if path.is_file():
             continue
-        shard = make_shard(number, options.objects, options.side, options.wild, options.seed, shelf, options.device)
-        partial = path.with_suffix(".part")
-        torch.save(shard, partial)
-        partial.replace(path)
+        wild, seed = options.wild, options.seed
+        save(make_shard(number, options.objects, options.side, wild, seed, assets, options.device), path)
 
 
 if __name__ == "__main__":

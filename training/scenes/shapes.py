@@ -35,7 +35,7 @@ class Slot:
     outline: Tensor | None = None
     carve: bool = False
 
-    def to(self, device: torch.device) -> Slot:
+    def to(self, device: torch.device | str) -> Slot:
         moved: dict[str, Any] = {name: v.to(device) for name, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **moved)
 
@@ -52,7 +52,7 @@ class Solid:
     def parts(self) -> int:
         return 1 + max(slot.part for slot in self.slots)
 
-    def to(self, device: torch.device) -> Solid:
+    def to(self, device: torch.device | str) -> Solid:
         return replace(self, slots=[slot.to(device) for slot in self.slots], sharpness=self.sharpness.to(device))
 
     def distance(self, points: Tensor) -> Tensor:

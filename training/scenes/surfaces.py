@@ -11,7 +11,7 @@ from torch import Tensor
 
 from iclight.imaging.colour import to_linear
 
-from ..checkpoints import choose, uniform
+from ..randomness import choose, uniform
 from .shapes import Solid
 
 SKIN = ((0.80, 0.58, 0.47), (0.72, 0.50, 0.38), (0.55, 0.36, 0.26), (0.36, 0.22, 0.15), (0.86, 0.68, 0.58))
@@ -61,9 +61,9 @@ def assign_materials(solid: Solid, shares: Tensor, pictures: list[Tensor], rando
 def _colour(family: str, part: int, random: torch.Generator) -> Tensor:
     if family in ("woman", "man"):
         if part == 0:
-            return torch.tensor(choose(list(SKIN), random)) * uniform(0.85, 1.1, random)
+            return torch.tensor(choose(SKIN, random)) * uniform(0.85, 1.1, random)
         if part == 1:
-            return torch.tensor(choose(list(HAIR), random)) * uniform(0.7, 1.4, random)
+            return torch.tensor(choose(HAIR, random)) * uniform(0.7, 1.4, random)
         if part == 3:
             return torch.tensor([0.25, 0.22, 0.2]) * uniform(0.3, 1.6, random)
         if part == 4:

@@ -53,12 +53,6 @@ def rotation(yaw: float = 0, pitch: float = 0, roll: float = 0) -> NDArray[np.fl
     return around_x @ around_y @ around_z
 
 
-def volume(mesh: Mesh) -> float:
-    """Enclosed volume, in cubed units; negative where the faces look inwards."""
-    a, b, c = mesh.vertices.astype(np.float64)[mesh.faces.astype(np.int64)].transpose(1, 0, 2)
-    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
-
-
 def sheet(grid: NDArray[np.floating], closed: tuple[bool, bool] = (False, True), smooth: bool = True) -> Mesh:
     """A rows x columns x 3 grid of points as a surface, facing (along columns) x (along rows).
 

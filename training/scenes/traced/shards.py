@@ -11,9 +11,7 @@ Give seeds that the evaluation's things (`docs/training.md`) do not have.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +22,8 @@ from tqdm.auto import tqdm
 from iclight.errors import IclightError
 from iclight.imaging.colour import to_srgb
 
-from ...checkpoints import generator, uniform
+from ...randomness import generator, uniform
+from ...shards import Shard, join, save, share
 from .. import backdrops
 from ..light_stage import mixer, sphere
 from ..random_lights import dominant_side, received, solid_angle_weights
@@ -42,7 +41,7 @@ def mixed(scene: TracedScene, weights: Tensor, level: float) -> tuple[Tensor, Te
     """3xSxS linear light and the 3x32x32 environment for Kx3 weights, exposed to `level`."""
     lit = torch.from_numpy(mix(scene, weights.numpy()))
     around = torch.from_numpy(mix_environments(weights.numpy(), scene.environments))
-    scale = level / float(received(around))
+    scale = level / received(around)
     return lit * scale, around * scale
 
 
@@ -67,25 +66,25 @@ def fitted_weights(radiance: Tensor, maps: Tensor) -> Tensor:
     return weights.T
 
 
-def mix_lights(scene: TracedScene, shelf: Assets, random: torch.Generator) -> tuple[list[Tensor], list[str]]:
+def mix_lights(scene: TracedScene, assets: Assets, random: torch.Generator) -> tuple[list[Tensor], list[str]]:
     """Three lights of `render.PICTURES`' kinds, exposed, as Kx3 weights; and their moods, "" for a loose mixture."""
     maps = torch.from_numpy(scene.environments)
     weights, moods = [], []
-    for light in three_lights(shelf, random):
+    for light in three_lights(assets, random):
         if uniform(0, 1, random) < LOOSE:
             # Tinted at random: no word for a mood would be true of them.
-            found, level, mood = loose_weights(len(maps), random), uniform(0.35, 0.65, random), ""
+            mixture, level, mood = loose_weights(len(maps), random), uniform(0.35, 0.65, random), ""
         else:
-            found, level, mood = fitted_weights(light.radiance, maps), float(received(light.radiance)), light.mood
-        around = torch.from_numpy(mix_environments(found.numpy(), scene.environments))
-        weights.append(found * (level / float(received(around))))
+            mixture, level, mood = fitted_weights(light.radiance, maps), received(light.radiance), light.mood
+        around = torch.from_numpy(mix_environments(mixture.numpy(), scene.environments))
+        weights.append(mixture * (level / received(around)))
         moods.append(mood)
     return weights, moods
 
 
-def light_thing(scene: TracedScene, side: int, shelf: Assets, random: torch.Generator) -> dict[str, Any]:
+def light_thing(scene: TracedScene, side: int, assets: Assets, random: torch.Generator) -> Shard:
     """One path-traced thing under three mixtures of its lights, mirrored or not; as `render.light_objects` gives B."""
-    weights, moods = mix_lights(scene, shelf, random)
+    weights, moods = mix_lights(scene, assets, random)
     share = (uniform(1, 6, random) * torch.randn(len(weights[0]), 1, generator=random)).sigmoid()
     five = [weights[0], weights[0] * share, weights[0] * (1 - share), *weights[1:]]
     lit = torch.stack([torch.from_numpy(mix(scene, one.numpy())) for one in five])
@@ -97,7 +96,7 @@ def light_thing(scene: TracedScene, side: int, shelf: Assets, random: torch.Gene
         normal = normal * torch.tensor([-1.0, 1.0, 1.0])[:, None, None]
     lit, matte, normal = (_fit(x, side) for x in (lit, matte, normal))
     lamps = sphere(32, random)
-    wall = backdrops.backdrop(lamps, side, shelf.pictures, random)
+    wall = backdrops.backdrop(lamps, side, assets.pictures, random)
     behind = wall.lit((around.flatten(-2) @ mixer(lamps).T).transpose(-1, -2))
     images = to_srgb(lit + behind * (1 - matte))
     sides = [dominant_side(around[place]) for place in (0, 3, 4)]
@@ -128,30 +127,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--part", default="0/1", help="this process's share of the shards: number/count")
     options = parser.parse_args(arguments)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     paths = sorted(options.traced.glob("*.safetensors"))
     if not paths:
         raise IclightError(
             f"{options.traced} holds no path-traced things; make some with training.scenes.traced.pathtraced."
         )
     options.out.mkdir(parents=True, exist_ok=True)
-    shelf = Assets()
+    assets = Assets()
     items = [(path, turn) for turn in range(options.rounds) for path in paths]
     starts = range(0, len(items), options.objects)
-    part, parts = (int(text) for text in options.part.split("/"))
-    for number in tqdm(range(part, len(starts), parts)):
+    for number in tqdm(share(range(len(starts)), options.part)):
         target = options.out / f"shard-{number:04d}.pt"
         if target.is_file():
             continue
-        made = []
+        things = []
         for path, turn in items[starts[number] :][: options.objects]:
             scene = read(path)
-            made.append(light_thing(scene, options.side, shelf, generator(options.seed, scene.seed, turn)))
-        shard: dict[str, Any] = {name: torch.cat([one[name] for one in made]) for name in made[0] if name != "facts"}
-        shard["facts"] = [facts for one in made for facts in one["facts"]]
-        partial = target.with_suffix(".part")
-        torch.save(shard, partial)
-        partial.replace(target)
+            things.append(light_thing(scene, options.side, assets, generator(options.seed, scene.seed, turn)))
+        save(join(things), target)
 
 
 if __name__ == "__main__":
