@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # models/mini trained on for seven minutes on one NVIDIA GPU: data, training, export, evaluation, a table last.
 # `--tiny` does the same at toy size on the CPU in two minutes. Results: $OUT (default build/gpu). See docs/gpu.md.
-#   tools/gpu/train.sh [--tiny] [--seconds 420] [--rate 7e-4] [--seed 101]
+#   tools/gpu/train.sh [--tiny] [--seconds 420] [--learning-rate 7e-4] [--seed 101]
 set -euo pipefail
 # shellcheck source=tools/gpu/common.sh
 . "$(dirname "$0")/common.sh"
