@@ -227,7 +227,6 @@ def read_stack(paths: Mapping[str, str | Path] | Sequence[str | Path]) -> LightM
         pictures[name] = read_image(str(path), f"The picture lit by {plain(name)}")[0]
         if sum(picture.size for picture in pictures.values()) > 3 * STACK_PIXELS:
             raise ImageError(
-                "A stack of more than {most:.0f} megapixels, all lights together, is refused.",
-                most=STACK_PIXELS / 1e6,
+                "A stack of more than {most:.0f} megapixels, all lights together, is refused.", most=STACK_PIXELS / 1e6
             )
     return LightMix(pictures)

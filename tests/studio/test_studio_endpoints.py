@@ -63,6 +63,15 @@ def test_a_recipe_is_read_from_a_png_and_a_png_without_one_is_refused(client):
         client.predict(handle_file(PICTURE), api_name="/recipe")
 
 
+def test_errors_answer_in_the_language_of_the_request(fc, client):
+    chinese = Client(fc.url, verbose=False, headers={"Accept-Language": "zh-CN,zh;q=0.9"})
+    for reader, words in ((client, "width is 63, but"), (chinese, "“宽”（width）是 63，但应为：64 到 2,048 的整数")):
+        with pytest.raises(Exception, match=words):
+            reader.predict(handle_file(PICTURE), width=63, api_name="/relight")
+    with pytest.raises(Exception, match=r"^'foreground.png' 里没有配方：它不是 iclight 生成的"):
+        chinese.predict(handle_file(PICTURE), api_name="/recipe")
+
+
 def test_normals_work_on_the_fc_page_too_and_are_shaded_and_saved_in_their_session_alone(fc, client, tmp_path):
     import cv2
 

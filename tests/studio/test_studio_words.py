@@ -99,6 +99,7 @@ def test_no_translation_is_left_that_nobody_says(on_the_pages):
 def test_what_the_pages_say_has_the_same_gaps_in_both_languages():
     for key, chinese in CHINESE.items():
         assert gaps(key) == gaps(chinese), key
+        assert has_its_own_marks(chinese), key
 
 
 def test_the_browser_is_given_both_languages_with_the_same_keys():
@@ -145,9 +146,14 @@ def test_what_the_page_says_of_its_model_is_chinese(workflow):
         assert said and no_english(translate(said, Say(True)))
 
 
+def has_its_own_marks(chinese: str) -> bool:
+    """Whether no mark of ASCII stands beside a Chinese letter, but in a gap."""
+    return not re.search(r"[\u4e00-\u9fff”）] ?[,:;!?()]|[,:;!?()][\u4e00-\u9fff“（]", re.sub("{.*?}", "", chinese))
+
+
 def no_english(text: str) -> bool:
     """Whether no two words of English stand side by side, but behind an option, and Chinese has marks of its own."""
-    return not re.search(r"(?<!-)\b[a-z]{2,} [a-z]{2,}|[\u4e00-\u9fff][,:;!?()]", text)
+    return has_its_own_marks(text) and not re.search(r"(?<!-)\b[a-z]{2,} [a-z]{2,}", text)
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ FORM = {
     "Picture": "照片",
     "Background": "背景",
     "Backgrounds to pick from": "可选的背景",
-    "Environment map (.hdr, .exr, picture)": "环境贴图(.hdr、.exr 或图片)",
-    "The light; its middle is behind the subject": "光照;图的中央在主体背后",
+    "Environment map (.hdr, .exr, picture)": "环境贴图（.hdr、.exr 或图片）",
+    "The light; its middle is behind the subject": "光照；图的中央在主体背后",
     "Prompt": "提示词",
-    "the light and the scene, e.g. sunset over sea": "用英文写光线和场景,例如 sunset over sea",
+    "the light and the scene, e.g. sunset over sea": "用英文写光线和场景，例如 sunset over sea",
     "Moods of light": "光的氛围",
     "Window": "窗光",
     "Golden hour": "黄金时刻",
@@ -51,56 +51,56 @@ FORM = {
     "Subjects": "主体",
     "Lighting": "光线",
     "Examples": "示例",
-    "Shape the light: angle, colours, spot": "塑造光线:角度、颜色、聚光",
+    "Shape the light: angle, colours, spot": "塑造光线：角度、颜色、聚光",
     "Angle": "角度",
     "For any angle: degrees from the right, counter-clockwise (90 top, 180 left, 270 bottom).": (
-        "用于任意角度:从右侧起逆时针的度数(90 上,180 左,270 下)。"
+        "用于任意角度：从右侧起逆时针的度数（90 上，180 左，270 下）。"
     ),
     "Falloff": "衰减",
-    "Above 1 the light is narrower, below 1 wider.": "大于 1 光更窄,小于 1 更宽。",
+    "Above 1 the light is narrower, below 1 wider.": "大于 1 光更窄，小于 1 更宽。",
     "Light's colour": "光的颜色",
     "Of the light's bright side.": "亮侧的颜色。",
     "Shadow's colour": "阴影的颜色",
-    "Of its dark side: a second light.": "暗侧的颜色:相当于第二盏灯。",
+    "Of its dark side: a second light.": "暗侧的颜色：相当于第二盏灯。",
     "Spot x": "聚光横坐标",
     "From the left.": "从左边算起。",
     "Spot y": "聚光纵坐标",
     "From the top.": "从上边算起。",
     "Spot size": "聚光大小",
     "Its radius.": "半径。",
-    "Light map: bright where light comes from (choose 'Use Light Map')": "光照图:光从亮处来(请选“使用光照图”)",
+    "Light map: bright where light comes from (choose 'Use Light Map')": "光照图：光从亮处来（请选“使用光照图”）",
     "Paint the light": "画出光线",
     "Paint where light comes from": "在光来的地方涂抹",
     "Use this light": "使用这束光",
-    "Matte: what is the subject": "蒙版:哪里是主体",
+    "Matte: what is the subject": "蒙版：哪里是主体",
     "Matting": "抠图",
     "Who cuts the subject out. A picture's own transparency, or a mask, always wins.": (
         "由谁抠出主体。照片自带的透明度或蒙版总是优先。"
     ),
     "Automatic": "自动",
-    "RMBG-1.4 (non-commercial licence)": "RMBG-1.4(非商业许可)",
+    "RMBG-1.4 (non-commercial licence)": "RMBG-1.4（非商业许可）",
     "ORMBG (Apache-2.0)": "ORMBG(Apache-2.0)",
-    "U²-Net small (Apache-2.0)": "U²-Net 小型网络(Apache-2.0)",
-    "GrabCut (no network)": "GrabCut(不用网络)",
-    "None: light the whole picture": "不抠图:给整张照片打光",
-    "Own mask (white is subject)": "自己的蒙版(白色为主体)",
+    "U²-Net small (Apache-2.0)": "U²-Net 小型网络（Apache-2.0）",
+    "GrabCut (no network)": "GrabCut（不用网络）",
+    "None: light the whole picture": "不抠图：给整张照片打光",
+    "Own mask (white is subject)": "自己的蒙版（白色为主体）",
     "Matte": "蒙版",
-    "Show the matte, to paint on it": "显示蒙版,以便涂改",
-    "Green adds to the subject, red takes away": "绿色加入主体,红色去掉",
+    "Show the matte, to paint on it": "显示蒙版，以便涂改",
+    "Green adds to the subject, red takes away": "绿色加入主体，红色去掉",
     "Use this matte": "使用这个蒙版",
-    "Finish: keep the photo's pixels and background": "成片:保留照片的像素和背景",
+    "Finish: keep the photo's pixels and background": "成片：保留照片的像素和背景",
     "Finish": "成片方式",
     "What the light is put on: the model's picture, that with your detail, or your file at its own size.": (
-        "光落在什么上:模型的画面、带有照片细节的画面,或原尺寸的照片。"
+        "光落在什么上：模型的画面、带有照片细节的画面，或原尺寸的照片。"
     ),
     "Model's picture": "模型的画面",
     "Photo's detail": "照片的细节",
     "Original pixels": "原始像素",
     "Strength": "强度",
-    "How much of the new light; 0 leaves the photo as it was.": "新光的多少;0 为原样。",
+    "How much of the new light; 0 leaves the photo as it was.": "新光的多少；0 为原样。",
     "Behind the subject": "主体背后",
     "The relighting's background, the photo's own, a picture of yours, or nothing.": (
-        "重新打光后的背景、照片原来的背景、自选图片,或没有背景。"
+        "重新打光后的背景、照片原来的背景、自选图片，或没有背景。"
     ),
     "New": "新的",
     "Original": "原来的",
@@ -112,22 +112,22 @@ FORM = {
 ADVANCED = {
     "Advanced": "高级",
     "Seed": "种子",
-    "Same seed, same picture; left out, a random one.": "种子相同,画面相同;不填则随机。",
+    "Same seed, same picture; left out, a random one.": "种子相同，画面相同；不填则随机。",
     "random": "随机",
     "Random seed": "随机种子",
     "Images": "张数",
     "How many pictures to make at once.": "一次生成几张。",
     "Width": "宽",
     "Height": "高",
-    "First pass, pixels; left out, it follows the picture.": "第一遍的像素数;不填则按照片。",
+    "First pass, pixels; left out, it follows the picture.": "第一遍的像素数；不填则按照片。",
     "follow the picture": "按照片",
     "Steps": "步数",
     "Denoising steps of each pass.": "每一遍的去噪步数。",
     "CFG scale": "CFG 强度",
-    "How strongly the prompt is followed; 1 is twice as fast.": "遵循提示词的程度;为 1 时快一倍。",
+    "How strongly the prompt is followed; 1 is twice as fast.": "遵循提示词的程度；为 1 时快一倍。",
     "Lowres denoise": "低清去噪",
     "First pass of fc with a light direction: 1 forgets the direction, less keeps more of it.": (
-        "有光源方向时的第一遍:1 忘掉方向,越小保留越多。"
+        "有光源方向时的第一遍：1 忘掉方向，越小保留越多。"
     ),
     "Highres scale": "高清倍数",
     "How much larger the second pass is.": "第二遍放大多少。",
@@ -136,11 +136,11 @@ ADVANCED = {
     "Added prompt": "附加提示词",
     "Appended to every prompt.": "加在每个提示词之后。",
     "Negative prompt": "反向提示词",
-    "What to steer away from; has no effect at CFG 1.": "要避开的内容;CFG 为 1 时无效。",
+    "What to steer away from; has no effect at CFG 1.": "要避开的内容；CFG 为 1 时无效。",
 }
 
 TABS = {
-    "Drop a picture, choose a mood, press Relight.": "放入照片,选一种氛围,按“重新打光”。",
+    "Drop a picture, choose a mood, press Relight.": "放入照片，选一种氛围，按“重新打光”。",
     "Pictures": "画面",
     "Results": "结果",
     "Before and after": "前后对比",
@@ -150,14 +150,14 @@ TABS = {
     "Mix": "混光",
     "Light the picture once from every side (prompt, size and seed as in the form); then mix the lights without "
     "waiting: light adds up. A light of your own in the form is one more fader.": (
-        "先从各个方向各打一次光(提示词、尺寸和种子同表单),然后即时混合:光可以相加。表单里您自己的光会多一个推子。"
+        "先从各个方向各打一次光（提示词、尺寸和种子同表单），然后即时混合：光可以相加。表单里您自己的光会多一个推子。"
     ),
     "Your light map": "您的光照图",
     "Your background": "您的背景",
     "Your environment map": "您的环境贴图",
     "Light it from every side": "从各个方向打光",
-    "Dial: 0 right, 90 top, 180 left, 270 bottom": "转盘:0 右,90 上,180 左,270 下",
-    "Exposure, stops": "曝光(档)",
+    "Dial: 0 right, 90 top, 180 left, 270 bottom": "转盘：0 右，90 上，180 左，270 下",
+    "Exposure, stops": "曝光（档）",
     "Left": "左",
     "Right": "右",
     "Top": "上",
@@ -165,63 +165,65 @@ TABS = {
     "Colour": "颜色",
     "Mute": "静音",
     "Solo": "独奏",
-    "Export: full-size mix, lights as TIFF and EXR": "导出:原尺寸混光,各光存为 TIFF 和 EXR",
+    "Export: full-size mix, lights as TIFF and EXR": "导出：原尺寸混光，各光存为 TIFF 和 EXR",
     "Exported": "已导出",
     "Normals": "法线",
     "Four relightings, from left, right, bottom and top, show which way each place of the subject faces. The picture "
     "can then be lit from anywhere at once, without the model.": (
-        "从左、右、下、上四次打光,就能看出主体各处的朝向。之后不用模型,就能立刻从任何方向打光。"
+        "从左、右、下、上四次打光，就能看出主体各处的朝向。之后不用模型，就能立刻从任何方向打光。"
     ),
     "Normals are made by the background model: the first press loads it beside this page's own.": (
-        "法线由背景模型计算:第一次按下时会在本页模型之外再加载它。"
+        "法线由背景模型计算：第一次按下时会在本页模型之外再加载它。"
     ),
-    "Estimate normals (4 relightings)": "估计法线(四次打光)",
+    "Estimate normals (4 relightings)": "估计法线（四次打光）",
     "Relief": "起伏",
     "The exponent of the height: 5 is the paper's, less is flatter, more is steeper.": (
-        "高度的指数:5 为论文所用,越小越平,越大越陡。"
+        "高度的指数：5 为论文所用，越小越平，越大越陡。"
     ),
     "Normal map": "法线图",
     "Lit by the normals": "按法线打光",
-    "Angle: 0 right, 90 top, 180 left, 270 bottom": "角度:0 右,90 上,180 左,270 下",
-    "Height towards the camera, degrees": "朝向相机的高度(度)",
+    "Angle: 0 right, 90 top, 180 left, 270 bottom": "角度：0 右，90 上，180 左，270 下",
+    "Height towards the camera, degrees": "朝向相机的高度（度）",
     "Green channel": "绿色通道",
-    "OpenGL: green up (Blender, Unity)": "OpenGL:绿色朝上(Blender、Unity)",
-    "DirectX: green down (Unreal)": "DirectX:绿色朝下(Unreal)",
+    "OpenGL: green up (Blender, Unity)": "OpenGL：绿色朝上（Blender、Unity）",
+    "DirectX: green down (Unreal)": "DirectX：绿色朝下（Unreal）",
     "Save as 16-bit PNG": "存为 16 位 PNG",
-    "Normal map, 16 bits": "法线图,16 位",
-    "How they were made: nine pictures": "如何算出:九张图",
+    "Normal map, 16 bits": "法线图，16 位",
+    "How they were made: nine pictures": "如何算出：九张图",
     "Normals, gains and relightings": "法线、增益与打光",
     "History": "历史",
     "Everything this browser tab has made since it was opened. Click a picture to look at it; click another to "
-    "compare the two.": "本标签页打开以来的全部作品。点一张查看,再点另一张对比。",
+    "compare the two.": "本标签页打开以来的全部作品。点一张查看，再点另一张对比。",
     "Restore these settings": "恢复这些设置",
     "The one clicked before | the one clicked last": "上一次点的 | 最后点的",
-    "Drop a PNG made here: its settings come back": "放入在这里生成的 PNG:恢复它的设置",
+    "Drop a PNG made here: its settings come back": "放入在这里生成的 PNG：恢复它的设置",
 }
 
 # What the server says while it works.
 SAID = {
     "Loading model **{name}** …": "正在加载模型 **{name}** …",
-    "Model **{name}**; the rest comes with the first request.": "模型 **{name}**;其余部分在第一次请求时载入。",
-    "Model **{name}** on {place}, licence {licence}.": "模型 **{name}**,运行于 {place},许可 {licence}。",
+    "Model **{name}**; the rest comes with the first request.": "模型 **{name}**；其余部分在第一次请求时载入。",
+    "Model **{name}** on {place}, licence {licence}.": "模型 **{name}**，运行于 {place}，许可 {licence}。",
     "The model could not be loaded.": "模型无法加载。",
     "First pass": "第一遍",
     "Second pass": "第二遍",
-    "{stage}, step {step} of {steps}": "{stage},第 {step} 步,共 {steps} 步",
+    "{stage}, step {step} of {steps}": "{stage}，第 {step} 步，共 {steps} 步",
     "about {seconds} s left": "约剩 {seconds} 秒",
-    "In the queue: {ahead} before you": "排队中:前面还有 {ahead} 个",
+    "In the queue: {ahead} before you": "排队中：前面还有 {ahead} 个",
     "Starting": "正在开始",
     "Preparing the picture": "正在准备照片",
     "Loading the model": "正在加载模型",
     "**{seconds:.1f} s** · model {model} · {device} {dtype} · matting {matting} · {width}×{height}, seed {seed}": (
-        "**{seconds:.1f} 秒** · 模型 {model} · {device} {dtype} · 抠图 {matting} · {width}×{height},种子 {seed}"
+        "**{seconds:.1f} 秒** · 模型 {model} · {device} {dtype} · 抠图 {matting} · {width}×{height}，种子 {seed}"
     ),
     "seed {seed}": "种子 {seed}",
     "**{seconds:.1f} s** for {count} lights.": "**{seconds:.1f} 秒**,{count} 种光。",
     "Left, right, top and bottom together differ from the ambient picture by **{share:.0f} %** "
-    "(0: light adds exactly).": ("左、右、上、下之和与环境光画面相差 **{share:.0f} %**(0:光严格相加)。"),
+    "(0: light adds exactly).": ("左、右、上、下之和与环境光画面相差 **{share:.0f} %**（0：光严格相加）。"),
     "The settings are back.": "设置已恢复。",
-    "A PNG does not hold what it was made from; give that again: {files}.": "PNG 里没有原来的素材,请重新放入:{files}。",
+    "A PNG does not hold what it was made from; give that again: {files}.": (
+        "PNG 里没有原来的素材，请重新放入：{files}。"
+    ),
     "picture": "照片",
     "background": "背景",
     "light map": "光照图",
@@ -230,10 +232,10 @@ SAID = {
     "picture to put behind the subject": "放在主体背后的图片",
     "foreground": "前景",
     "normals": "法线",
-    "gain, left": "增益,左",
-    "gain, right": "增益,右",
-    "gain, bottom": "增益,下",
-    "gain, top": "增益,上",
+    "gain, left": "增益，左",
+    "gain, right": "增益，右",
+    "gain, bottom": "增益，下",
+    "gain, top": "增益，上",
     "light from left": "左侧光",
     "light from right": "右侧光",
     "light from bottom": "底光",
