@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from .diffusion import vae
 from .diffusion.progress import OnStep, share_of
 from .editing import gain_map
-from .editing.mixing import LightMix, LightWeight
+from .editing.mixing import AMBIENT, LightMix, LightWeight
 from .errors import SettingsError
 from .imaging.environment import Floats
 from .imaging.images import ImageLike
-from .parameters import LIGHTS
+from .parameters import DIRECTIONS, LIGHTS
 from .relighter import Relighter, check_pictures
 from .request import read_backdrop, read_map
 from .settings import Settings
 
 # What a mixing desk starts with, where the workflow has them. ("none", fc's run without a direction, is no light.)
-DESK = ("left", "right", "top", "bottom", "ambient")
+DESK = (*DIRECTIONS, AMBIENT)
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,17 @@ from .errors import Message, SettingsError, quoted
 Workflow = Literal["fc", "fbc", "env"]
 WORKFLOWS: tuple[str, ...] = get_args(Workflow)
 
+# Towards the lights that stand beside the subject, as the camera sees it: x to the right, y up.
+DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "top": (0.0, 1.0), "bottom": (0.0, -1.0)}
+# The same in degrees, counter-clockwise from the right.
+ANGLES = {side: math.degrees(math.atan2(y, x)) % 360 for side, (x, y) in DIRECTIONS.items()}
+_SIDES = {side: f"{side.capitalize()} Light" for side in DIRECTIONS}
+
 # A light's name, then the words the reference's pages use for it.
 LIGHTS: dict[str, dict[str, str]] = {
     "fc": {
         "none": "None",
-        "left": "Left Light",
-        "right": "Right Light",
-        "top": "Top Light",
-        "bottom": "Bottom Light",
+        **_SIDES,
         "angle": "Any Angle",
         "front": "Front Light",
         "rim": "Rim Light",
@@ -36,10 +39,7 @@ LIGHTS: dict[str, dict[str, str]] = {
     "fbc": {
         "upload": "Use Background Image",
         "upload-flipped": "Use Flipped Background Image",
-        "left": "Left Light",
-        "right": "Right Light",
-        "top": "Top Light",
-        "bottom": "Bottom Light",
+        **_SIDES,
         "ambient": "Ambient",
         "angle": "Any Angle",
         "front": "Front Light",
@@ -48,10 +48,7 @@ LIGHTS: dict[str, dict[str, str]] = {
     },
     "env": {
         "upload": "Use Environment Map",
-        "left": "Left Light",
-        "right": "Right Light",
-        "top": "Top Light",
-        "bottom": "Bottom Light",
+        **_SIDES,
         "front": "Front Light",
         "back": "Back Light",
         "ambient": "Ambient",

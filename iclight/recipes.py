@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -190,6 +191,24 @@ def describe_input(image: ImageLike, name: str | os.PathLike[str] | None = None)
     if name is None and isinstance(source, (str, os.PathLike)):
         name = os.path.basename(source)
     return {"file": os.fspath(name) if name else "", "sha256": fingerprint(image)}
+
+
+def recipe_of(
+    result: Any, inputs: Mapping[str, ImageLike | None], kind: str = "relight", folder: Path | None = None
+) -> Recipe:
+    """The recipe of a `Result`, an `OLATResult` or `Normals`.
+
+    `inputs`: names of `INPUTS` -> pictures as they were decoded, or files; those that the settings look at are
+    remembered. `folder`: where the picture will lie, from which files are named by their way; without it, by their bare
+    names.
+    """
+    described = {}
+    for name, source in inputs.items():
+        if source is not None and result.settings.looks_at(name):
+            path = source.name if isinstance(source, Picture) else source
+            described[name] = describe_input(source, None if folder is None else way_from(folder, path))
+    model = {**result.model, "asked": describe_asked(result.model["asked"], folder)}
+    return Recipe(result.settings, model, result.matting, described, kind, software=software_versions())
 
 
 def png_bytes(image: NDArray[np.uint8], recipe: Recipe | None = None, quick: bool = False) -> bytes:

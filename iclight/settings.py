@@ -129,6 +129,12 @@ class Settings:
         """The input the light is taken from, one of `LIGHT_INPUTS`; None for a light of its own."""
         return LIGHT_INPUTS.get(self.workflow) if self.light.startswith("upload") else None
 
+    def looks_at(self, name: str) -> bool:
+        """Whether a request of these settings looks at an input of that name, one of `INPUTS`, where it is given."""
+        if name in LIGHT_INPUTS.values():
+            return name == self.light_input
+        return name != "behind" or self.finish_background == "own"
+
 
 def check_workflow(workflow: Any) -> None:
     """Raise SettingsError unless it is one of `WORKFLOWS`."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ImageError, SettingsError, plain, quoted
 from ..parameters import LIGHTS, WORKFLOWS
 from .options import engine_arguments, settings_from
-from .outputs import check_folder, check_name, check_output, output_path, recipe_of
+from .outputs import check_folder, check_name, check_output, output_path
 from .terminal import bar_over, load_relighter, report_of
 
 if TYPE_CHECKING:
@@ -144,13 +144,13 @@ def _save(
     target: Path,
     inputs: Mapping[str, Any],
 ) -> str:
-    from ..recipes import save_png
+    from ..recipes import recipe_of, save_png
 
     if made.settings.finish == "native":
         picture = made.export(channels, options.exposure)
     else:
         picture = made.stack.mix(channels, options.exposure)
-    recipe = recipe_of(made, inputs, target.parent, "mix")
+    recipe = recipe_of(made, inputs, "mix", target.parent)
     mix = {name: dataclasses.asdict(channel) for name, channel in channels.items()}
     save_png(target, picture, dataclasses.replace(recipe, mix={"channels": mix, "exposure": options.exposure}))
     return str(target)

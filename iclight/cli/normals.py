@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ImageError
 from ..parameters import NORMAL_LIGHTS, NORMAL_PARAMETERS, SHADE_PARAMETERS, check_parameters
 from .options import add_parameters, engine_arguments, settings_from
-from .outputs import check_folder, check_name, check_output, output_path, recipe_of
+from .outputs import check_folder, check_name, check_output, output_path
 from .terminal import bar_over, load_relighter, report_of
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def add_shade(commands: Any) -> argparse.ArgumentParser:
 
 def run_normals(options: argparse.Namespace) -> dict[str, Any]:
     """`iclight normals`: nine pictures into a folder, and a tenth of 16 bits if asked for."""
-    from ..recipes import KEY, save_png
+    from ..recipes import KEY, recipe_of, save_png
 
     folder = Path(options.output)
     check_folder(folder)
@@ -68,7 +68,7 @@ def run_normals(options: argparse.Namespace) -> dict[str, Any]:
         check_output(folder / name, options.input, options.mask)
     result, inputs = _estimated(options)
     recipe = replace(
-        recipe_of(result, inputs, folder, "normals"), normals={"exponent": options.exponent, "green": options.green}
+        recipe_of(result, inputs, "normals", folder), normals={"exponent": options.exponent, "green": options.green}
     )
     from ..editing.normal_maps import encode, flip_green, write_normals
 

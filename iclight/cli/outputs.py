@@ -6,13 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import ImageError, SettingsError, quoted
 
 if TYPE_CHECKING:
     from ..imaging.images import ImageLike
-    from ..recipes import Recipe
     from ..results import Result
     from ..settings import Settings
 
@@ -80,10 +79,10 @@ def save_pictures(
     result: Result, inputs: Mapping[str, ImageLike | None], target: Path, only: int | None = None
 ) -> list[str]:
     """Write a result's pictures with their recipes: OUT.png, or OUT-1.png, OUT-2.png, ... for several."""
-    from ..recipes import save_png
+    from ..recipes import recipe_of, save_png
 
     outputs = []
-    recipe = recipe_of(result, inputs, target.parent)
+    recipe = recipe_of(result, inputs, folder=target.parent)
     for index, picture in enumerate(result.images):
         if only is not None and index != only:
             continue
@@ -92,17 +91,3 @@ def save_pictures(
         save_png(path, picture, replace(recipe, index=index))
         outputs.append(str(path))
     return outputs
-
-
-def recipe_of(result: Any, inputs: Mapping[str, ImageLike | None], folder: Path, kind: str = "relight") -> Recipe:
-    """The recipe of a Result or Normals of inputs that are files, or were; all are named by their way from `folder`."""
-    from ..imaging.images import Picture
-    from ..recipes import Recipe, describe_asked, describe_input, software_versions, way_from
-
-    described = {
-        name: describe_input(source, way_from(folder, source.name if isinstance(source, Picture) else source))
-        for name, source in inputs.items()
-        if source is not None
-    }
-    model = {**result.model, "asked": describe_asked(result.model["asked"], folder)}
-    return Recipe(result.settings, model, result.matting, described, kind, software=software_versions())

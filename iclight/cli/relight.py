@@ -138,9 +138,7 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
     inputs: dict[str, str | None] = {}
     for name, what in INPUTS.items():
         inputs[name] = getattr(options, "input" if name == "image" else name)
-        unneeded = name in LIGHT_INPUTS.values() and name != settings.light_input
-        unneeded |= name == "behind" and settings.finish_background != "own"
-        if not inputs[name] and name in recipe.inputs and not unneeded:
+        if not inputs[name] and name in recipe.inputs and settings.looks_at(name):
             inputs[name] = str(find_input(recipe.inputs[name], made.parent, what))
     _check_lights(settings, inputs)
     pictures = decode_inputs(inputs)

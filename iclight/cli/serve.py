@@ -27,6 +27,8 @@ PAGE_NAMES = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}
 GPU_SECONDS = 120
 # Requests that wait at once, over all visitors; one more is told so.
 QUEUE = 20
+# Bytes of one file. Panoramas hold four bytes and more for each pixel.
+LARGEST_UPLOAD = 80 << 20
 # Sessions that Gradio keeps a copy of the page's state for, of nearly a megabyte each; the longest unused goes first.
 SESSIONS = 128
 
@@ -135,7 +137,6 @@ def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
     if zero_gpu:
         engine.get()  # ZeroGPU wants models in place before the first request forks
     from ..studio.layout import build
-    from ..studio.service.pages import LARGEST_FILE
     from ..studio.ui.i18n import i18n
 
     blocks = build(workflow, engine, gpu, storage)
@@ -151,7 +152,7 @@ def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
             share=options.share,
             auth=auth,
             inbrowser=options.open,
-            max_file_size=LARGEST_FILE,
+            max_file_size=LARGEST_UPLOAD,
             allowed_paths=[],
             enable_monitoring=False,
             strict_cors=True,

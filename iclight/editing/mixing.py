@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import ImageError, SettingsError, plain, quoted
 from ..imaging.colour import LINEAR, linear_colour, quick_srgb
 from ..imaging.files import write_exr
-from ..parameters import MIX_PARAMETERS
+from ..parameters import DIRECTIONS, MIX_PARAMETERS
 from ..weights.files import whole_file
 from .finish import apply_light
 from .gain_map import LIMIT, GainMap, fit_matte, measure_gain
@@ -29,7 +29,6 @@ Pixels = NDArray[np.uint8]
 Colour = tuple[float, float, float]
 
 WHITE: Colour = (1.0, 1.0, 1.0)
-DIRECTIONS = {"left": (-1.0, 0.0), "right": (1.0, 0.0), "top": (0.0, 1.0), "bottom": (0.0, -1.0)}
 AMBIENT = "ambient"
 PAGE_NAME = 285  # a tag of TIFF 6.0
 # Of a stack's files, all lights together: twelve bytes each in linear light. Five lights of 6144 x 6144 have fewer.

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from ..parameters import channels_of
+from ..parameters import DIRECTIONS, channels_of
 from ..weights.files import open_regular, read_regular
 from . import budgets, images
 from .colour import LUMINANCE, to_linear, to_srgb
@@ -38,15 +38,12 @@ DIMMEST = 0.05
 
 # Where a preset's light comes from, as the camera sees it: "front" is from the camera's side, "back" is against it.
 TOWARDS: dict[str, tuple[float, float, float]] = {
-    "left": (-1.0, 0.0, 0.0),
-    "right": (1.0, 0.0, 0.0),
-    "top": (0.0, 1.0, 0.0),
-    "bottom": (0.0, -1.0, 0.0),
+    **{side: (x, y, 0.0) for side, (x, y) in DIRECTIONS.items()},
     "front": (0.0, 0.0, 1.0),
     "back": (0.0, 0.0, -1.0),
 }
 # The normals that the level is taken over: all that the camera sees, what faces it twice.
-KEY_NORMALS = tuple(TOWARDS[side] for side in ("left", "right", "top", "bottom", "front", "front"))
+KEY_NORMALS = tuple(TOWARDS[side] for side in (*DIRECTIONS, "front", "front"))
 SHARPNESS = 6.0
 FILL = 0.05
 

@@ -23,7 +23,6 @@ from PIL.TiffImagePlugin import TiffImageFile
 from ..errors import ImageError, first_line
 from ..weights.files import check_bytes, open_regular
 from . import budgets, exif
-from .budgets import MAX_PIXELS
 from .canvas import PART, Canvas, parts
 from .tiff_directory import MAGIC as TIFF_MAGIC
 
@@ -65,7 +64,7 @@ class Picture:
 
 
 def read_image(
-    image: ImageLike, what: str = "The picture", most: int = MAX_PIXELS
+    image: ImageLike, what: str = "The picture", most: int = budgets.MAX_PIXELS
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
     """Decode a picture into (HxWx3 uint8 RGB, HxWx1 float32 alpha or None).
 
@@ -136,7 +135,7 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def check_size(width: int, height: int, what: str, most: int = MAX_PIXELS) -> None:
+def check_size(width: int, height: int, what: str, most: int = budgets.MAX_PIXELS) -> None:
     """Raise ImageError for a picture without pixels, or of more than `most`."""
     budgets.check_decode(width, height, PLAIN, what, most)
 

@@ -12,14 +12,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ..parameters import channels_of
+from ..parameters import ANGLES, channels_of
 from ..settings import LightShape
 
 # (bright end, dark end) of a ramp, and the grey of fbc's ambient light, as the reference has them.
 RAMP_ENDS = {"fc": (255, 0), "fbc": (224, 32)}
 AMBIENT_GREY = 64
-# Degrees, counter-clockwise from the right: where a light of that name stands.
-ANGLES = {"right": 0.0, "top": 90.0, "left": 180.0, "bottom": 270.0}
 
 Floats = NDArray[np.float64]
 
@@ -43,8 +41,8 @@ def light_map(
         return _coloured(np.full((height, width), AMBIENT_GREY / 255), 255, 0, shape)
     if light in ANGLES and shape.falloff == 1:
         # Made of the reference's very numbers: a ramp of shares would truncate some of them differently.
-        across = light in ("left", "right")
-        ends = (bright, dark) if light in ("left", "top") else (dark, bright)
+        across = ANGLES[light] % 180 == 0
+        ends = (dark, bright) if light in ("right", "bottom") else (bright, dark)
         ramp = np.linspace(*ends, width if across else height)
         share = np.broadcast_to(ramp[None, :] if across else ramp[:, None], (height, width))
         if (shape.colour, shape.shadow) == (PLAIN.colour, PLAIN.shadow):

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...parameters import LIGHT_INPUTS, NORMAL_LIGHTS
-from ...settings import INPUTS, Settings
+from ...parameters import NORMAL_LIGHTS
+from ...settings import Settings
 from ...weights.files import whole_file
 from ..ui.i18n import Say
 
@@ -38,24 +38,9 @@ class Shot:
     settings: Settings
 
 
-def recipe_of(result: Any, pictures: dict[str, Any], kind: str) -> Any:
-    """The recipe of a Result or Normals that was made from a page's inputs, as they were decoded."""
-    from ...recipes import Recipe, describe_asked, describe_input, software_versions
-
-    inputs = {
-        name: describe_input(pictures[name])
-        for name in INPUTS
-        if pictures.get(name) is not None
-        and (name not in LIGHT_INPUTS.values() or name == result.settings.light_input)
-        and (name != "behind" or result.settings.finish_background == "own")
-    }
-    model = {**result.model, "asked": describe_asked(result.model["asked"], None)}
-    return Recipe(result.settings, model, result.matting, inputs, kind, software=software_versions())
-
-
 def save_all(folder: Path, result: Any, pictures: dict[str, Any], kind: str) -> list[str]:
     """Every picture of a result, with its recipe; the paths in the result's order."""
-    from ...recipes import save_png
+    from ...recipes import recipe_of, save_png
 
     recipe, paths = recipe_of(result, pictures, kind), []
     stem = Path(recipe.inputs["image"]["file"]).stem[:40]

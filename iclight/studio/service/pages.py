@@ -22,9 +22,6 @@ from ..ui.i18n import english
 from .guard import visitor_of
 from .storage import Storage
 
-# Bytes of one file, uploaded or sent inside of a request. Panoramas hold four bytes and more for each pixel.
-LARGEST_FILE = 80 << 20
-
 
 class Pages(gr.Blocks):
     """Blocks that take no file but the visitors' uploads, and whose API is described in English in every language."""
@@ -70,7 +67,7 @@ def accept_files(values: Any, storage: Storage, visitor: str) -> None:
     """Check every file that a request's values name, at any depth; those sent inside become files of `storage`.
 
     `values` as they were parsed from JSON; changed in place. Raises ImageError for a path that is no upload of this
-    page, whether anything is there or not, and for a file inside the request that is broken or too large.
+    page, whether anything is there or not, and for a file inside the request that is no base64.
     """
     todo = [values]
     while todo:
@@ -106,10 +103,6 @@ def _stored(url: str, storage: Storage, visitor: str) -> str:
         content = base64.b64decode(data, validate=True)
     except ValueError as error:
         raise ImageError("The picture is not valid base64.") from error
-    if len(content) > LARGEST_FILE:
-        raise ImageError(
-            "A file of this request is larger than {most} MB; send a smaller one.", most=LARGEST_FILE >> 20
-        )
     path = storage.root / f"{secrets.token_hex(16)}.img"
     write_whole(path, content)
     storage.keep(path, visitor)

@@ -86,9 +86,6 @@ SENTENCES: dict[str, str] = {
     "A file of this request was not uploaded here: upload it first, then name it by its path.": (
         "请求里的文件不是在这里上传的：请先上传，再给出它的路径。"
     ),
-    "A file of this request is larger than {most} MB; send a smaller one.": (
-        "请求里的文件超过 {most} MB；请换一个较小的。"
-    ),
     "This request could not be answered ({kind}).": "无法处理这个请求（{kind}）。",
     "There is no folder to keep pictures in ({reason}). Point GRADIO_TEMP_DIR at one.": (
         "没有可存放图片的文件夹（{reason}）；请启动页面的人用 GRADIO_TEMP_DIR 指定一个。"
