@@ -16,7 +16,7 @@ from iclight.diffusion import devices, sampler
 from iclight.errors import IclightError
 from iclight.settings import Settings
 
-from . import report
+from . import report, request
 from .job import STAGES, make_job
 from .loading import compare_loading
 from .measure import Row, compare
@@ -44,8 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     rows, model_bytes = _measure(options, settings, placement)
     facts = report.machine(placement)
-    print(f"\n{options.size}, {facts['device']} ({facts['cpu']}), {facts['dtype']}, torch {facts['torch']}")
-    print(report.table(rows))
+    around = None
+    if "request" in options.stages:
+        _say(f"a request of {options.megapixels:g} megapixels, around the model")
+        around = request.measure_requests(options.megapixels, options.repeat)
+        print(f"\n{options.megapixels:g} megapixels around the model ({facts['cpu']}), seconds of the processor")
+        print(request.table(around))
+    if rows:
+        print(f"\n{options.size}, {facts['device']} ({facts['cpu']}), {facts['dtype']}, torch {facts['torch']}")
+        print(report.table(rows))
     if model_bytes:
         load = next(row for row in rows if row.stage == "load")
         multiples = [side.peak / model_bytes for side in (load.ours, load.stock)]
@@ -58,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "settings": settings.to_dict(),
             "unet_bytes": model_bytes,
             "stages": [report.as_dict(row) for row in rows],
+            "request": None if around is None else request.as_dict(around),
         }
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return _verdict(rows, placement)
@@ -142,10 +150,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--stages",
         nargs="+",
-        choices=("load", *STAGES),
+        choices=("load", "request", *STAGES),
         default=list(STAGES),
-        help="default: all but load, which writes 4 GB of temporary files",
+        help="default: all but load, which writes 4 GB of temporary files, and request: all that is not the model",
     )
+    parser.add_argument("--megapixels", type=float, default=24, help="of the photo of the stage request (default 24)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything there as well")
     options = parser.parse_args(arguments)
     if options.repeat < 1:

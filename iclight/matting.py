@@ -181,11 +181,14 @@ def prepare_foreground(image: Pixels, alpha: NDArray[Any], sigma: float = 0.0) -
             size=f"{matte.shape[1]}x{matte.shape[0]}",
             wanted=f"{image.shape[1]}x{image.shape[0]}",
         )
-    result = image.astype(np.float32)
-    result += np.float32(sigma) - np.float32(127)
-    result *= matte
-    result += 127
-    return result.clip(0, 255, out=result).astype(np.uint8)
+    foreground = np.empty_like(image)
+    for rows in crop.stripes(image.shape[0], 32):  # what a stripe takes stays in the processor's cache
+        part = image[rows].astype(np.float32)
+        part += np.float32(sigma) - np.float32(127)
+        part *= matte[rows]
+        part += 127
+        foreground[rows] = part.clip(0, 255, out=part)
+    return foreground
 
 
 def _unit_alpha(alpha: NDArray[Any]) -> Floats:
@@ -209,4 +212,4 @@ def _unit_alpha(alpha: NDArray[Any]) -> Floats:
             highest=alpha.max(),
             type=alpha.dtype,
         )
-    return alpha.astype(np.float32)
+    return alpha.astype(np.float32, copy=False)

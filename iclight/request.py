@@ -46,9 +46,9 @@ def decode_inputs(
         else:
             decoded[name] = decode(source, what)
     picture, mask = decoded.get("image"), decoded.get("mask")
-    if mask is not None and isinstance(picture, Picture):
+    if isinstance(mask, Picture) and isinstance(picture, Picture):
         height, width = picture.rgb.shape[:2]
-        images.read_mask(mask, width, height)
+        images.check_mask(mask.rgb if mask.alpha is None else mask.alpha, width, height)
     return decoded
 
 

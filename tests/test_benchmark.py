@@ -11,6 +11,7 @@ import torch
 from benchmarks.__main__ import main
 from benchmarks.job import STAGES
 from benchmarks.measure import Reading, Row, difference
+from iclight.imaging import images
 
 SMALL = ["--size", "tiny", "--width", "64", "--height", "64", "--repeat", "1", "--device", "cpu"]
 
@@ -67,6 +68,18 @@ def test_stages_can_be_picked(run):
 def test_what_stock_pipelines_cannot_run_is_refused_in_words(capsys):
     assert main([*SMALL, "--steps", "1", "--workflow", "fc", "--light", "left"]) == 2
     assert "give more steps" in capsys.readouterr().err
+
+
+def test_a_request_around_the_model_is_measured_and_decodes_each_file_once(run, monkeypatch):
+    decoded, real = [], images._read_file
+    monkeypatch.setattr(images, "_read_file", lambda *given: [decoded.append(given), real(*given)][1])
+    status, out, content = run("--stages", "request", "--megapixels", "0.02")
+    assert status == 0 and not content["stages"] and "finish native, 173x115 delivered" in out
+    for way in content["request"].values():
+        assert way["ratio"] == pytest.approx(sum(way["parts"].values()) / sum(way["bare"].values()))
+        assert min(*way["parts"].values(), *way["apart"].values()) > 0
+    assert "finish" in content["request"]["native"]["apart"]
+    assert len(decoded) == 2 * 2, "a photo and a mask, for each finish"
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ def placed(picture: Pixels, width: int, height: int, background: Pixels) -> Pixe
     return made
 
 
-def stripes(height: int) -> Iterator[slice]:
+def stripes(height: int, rows: int = STRIPE) -> Iterator[slice]:
     """Rows of a picture, a stripe at a time."""
-    for start in range(0, height, STRIPE):
-        yield slice(start, min(height, start + STRIPE))
+    for start in range(0, height, rows):
+        yield slice(start, min(height, start + rows))

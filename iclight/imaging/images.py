@@ -263,17 +263,32 @@ def read_mask(mask: ImageLike, width: int, height: int) -> NDArray[np.float32]:
             raise ImageError("The mask has values outside 0 to 1; scale it to that range, or give uint8 0 to 255.")
     else:
         rgb, alpha = read_image(mask, "The mask")
-        grey = rgb.astype(np.float32).mean(axis=2, keepdims=True) / np.float32(255)
-        matte = grey if alpha is None else alpha
-    if matte.shape[:2] != (height, width):
+        matte = _brightness(rgb) if alpha is None else alpha
+    check_mask(matte, width, height)
+    return matte
+
+
+def check_mask(values: NDArray[Any], width: int, height: int) -> None:
+    """Raise ImageError for a mask (HxWxC) of another size than the picture's, and for one that is 0 everywhere."""
+    if values.shape[:2] != (height, width):
         raise ImageError(
             "The mask is {size}, the picture {wanted}; give one of the same size.",
-            size=f"{matte.shape[1]}x{matte.shape[0]}",
+            size=f"{values.shape[1]}x{values.shape[0]}",
             wanted=f"{width}x{height}",
         )
-    if not matte.any():
+    if not values.any():
         raise ImageError("The mask is empty (zero everywhere); there would be nothing to light.")
-    return matte
+
+
+def _brightness(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """HxWx1 in [0, 1]: the mean of red, green and blue, without a float copy of all three."""
+    sums = rgb[..., :1].astype(np.uint16)
+    sums += rgb[..., 1:2]
+    sums += rgb[..., 2:]
+    grey = sums.astype(np.float32)
+    grey /= np.float32(3)
+    grey /= np.float32(255)
+    return grey
 
 
 def read_own_matte(
