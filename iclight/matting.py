@@ -20,6 +20,7 @@ from briarmbg.u2net import SIDE
 from .diffusion.tensors import check_unpacked, is_plain
 from .errors import ImageError, ModelError, WeightsError, first_line, plain
 from .imaging import crop, images
+from .imaging.matte_edges import refine_edges
 from .weights.manifest import check_safetensors
 
 Floats = NDArray[np.float32]
@@ -55,20 +56,24 @@ def estimate_matte(network: torch.nn.Module, image: Pixels, *, unit_range: bool 
     height, width = images.check_pixels(image)
     resized = crop.resize(image, *feed_size(width, height))
     feed = torch.from_numpy(resized).to(next(network.parameters()).device).float()[None].movedim(-1, 1)
-    return _enlarged(network(feed / 255.0 if unit_range else feed / 127.0 - 1.0)[0][0], height, width)
+    matte = network(feed / 255.0 if unit_range else feed / 127.0 - 1.0)[0][0]
+    _check_finite(matte)
+    matte = torch.nn.functional.interpolate(matte, size=(height, width), mode="bilinear", align_corners=False)
+    return matte[0].movedim(0, -1).clamp(0, 1).float().cpu().numpy()
 
 
 @torch.inference_mode()
 def estimate_saliency(network: torch.nn.Module, image: Pixels) -> Floats:
     """A `U2NetP`'s matte of a HxWx3 uint8 picture: HxWx1 float32 in [0, 1].
 
-    As its authors run it: fed by `saliency_feed`, the output stretched to fill [0, 1]. Raises ImageError and
-    ModelError as `estimate_matte` does.
+    As its authors run it: fed by `saliency_feed`, the output stretched to fill [0, 1]; then its edges follow the
+    picture's (`refine_edges`). Raises ImageError and ModelError as `estimate_matte` does.
     """
-    height, width = images.check_pixels(image)
+    images.check_pixels(image)
     saliency = network(saliency_feed(image).to(next(network.parameters()).device))
     low, high = saliency.min(), saliency.max()
-    return _enlarged((saliency - low) / (high - low).clamp(min=1e-6), height, width)
+    _check_finite(high)
+    return refine_edges(image, ((saliency - low) / (high - low).clamp(min=1e-6))[0, 0].cpu().numpy())
 
 
 def saliency_feed(image: Pixels) -> torch.Tensor:
@@ -78,11 +83,9 @@ def saliency_feed(image: Pixels) -> torch.Tensor:
     return torch.from_numpy(feed)[None].movedim(-1, 1)
 
 
-def _enlarged(matte: torch.Tensor, height: int, width: int) -> Floats:
+def _check_finite(matte: torch.Tensor) -> None:
     if not bool(torch.isfinite(matte).all()):
         raise ModelError("The matting network's output is not finite; its weights are damaged. Fetch them again.")
-    matte = torch.nn.functional.interpolate(matte, size=(height, width), mode="bilinear", align_corners=False)
-    return matte[0].movedim(0, -1).clamp(0, 1).float().cpu().numpy()
 
 
 def load_matting_network(path: str | Path, device: str | torch.device = "cpu") -> BriaRMBG | U2NetP:

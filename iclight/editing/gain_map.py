@@ -17,6 +17,7 @@ from ..errors import ImageError
 from ..imaging import crop
 from ..imaging.colour import LINEAR, LUMINANCE
 from ..imaging.crop import enlarged, stripes
+from ..imaging.guided_filter import Mean, local_fit
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -103,22 +104,12 @@ def _guide(pixels: Pixels) -> Floats:
 def _smoothed(gain: Floats, guides: tuple[Floats, Floats], matte: Floats, sigma: float) -> Floats:
     """The gain (hxwx3) as locally linear in two guides (hxwx1 each), over Gaussian windows weighed by the matte."""
     mean = _weighed_mean(matte, sigma)
-    one, two = guides
-    centre_one, centre_two, level = mean(one), mean(two), mean(gain)
-    var_one = (mean(one * one) - centre_one**2).clip(0) + np.float32(EDGES)
-    var_two = (mean(two * two) - centre_two**2).clip(0) + np.float32(EDGES)
-    between = mean(one * two) - centre_one * centre_two
-    with_one, with_two = mean(one * gain) - centre_one * level, mean(two * gain) - centre_two * level
-    # Both slopes by Cramer's rule; EDGES on the diagonal keeps the determinant well above zero.
-    determinant = var_one * var_two - between**2
-    slope_one = (with_one * var_two - with_two * between) / determinant
-    slope_two = (with_two * var_one - with_one * between) / determinant
-    offset = level - slope_one * centre_one - slope_two * centre_two
-    made = mean(slope_one) * one + mean(slope_two) * two + mean(offset)
-    return np.clip(made, -LIMIT, LIMIT)
+    slopes, offset = local_fit(guides, gain, mean, EDGES)
+    smooth = mean(slopes[0]) * guides[0] + mean(slopes[1]) * guides[1] + mean(offset)
+    return np.clip(smooth, -LIMIT, LIMIT)
 
 
-def _weighed_mean(matte: Floats, sigma: float) -> Callable[[Floats], Floats]:
+def _weighed_mean(matte: Floats, sigma: float) -> Mean:
     # Far from the subject no weight is left; there the nearest light goes on.
     weight = matte + np.float32(1e-4)
     total = blurred(weight, sigma)
@@ -134,9 +125,7 @@ def gain_planes(light: GainMap, source: Pixels) -> Callable[[Pixels, slice], Flo
     small_height, small_width = light.gain.shape[:2]
     guide = _guide(crop.resize_and_center_crop(source, small_width, small_height))
     mean = _weighed_mean(light.matte, max(1.0, min(small_width, small_height) / 192))
-    centre = mean(guide)
-    variance = (mean(guide * guide) - centre**2).clip(0) + np.float32(EDGES)
-    slope = mean((mean(guide * light.gain) - centre * mean(light.gain)) / variance)
+    slope = mean(local_fit([guide], light.gain, mean, EDGES)[0][0])
     planes = slope, light.gain - slope * guide
     height, width = source.shape[:2]
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import images
+from .matte_edges import refine_edges
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -25,7 +26,7 @@ def grabcut_matte(image: Pixels) -> Floats:
 
     Seeds: how far a pixel is from the border in colour and along every path (the minimum barrier distance, Zhang et
     al. 2015), and its place; portraits may leave through the bottom. Rounds of colour models and GrabCut (Rother et al.
-    2004), then the edge follows the picture by a guided filter (He et al. 2010). The same picture gives the same
+    2004), then the edge follows the picture (`refine_edges`). The same picture gives the same
     matte, and never an empty one: a picture without contrast or with hardly a pixel gets a soft ellipse.
     """
     height, width = images.check_pixels(image)
@@ -35,7 +36,7 @@ def grabcut_matte(image: Pixels) -> Floats:
     subject = _find_subject(work) if min(size) >= SMALLEST_SIDE and work.std(axis=(0, 1)).max() >= 2 else None
     if subject is None or subject.mean() < 0.005:
         return _ellipse(height, width)
-    return _soften(image, work, subject)
+    return refine_edges(image, subject.astype(np.float32))
 
 
 def _find_subject(work: Pixels) -> Pixels:
@@ -180,38 +181,6 @@ def _tidy(subject: Pixels, prior: Floats) -> Pixels:
     enclosed = (x > 0) & (y > 0) & (x + w < width) & (y + h < height) & (area < 0.04 * subject.size)
     enclosed[0] = False
     return (kept | enclosed[labels]).astype(np.uint8)
-
-
-def _soften(image: Pixels, work: Pixels, subject: Pixels) -> Floats:
-    """The outline at the picture's own size: a guided filter fitted on the small picture, applied to the large one."""
-    radius = max(2, round(0.012 * max(subject.shape)))
-    slope, offset = _guided_filter(work.astype(np.float32) / np.float32(255), subject.astype(np.float32), radius)
-    size = (image.shape[1], image.shape[0])
-    matte = cv2.resize(offset, size)
-    for channel in range(3):  # one by one: three maps of a large picture at once are too much
-        matte += cv2.resize(slope[..., channel], size) * (image[..., channel] * np.float32(1 / 255))
-    matte = (matte - 0.5) * 1.25 + 0.5  # the filter seldom reaches 0 and 1 by itself
-    # Away from the outline the cut decides: texture inside must not turn into holes.
-    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    inside = cv2.resize(cv2.erode(subject, reach).astype(np.float32), size)
-    outside = cv2.resize(cv2.dilate(subject, reach).astype(np.float32), size)
-    return matte.clip(inside, outside).clip(0, 1).astype(np.float32)[..., None]
-
-
-def _guided_filter(guide: NDArray[Any], target: Floats, radius: int) -> tuple[Floats, Floats]:
-    """(slope HxWx3, offset HxW) such that slope . guide + offset follows the target, locally and smoothly."""
-
-    def mean(x: NDArray[Any]) -> NDArray[Any]:
-        return cv2.boxFilter(x, -1, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT)
-
-    average, middle = mean(guide), mean(target)
-    products = guide[..., :, None] * guide[..., None, :]
-    covariance = mean(products.reshape(*target.shape, 9)).reshape(products.shape)
-    covariance -= average[..., :, None] * average[..., None, :]
-    shared = mean(guide * target[..., None]) - average * middle[..., None]
-    slope = np.linalg.solve(covariance + 1e-3 * np.eye(3, dtype=np.float32), shared[..., None])[..., 0]
-    offset = middle - (slope * average).sum(axis=-1)
-    return mean(slope.astype(np.float32)), mean(offset.astype(np.float32))
 
 
 def _ellipse(height: int, width: int) -> Floats:
