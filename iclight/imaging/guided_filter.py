@@ -49,9 +49,12 @@ def local_fit(guides: Sequence[Floats], target: Floats, mean: Mean, ridge: float
             rows[j] = [one - share * other for one, other in zip(rows[j], row[j - i :], strict=True)]
     slopes: list[Floats] = []
     for variance, *shared, rest in reversed(rows):
-        rest = rest - sum((one * slope for one, slope in zip(shared, slopes, strict=True)), np.float32(0))
+        for covariance, slope in zip(shared, slopes, strict=True):
+            rest = rest - covariance * slope
         slopes.insert(0, rest / variance)
-    offset = level - sum((slope * centre for slope, centre in zip(slopes, centres, strict=True)), np.float32(0))
+    offset = level
+    for slope, centre in zip(slopes, centres, strict=True):
+        offset = offset - slope * centre
     return slopes, offset
 
 

@@ -12,7 +12,7 @@ Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 WORK_SIDE = 1024  # edges are followed at this longer side and the fit is applied to the whole picture
-# The window's reach as a share of the longer side: as far as a network that sees 320 pixels errs. By `benchmarks.matting`.
+# The window's reach as a share of the longer side: as far as a network of 320 pixels errs. By `benchmarks.matting`.
 REACH = 0.015
 # The variance of colours in [0, 1] below which a window has no edge to follow.
 FLAT = 1e-4
