@@ -154,8 +154,10 @@ def precision(wanted: str = "auto") -> str:
 def warmup_stable_decay(
     step: int, steps: int, peak: float, warmup: int = 100, decay: float = 0.3, floor: float = 0.02
 ) -> float:
-    """Learning rate: linear to `peak`, level, then linear to `floor` of it over the last share `decay` of the steps.
+    """Learning rate at a step: linear up, level, then linear down.
 
+    `step` of `steps`; `warmup`: how many rise to `peak`.
+    `decay`: the last share of the steps, over which it falls to the share `floor` of its peak.
     A run on the level part can be made longer at will: its checkpoints do not know where it ends.
     """
     if step < warmup:

@@ -45,7 +45,11 @@ def offsets(trained: Mapping[str, Tensor], base: Mapping[str, Tensor], tokens: M
 
 
 def export_offsets(parts: Trained, base: Mapping[str, Tensor], folder: Path, name: str) -> dict[str, str]:
-    """Write `iclight_<name>_<workflow>.safetensors` in float16; workflow -> file name."""
+    """Write `iclight_<name>_<workflow>.safetensors` in float16; workflow -> file name.
+
+    `parts`: what was trained; `base`: the tensors of the UNet that it is added to.
+    `folder`, `name`: where the files go, and what they are called.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for workflow, tensors in offsets(parts.model.unet.state_dict(), base, parts.model.tokens.state_dict()).items():

@@ -34,7 +34,7 @@ def alphas_cumprod() -> Tensor:
 
 
 def add_noise(clean: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor) -> Tensor:
-    """x_t = sqrt(a) x_0 + sqrt(1 - a) e."""
+    """x_t = sqrt(a) x_0 + sqrt(1 - a) e. Arguments as of `target`."""
     a = alphas[timesteps][:, None, None, None]
     return a.sqrt() * clean + (1 - a).sqrt() * noise
 
@@ -108,7 +108,11 @@ def normal_loss(predicted: Tensor, normal: Tensor, matte: Tensor) -> Tensor:
 
 
 def offset_noise(noise: Tensor, timesteps: Tensor, alphas: Tensor, random: torch.Generator) -> Tensor:
-    """Noise that leaves the light, and the form, to the conditions: two kinds of offset noise.
+    """Bx4xhxw noise that leaves the light, and the form, to the conditions: two kinds of offset noise.
+
+    `noise`: Bx4xhxw, white.
+    `timesteps`: B, into `alphas` (`alphas_cumprod`).
+    `random`: on the noise's device.
 
     Above `OFFSET_FROM` its means and slopes drown those of the picture.
 
@@ -136,7 +140,8 @@ def offset_noise(noise: Tensor, timesteps: Tensor, alphas: Tensor, random: torch
 
 
 def random_timesteps(count: int, random: torch.Generator, high_t_share: float = 0.0, steps: int = 1000) -> Tensor:
-    """Any timestep, all alike; but a share of them from `HIGH_T` on, where the conditions alone decide the light.
+    """`count` of `steps` timesteps, all alike; but the share `high_t_share` of them from `HIGH_T` on, where the conditions
+    alone decide the light.
 
     With one timestep in ten up there, a network would hardly see what it has to learn most.
     """

@@ -50,7 +50,7 @@ def psnr_inside(pictures: Tensor, truth: Tensor, matte: Tensor) -> Tensor:
 
 
 def ssim_inside(pictures: Tensor, truth: Tensor, matte: Tensor, side: int = 7) -> Tensor:
-    """SSIM (Wang et al. 2004; uniform windows of 7 pixels, C1 = 0.01^2, C2 = 0.03^2), averaged over the matte."""
+    """SSIM (Wang et al. 2004; uniform windows of `side` pixels, C1 = 0.01^2, C2 = 0.03^2), averaged over the matte."""
 
     def mean(x: Tensor) -> Tensor:
         return F.avg_pool2d(x, side, 1)
@@ -76,7 +76,7 @@ def mean_matched(pictures: Tensor, like: Tensor, matte: Tensor, weights: Tensor 
 
 
 def detail_correlation(pictures: Tensor, source: Tensor, matte: Tensor, sigma: float = 2.0) -> Tensor:
-    """Correlation of the high frequencies of log luminance, well inside the matte."""
+    """Correlation of the high frequencies (above a blur of `sigma` pixels) of log luminance, well inside the matte."""
     inner = 1 - F.max_pool2d(1 - matte, 7, 1, 3) > SOLID
     one, two = (_high(luminance(x), sigma) for x in (pictures, source))
     return _correlation(one, two, inner)
@@ -100,7 +100,10 @@ def geometry_correlation(
     """Does the light follow the shape? Correlation of the log gain with n.l after a plane was fitted to both.
 
     The gain is the ratio of blurred linear luminances; a ramp laid over the picture is a plane in the log and scores
-    about 0. `normal` Bx3xHxW unit vectors, `light` Bx3 (or 3) unit directions.
+    about 0.
+
+    `normal`: Bx3xHxW unit vectors; `light`: Bx3 (or 3) unit directions.
+    `sigma`: of the blur, in pixels.
     """
     ratio = [
         gaussian_blur(luminance(x) * matte, sigma) / gaussian_blur(matte, sigma).clamp(min=1e-3)

@@ -64,7 +64,10 @@ class RelightingModel(nn.Module):
     def forward(
         self, latents: Tensor, timesteps: Tensor, words: Tensor, environments: Tensor, has_environment: Tensor
     ) -> Tensor:
-        """Bx12xhxw, B timesteps, Bx77 token ids, Bx3x32x32, B booleans -> Bx4xhxw, what `prediction_type` names.
+        """Bx4xhxw, what `prediction_type` names.
+
+        `latents`: Bx12xhxw, noisy latents, foreground, background; `timesteps`: B.
+        `words`: Bx77 token ids; `environments`: Bx3x32x32 radiance; `has_environment`: B booleans.
 
         Rows without an environment have the end of their words three times more in its place: words end in padding,
         dozens of times the same, so they see what they see without. (A mask would do, too, but not for what is pooled.)
@@ -191,7 +194,7 @@ def fit_merge(
     """Fit the merging MLP to pictures as they are, before the network learns from it; its mean squared error before
     and after.
 
-    Nx4 latents of N places under L1 + L2, L1 and L2. How latents add is the autoencoder's affair, not the network's: an
+    `whole`, `first`, `second`: Nx4 latents of N places under L1 + L2, L1 and L2. How latents add is the autoencoder's affair, not the network's: an
     MLP that begins as the mean of both is off by half of the latents' variance, and the consistency term would pull the
     network after it for the thousands of steps it takes to learn otherwise.
     """

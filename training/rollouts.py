@@ -58,8 +58,8 @@ def draw_times(batch: Batch, config: Config, random: torch.Generator) -> Times:
         low = torch.rand(count, generator=random) < config.low_t_share
         timesteps = torch.where(low, torch.randint(config.keep_below_t, (count,), generator=random), timesteps)
         rolled |= low
-    told = batch.has_environment.cpu() | batch.condition[:, LATENTS:].flatten(1).any(1).cpu()
-    highest = torch.where(told, LAST, READABLE)
+    lit = batch.has_environment.cpu() | batch.condition[:, LATENTS:].flatten(1).any(1).cpu()
+    highest = torch.where(lit, LAST, READABLE)
     # An estimate from below `keep_below_t` alone would be kept as it is, whatever the sources put there.
     lowest = timesteps.clamp(min=config.keep_below_t)
     starts = torch.where(has_map, map_starts, lowest + ((highest - lowest).clamp(min=0) * along).long())
@@ -99,6 +99,7 @@ def roll_out(
     """Bx4xhxw latents that noise is laid over at `times.timesteps`, as sampling would have them there; and the same had
     the network answered nothing below `keep_below_t`.
 
+    `model` answers the rows of `batch` that `times` says are rolled out.
     `ids`: Bx77 tokens of the captions.
     `alphas`: `loss.alphas_cumprod`, on the batch's device.
     `keep_below_t`: a timestep, 0 for none.

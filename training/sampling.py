@@ -30,6 +30,7 @@ def sample(
 ) -> Tensor:
     """Bx4xhxw latents; same classes and steps as the engine's first pass.
 
+    `model`, `words`: a model in training, and its captions' token ids.
     `condition`: Bx8xhxw, latents of foreground and background; `captions`: B.
     `environments`: Bx3x32x32 radiance, for environment tokens.
     `steps`: of the sampler; `scale`: of guidance.

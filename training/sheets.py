@@ -41,7 +41,12 @@ def training_sheet(
     count: int = 6,
     steps: int = 15,
 ) -> None:
-    """Objects of the training set: source, truth, then what the model makes of it as fbc and as env."""
+    """Objects of the training set: source, truth, then what the model makes of it as fbc and as env.
+
+    `model`, `words`: in training, and its captions' token ids; `vae`: to look with; nothing is drawn without one.
+    `sources`: where the objects are from; `count`: how many.
+    `path`: of the picture; `steps`: of the sampler.
+    """
     if vae is None:
         return
     model.eval()

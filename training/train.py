@@ -125,6 +125,7 @@ def draw_ahead(
 ) -> Iterator[tuple[Batch, torch.Generator]]:
     """Every step's batch and its generator, drawn ahead in `config.workers` processes, or here where there are none.
 
+    `sources`: what is drawn from; `steps`: of which; `process`: this one's number among those that train.
     A GPU waits for rows that are drawn in the loop; what is drawn is the same either way.
     """
     options: dict[str, Any] = {}

@@ -69,7 +69,7 @@ def test_consistency_is_zero_when_lights_add_up_and_blind_outside_the_matte():
 
 
 def test_noise_hides_light_where_it_is_noisiest_and_forms_below():
-    """Above TOLD its mean drowns the picture; at 500 blotches do; at the end there is white noise alone."""
+    """Above OFFSET_FROM its mean drowns the picture; at 500 blotches do; at the end there is white noise alone."""
     noise, alphas = torch.randn(400, 4, 32, 32), losses.alphas_cumprod()
 
     def made(timestep):

@@ -31,9 +31,7 @@ def ball(seed: int = 3) -> TracedScene:
     towards = np.array([(0, 0, 0) if light is None else light for light in LIGHTS.values()], np.float32)
     grey = np.einsum("kc,chw->khw", towards, normal).clip(0) + inside * (towards == 0).all(1)[:, None, None]
     lit = np.repeat(grey[:, None], 3, axis=1)
-    return TracedScene(
-        seed, "a ball", lit.astype(np.float16), environments(), inside[None].astype(np.float16), normal, inside * 1.0
-    )
+    return TracedScene(seed, lit.astype(np.float16), environments(), inside[None].astype(np.float16), normal)
 
 
 def test_an_object_holds_what_the_sources_need(assets):

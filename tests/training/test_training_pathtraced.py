@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ import pytest
 from iclight.errors import IclightError
 from iclight.imaging.environment import irradiance
 from training.scenes.traced import pathtraced
-from training.scenes.traced.materials import Material
 from training.scenes.traced.meshes import ball, extrude
 from training.scenes.traced.objects import KINDS, Sculpture, fit, sculpt
 from training.scenes.traced.pathtraced import (
@@ -32,8 +30,8 @@ needs_skimage = pytest.mark.skipif(importlib.util.find_spec("skimage") is None, 
 
 
 def sphere() -> Sculpture:
-    white = Material("matte white", {"type": "diffuse", "reflectance": np.ones((1, 1, 3), np.float32)})
-    return Sculpture("a white ball", fit([(ball(1), white)], 0.8, 0), 0)
+    white = {"type": "diffuse", "reflectance": np.ones((1, 1, 3), np.float32)}
+    return Sculpture(fit([(ball(1), white)], 0.8, 0), 0)
 
 
 def invented(seed: int = 3, size: int = 8) -> TracedScene:
@@ -43,9 +41,7 @@ def invented(seed: int = 3, size: int = 8) -> TracedScene:
         return rng.random(shape).astype(np.float16)
 
     lit = some(len(LIGHTS), 3, size, size)
-    return TracedScene(
-        seed, "a thing", lit, environments(), some(1, size, size), *(some(3, size, size) for _ in range(2))
-    )
+    return TracedScene(seed, lit, environments(), some(1, size, size), some(3, size, size))
 
 
 @pytest.mark.parametrize("name", LIGHTS)
@@ -100,8 +96,8 @@ def test_a_shard_gives_back_the_scene_and_nothing_half_written(tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
     second, first = pathtraced.load(tmp_path)
     for before, after in zip(scenes, (first, second), strict=True):
-        assert (before.seed, before.caption) == (after.seed, after.caption)
-        for name in ("lit", "environments", "matte", "normal", "albedo"):
+        assert before.seed == after.seed
+        for name in pathtraced.ARRAYS:
             assert np.array_equal(getattr(before, name), getattr(after, name))
 
 
@@ -134,7 +130,6 @@ def test_every_kind_is_in_the_frame_and_a_seed_is_a_thing_for_good():
         seen = points[:, :2] / (1 - points[:, 2:] / thing.distance) if thing.distance else points[:, :2]
         assert 0.7 < np.abs(seen).max() < 0.95
         assert np.isfinite(points).all()
-        assert thing.caption == again.caption
         assert np.array_equal(points, np.concatenate([mesh.vertices for mesh, _ in again.parts]))
 
 
@@ -160,7 +155,6 @@ def test_lights_come_from_the_side_they_are_named_for_and_normals_face_the_camer
     assert normal[(1, *top)].mean() > 0.6 > -0.6 > normal[(1, *bottom)].mean()
     assert normal[(2, *middle)].mean() > 0.95
     assert scene.matte[0, 16, 16] == 1 and scene.matte[0, 0, 0] == 0 and not scene.lit[:, :, 0, 0].any()
-    assert scene.albedo[(0, *middle)].mean() == pytest.approx(1, abs=0.02)
 
 
 def _rows() -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -194,7 +188,6 @@ def weighing_of(scene: TracedScene, **lights: float) -> np.ndarray:
 def test_a_thing_rendered_twice_is_the_same_thing():
     one, other = (pathtraced.trace(sculpt(7), 24, 4, 7) for _ in range(2))
     assert np.array_equal(one.lit, other.lit)
-    assert replace(one, lit=other.lit).caption == other.caption
 
 
 @needs_mitsuba

@@ -28,7 +28,7 @@ from training.train import Meter, objective, train
 
 def test_a_killed_run_resumes_to_the_same_result(shards, tmp_path):
     """Killed by SIGKILL in the middle, started again: the same weights, the same log."""
-    config = tiny(shards, steps=10)
+    config = tiny(shards, steps=10, consistency=0.1)
     whole = train(config, tmp_path / "whole")
     path = tmp_path / "config.json"
     path.write_text(config.to_json())
@@ -120,7 +120,7 @@ def test_parts_that_are_not_to_learn_stay_as_they_are(shards, tmp_path):
     before = {name: value.clone() for name, value in build(config, tmp_path / "before").model.state_dict().items()}
     after = train(config, tmp_path / "run").model.state_dict()
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {"tokens", "merge"}, "the merging MLP was fitted before"
+    assert changed == {"tokens"}
 
 
 def test_the_merging_mlp_is_fitted_before_a_run_that_needs_it(shards, tmp_path):
@@ -136,7 +136,7 @@ def test_normals_are_learnt_beside_the_picture_and_leave_nothing_in_the_model(sh
     tilted = torch.tensor([0.6, 0.0, 0.8]).view(1, 3, 1, 1).expand(16, 3, SIDE, SIDE).clone()
     tilted[12:] = 0  # nobody knows a photograph's
     torch.save({**shard, "normal": tilted.half()}, tmp_path / "shard-0000.pt")
-    train(tiny(tmp_path, steps=30, learning_rate=0.01, normals=0.5, ema_decay=0.9), tmp_path / "run")
+    train(tiny(tmp_path, steps=20, learning_rate=0.015, normals=0.5, ema_decay=0.9), tmp_path / "run")
     rows = list(csv.DictReader((tmp_path / "run" / "log.csv").open()))
     assert float(rows[-1]["normals"]) < 0.2 * float(rows[0]["normals"])
     plain = build(tiny(shards), tmp_path / "plain").model

@@ -24,6 +24,7 @@ TINY = {
     "sheet_every": 10_000,
     "mixed_precision": "no",
     "warmup": 2,
+    "consistency": 0.0,
 }
 
 

@@ -66,7 +66,11 @@ MORE_WORDS = (
 
 
 def caption(subject: str, mood: str, side: str, workflow: str, random: torch.Generator) -> str:
-    """Words for a picture; a `mood` of "" has none.
+    """Words for a picture.
+
+    `subject`, `mood`, `side`: keys of the tables above; a mood of "" has no words.
+    `workflow`: "fc", "fbc" or "env".
+    `random`: chooses the words, and what is left out.
 
     Where a condition tells the light already (fbc, env) words of light are often left out, so that a high guidance on
     words, as fbc's default is, does not overdo the light. Words that say nothing go with any picture: were praise left

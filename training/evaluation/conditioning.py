@@ -27,7 +27,11 @@ SHARES = {"fbc": (0.0, 1.0, 0.0), "env": (0.0, 0.0, 1.0)}
 
 @torch.no_grad()
 def errors(parts: Trained, batch: Batch, timestep: int, seed: int = 0) -> tuple[float, float]:
-    """Mean squared error in the matte: with the rows' own conditions, and with those of the row before."""
+    """Mean squared error in the matte: with the rows' own conditions, and with those of the row before.
+
+    `parts`: the model; `batch`: its rows.
+    `timestep`: 0 to 999; `seed`: of the noise.
+    """
     others = batch.condition.clone()
     others[:, LATENTS:] = batch.condition[:, LATENTS:].roll(1, 0)
     swapped = replace(batch, condition=others, environments=batch.environments.roll(1, 0))

@@ -42,7 +42,11 @@ def measure(pictures: Tensor, side: str, objects: HeldOut) -> tuple[float, ...]:
 
 
 def drift(bench: Bench, workflow: str, objects: HeldOut, sides: Sequence[str] = ASKED) -> dict[str, tuple[float, ...]]:
-    """ "step k" or "truth" -> FIGURES, means over the sides."""
+    """ "step k" or "truth" -> FIGURES, means over the sides.
+
+    `bench`, `workflow`: the model, and which of its UNets.
+    `objects`: what to relight; `sides`: the lights to ask for.
+    """
     figures: dict[str, list[tuple[float, ...]]] = {}
     for side in sides:
         estimates: dict[int, list[Tensor]] = {}

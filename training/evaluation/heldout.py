@@ -59,8 +59,9 @@ class HeldOut:
 
 
 def stage_objects(count: int, side: int, seed: int = SEED, share: tuple[int, int] = (0, 1)) -> HeldOut:
-    """`count` light-stage objects (a multiple of 4), each with a source light, a target light and its backdrop.
+    """Light-stage objects, each with a source light, a target light and its backdrop.
 
+    `count`: a multiple of 4; `side`: pixels; `seed`: of the objects.
     `share` (k, n): only every n-th four of them, from the k-th on. Raises SettingsError if that leaves none.
     """
     assets = Assets(held_out=True)
@@ -96,6 +97,7 @@ def _stage_batch(side: int, assets: Assets, random: torch.Generator) -> HeldOut:
 def traced_objects(folder: Path, side: int, seed: int = SEED, share: tuple[int, int] = (0, 1)) -> HeldOut | None:
     """Path-traced objects from their shards, lit by random mixtures of their lights; None where there are none.
 
+    `folder`: of `pathtraced`'s shards; `side`: pixels; `seed`: of the mixtures.
     `share` (k, n): only every n-th of them, from the k-th on.
     """
     assets = Assets(held_out=True)

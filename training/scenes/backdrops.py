@@ -41,7 +41,10 @@ class Backdrop:
 
 
 def backdrop(lamps: Tensor, side: int, pictures: list[Tensor], random: torch.Generator) -> Backdrop:
-    """A wall: plain, stained, or with a photograph on it; or a plain ramp, as a light direction is asked for."""
+    """A wall: plain, stained, or with a photograph on it; or a plain ramp, as a light direction is asked for.
+
+    `lamps`: Kx3 directions; `side`: pixels; `pictures`: 3xHxW photographs in [0, 1], which may be none.
+    """
     kind = uniform(0, 1, random)
     if kind < 0.2:
         grey = (
@@ -89,7 +92,10 @@ def ramps(lamps: Tensor, floor: float) -> Tensor:
 
 
 def panorama_view(light: Light, panoramas: dict[str, Tensor], side: int, random: torch.Generator) -> Tensor:
-    """3xSxS linear radiance of what the camera sees behind the subject: a view into the light's own panorama."""
+    """3xSxS linear radiance of what the camera sees behind the subject: a view into the light's own panorama.
+
+    `light`: one from a panorama; `panoramas`: name -> 3xHxW linear radiance; `side`: S, in pixels.
+    """
     panorama = panoramas[light.panorama]
     turned = panorama.roll(light.turn, 2)
     # The map was cut off at the sun and exposed; the same factor, from a part of the sky that was not cut off.

@@ -20,8 +20,9 @@ from .surfaces import hsv, noise
 
 
 def degraded(picture: Tensor, matte: Tensor, normal: Tensor, random: torch.Generator) -> Tensor:
-    """3xSxS sRGB in [0, 1] -> the same, the part inside the 1xSxS matte relit by chance.
+    """`picture` with what is inside the matte relit by chance.
 
+    `picture`: 3xSxS sRGB in [0, 1]; `matte`: 1xSxS.
     `normal`: 3xSxS of a solid whose outline the matte is; one of three guesses at the subject's shape.
     """
     linear = to_linear(picture)

@@ -154,6 +154,9 @@ def _rays(side: int) -> Tensor:
 def visibility(field: Tensor, points: Tensor, normal: Tensor, hit: Tensor, lamps: Tensor, softness: float) -> Tensor:
     """BxKxSxS shares of each lamp's disc that a point sees, by marching towards the lamp through the field.
 
+    `field`: `distance_grid`'s; `points`, `normal`: Bx3xSxS; `hit`: BxSxS booleans.
+    `lamps`: Kx3 directions; `softness`: their radius in radians.
+
     Soft shadows as by Quilez: the narrowest pass, distance over way, measured against the lamp's radius.
     """
     batch, side = points.shape[0], points.shape[-1]
@@ -193,7 +196,10 @@ def falloff(lamps: Tensor, points: Tensor, reach: float) -> Tensor:
 
 
 def ggx(lamps: Tensor, normal: Tensor, cosine: Tensor, roughness: Tensor) -> Tensor:
-    """BxKxSxS specular reflectance towards the camera times pi (the diffuse term's convention)."""
+    """BxKxSxS specular reflectance towards the camera times pi (the diffuse term's convention).
+
+    `lamps`: Kx3 directions; `normal`: Bx3xSxS; `cosine`: BxKxSxS, of lamps and normals; `roughness`: Bx1xSxS.
+    """
     half = F.normalize(lamps + lamps.new_tensor([0.0, 0.0, 1.0]), dim=1)
     alpha = (roughness**2).clamp(min=0.02)
     raised = torch.einsum("kc,bchw->bkhw", half, normal).clamp(0, 1) ** 2

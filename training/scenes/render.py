@@ -181,7 +181,10 @@ def _brighter_side(picture: Tensor, matte: Tensor) -> str:
 
 
 def packed(images: Tensor, backgrounds: Tensor, matte: Tensor, random: torch.Generator) -> dict[str, Tensor]:
-    """Bytes; and the foregrounds as a matting network would cut them, not quite along the true edge."""
+    """Bytes; and the foregrounds as a matting network would cut them, not quite along the true edge.
+
+    `images`, `backgrounds`: BxMx3xSxS sRGB in [0, 1]; `matte`: Bx1xSxS.
+    """
     cut = matte
     side = matte.shape[-1]
     if uniform(0, 1, random) < 0.5:

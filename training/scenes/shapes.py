@@ -305,10 +305,7 @@ def person(make: Maker) -> Solid:
         items.append(make.slot("ellipsoid", (0.3, 0.15, 0.0), (0.04, 0.08, 0.05), 0, 0.05))
     turn, zoom = _yaw(make.normal(0.4)), make.number(0.85, 1.5)
     shift = torch.stack([make.normal(0.1), make.normal(0.08) - 0.25 * (zoom - 1), torch.zeros(make.batch)], 1)
-    for item in items:
-        item.centre = torch.einsum("bij,bj->bi", turn, item.centre) * zoom[:, None] + shift
-        item.rotation = turn @ item.rotation
-        item.size = item.size * zoom[:, None]
+    _pose(items, turn, zoom, shift)
     return Solid(("woman", "man")[make.integer(0, 1)], items, make.number(25, 45) / zoom)
 
 
@@ -329,10 +326,7 @@ def animal(make: Maker) -> Solid:
     ]
     turn, zoom = _yaw(make.normal(0.5)), make.number(0.9, 1.3)
     shift = torch.stack([make.normal(0.08), make.normal(0.08), torch.zeros(make.batch)], 1)
-    for item in items:
-        item.centre = torch.einsum("bij,bj->bi", turn, item.centre) * zoom[:, None] + shift
-        item.rotation = turn @ item.rotation
-        item.size = item.size * zoom[:, None]
+    _pose(items, turn, zoom, shift)
     return Solid(("cat", "dog", "toy")[make.integer(0, 2)], items, make.number(20, 45))
 
 
@@ -350,6 +344,14 @@ def pile(make: Maker) -> Solid:
             size[:, 2] = 0.35 * size[:, 0]
         slots.append(Slot(kind, centre, size, make.turned(), min(number, 5), make.wavy(2, 0.12)))
     return Solid("still life", slots, make.number(40, 90))
+
+
+def _pose(slots: list[Slot], turn: Tensor, zoom: Tensor, shift: Tensor) -> None:
+    """Turn (Bx3x3), enlarge (B) and shift (Bx3) whole figures, in place."""
+    for slot in slots:
+        slot.centre = torch.einsum("bij,bj->bi", turn, slot.centre) * zoom[:, None] + shift
+        slot.rotation = turn @ slot.rotation
+        slot.size = slot.size * zoom[:, None]
 
 
 def _yaw(angle: Tensor) -> Tensor:

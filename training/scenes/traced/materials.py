@@ -7,7 +7,6 @@ NumPy picture (H x W x 3, linear reflectance in [0, 1], tileable), so that this 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,70 +17,55 @@ from iclight.imaging.colour import to_linear
 Floats = NDArray[np.float32]
 
 # sRGB, none near black or pure white: paint reflects between some 3 and 85 % of the light.
-COLOURS = {
-    "red": (0.84, 0.22, 0.18),
-    "orange": (0.89, 0.48, 0.16),
-    "yellow": (0.90, 0.78, 0.25),
-    "green": (0.34, 0.68, 0.36),
-    "teal": (0.24, 0.68, 0.68),
-    "blue": (0.28, 0.47, 0.86),
-    "purple": (0.62, 0.42, 0.80),
-    "pink": (0.90, 0.56, 0.64),
-    "brown": (0.60, 0.43, 0.31),
-    "beige": (0.83, 0.75, 0.62),
-    "white": (0.90, 0.89, 0.87),
-    "grey": (0.64, 0.65, 0.67),
-    "black": (0.27, 0.27, 0.29),
-}
-METALS = {"gold": "Au", "copper": "Cu", "silver": "Ag"}
+COLOURS = (
+    (0.84, 0.22, 0.18),
+    (0.89, 0.48, 0.16),
+    (0.90, 0.78, 0.25),
+    (0.34, 0.68, 0.36),
+    (0.24, 0.68, 0.68),
+    (0.28, 0.47, 0.86),
+    (0.62, 0.42, 0.80),
+    (0.90, 0.56, 0.64),
+    (0.60, 0.43, 0.31),
+    (0.83, 0.75, 0.62),
+    (0.90, 0.89, 0.87),
+    (0.64, 0.65, 0.67),
+    (0.27, 0.27, 0.29),
+)
+METALS = ("Au", "Cu", "Ag")
+Material = dict[str, Any]  # Mitsuba's BSDF, textures as arrays
 KINDS = {"matte": 0.34, "glossy": 0.34, "satin": 0.24, "metal": 0.08}
-
-
-@dataclass(frozen=True)
-class Material:
-    """words: how a caption calls it, "glossy red"; bsdf: Mitsuba's dictionary, textures as arrays."""
-
-    words: str
-    bsdf: dict[str, Any]
 
 
 def random_material(rng: np.random.Generator, metals: bool = True) -> Material:
     """Any of the kinds, plain two times of five, else with a pattern of two colours."""
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     if kind == "metal" and metals:
-        name = str(rng.choice(list(METALS)))
+        name = str(rng.choice(METALS))
         # Rough enough that a soft light is seen across the shape, not in a few pixels of it.
-        return Material(
-            f"brushed {name}",
-            {"type": "roughconductor", "material": METALS[name], "alpha": float(rng.uniform(0.2, 0.4))},
-        )
-    words, colour = _colour(rng)
+        return {"type": "roughconductor", "material": name, "alpha": float(rng.uniform(0.2, 0.4))}
+    colour = _colour(rng)
     if rng.random() < 0.6:
-        pattern = str(rng.choice(list(PATTERNS)))
-        words, colour = f"{words} {pattern}", _patterned(pattern, colour, rng)
+        colour = _patterned(str(rng.choice(list(PATTERNS))), colour, rng)
     roughness = float(rng.uniform(0.08, 0.35))
     if kind == "glossy":
-        return Material(
-            f"glossy {words}",
-            {"type": "roughplastic", "alpha": roughness, "nonlinear": True, "diffuse_reflectance": colour},
-        )
+        return {"type": "roughplastic", "alpha": roughness, "nonlinear": True, "diffuse_reflectance": colour}
     if kind == "satin":
         sheen, coat = (float(rng.uniform(0, 0.8)) for _ in range(2))
         principled = {"roughness": 0.3 + roughness, "specular": 0.5, "sheen": sheen, "clearcoat": coat}
-        return Material(f"satin {words}", {"type": "principled", "base_color": colour, **principled})
-    return Material(f"matte {words}", {"type": "diffuse", "reflectance": colour})
+        return {"type": "principled", "base_color": colour, **principled}
+    return {"type": "diffuse", "reflectance": colour}
 
 
-def _colour(rng: np.random.Generator) -> tuple[str, Floats]:
-    """A colour's name and 1 x 1 x 3 linear reflectance, a little off the name's."""
-    name = str(rng.choice(list(COLOURS)))
-    srgb = np.asarray(COLOURS[name]) * rng.uniform(0.9, 1.05) + rng.normal(0, 0.03, 3)
-    return name, to_linear(srgb.clip(0.12, 0.93)).astype(np.float32)[None, None]
+def _colour(rng: np.random.Generator) -> Floats:
+    """1 x 1 x 3 linear reflectance, a little off one of `COLOURS`."""
+    srgb = np.asarray(COLOURS[int(rng.choice(len(COLOURS)))]) * rng.uniform(0.9, 1.05) + rng.normal(0, 0.03, 3)
+    return to_linear(srgb.clip(0.12, 0.93)).astype(np.float32)[None, None]
 
 
 def _patterned(pattern: str, first: Floats, rng: np.random.Generator, side: int = 256) -> Floats:
     """side x side x 3: the first colour and a second, apart enough in lightness for the pattern to be seen."""
-    second = max((_colour(rng)[1] for _ in range(3)), key=lambda c: float(np.abs(np.sqrt(c) - np.sqrt(first)).sum()))
+    second = max((_colour(rng) for _ in range(3)), key=lambda c: float(np.abs(np.sqrt(c) - np.sqrt(first)).sum()))
     middles = ((np.arange(side) + 0.5) / side).astype(np.float32)
     v, u = np.meshgrid(middles, middles, indexing="ij")
     share = PATTERNS[pattern](u, v, rng)[..., None].clip(0, 1)

@@ -90,7 +90,12 @@ def ball(radius: float) -> Mesh:
 def tube(
     path: NDArray[np.floating], aside: NDArray[np.floating], radius: NDArray[np.floating] | float, closed: bool = False
 ) -> Mesh:
-    """A round tube along a P x 3 path; `aside` (P x 3, never along the path) keeps it from twisting."""
+    """A round tube along a path.
+
+    `path`: P x 3; `closed`: its end is its beginning.
+    `aside`: P x 3, never along the path: keeps the tube from twisting.
+    `radius`: one, or P of them.
+    """
     ahead = np.roll(path, -1, 0) - np.roll(path, 1, 0) if closed else np.gradient(path, axis=0)
     ahead = _unit(ahead)
     first = _unit(aside - (aside * ahead).sum(1, keepdims=True) * ahead)

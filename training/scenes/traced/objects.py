@@ -1,7 +1,7 @@
 """Things for the path tracer that the light stage has not: letters, gears, vases, knots, busts, piles.
 
-`sculpt(seed)` gives a thing's parts, posed and fitted into the frame [-1, 1] x [-1, 1], and a caption. Kinds take turns
-by seed, so that any run of seeds holds them all; everything else about a thing is drawn from its seed.
+`sculpt(seed)` gives a thing's parts, posed and fitted into the frame [-1, 1] x [-1, 1]. Kinds take turns by seed, so
+that any run of seeds holds them all; everything else about a thing is drawn from its seed.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ WORDS = ("A", "B", "G", "K", "R", "S", "&", "?", "2", "5", "8", "art", "go", "lu
 
 @dataclass(frozen=True)
 class Sculpture:
-    """caption: "a glossy red vase with a handle"; parts: fitted into the frame as seen from `distance`.
+    """parts: fitted into the frame as seen from `distance`.
 
     distance: of the camera from the origin along z; nought stands for parallel rays (an orthographic camera).
     """
 
-    caption: str
     parts: Parts
     distance: float
 
@@ -38,11 +37,11 @@ def sculpt(seed: int) -> Sculpture:
     rng = np.random.default_rng([seed, 0x1C])
     kind = list(KINDS)[seed % len(KINDS)]
     build, yaw, pitch = KINDS[kind]
-    noun, parts = build(rng)
+    parts = build(rng)
     turn = rotation(rng.uniform(-yaw, yaw), rng.uniform(*pitch), rng.uniform(-8, 8))
     distance = 0.0 if rng.random() < 0.4 else float(rng.uniform(5, 9))
     fitted = fit([(mesh.moved(turn), material) for mesh, material in parts], rng.uniform(0.74, 0.93), distance)
-    return Sculpture(f"a {parts[0][1].words} {noun}", fitted, distance)
+    return Sculpture(fitted, distance)
 
 
 def fit(parts: Parts, reach: float, distance: float) -> Parts:
@@ -57,23 +56,21 @@ def fit(parts: Parts, reach: float, distance: float) -> Parts:
     return parts
 
 
-def _letters(rng: Random) -> tuple[str, Parts]:
-    word = str(rng.choice(WORDS))
-    drawing = draw_text(word)
-    noun = f"letter sign, {word}" if len(word) > 1 else f"sign, {word}"
-    return noun, [(extrude(drawing, rng.uniform(0.25, 0.6), rng.uniform(0.02, 0.06)), random_material(rng))]
+def _letters(rng: Random) -> Parts:
+    drawing = draw_text(str(rng.choice(WORDS)))
+    return [(extrude(drawing, rng.uniform(0.25, 0.6), rng.uniform(0.02, 0.06)), random_material(rng))]
 
 
-def _star(rng: Random) -> tuple[str, Parts]:
+def _star(rng: Random) -> Parts:
     tips = int(rng.integers(4, 9))
     angle = np.pi / 2 + np.arange(2 * tips) * np.pi / tips
     radius = np.where(np.arange(2 * tips) % 2 == 0, 1, rng.uniform(0.4, 0.72))
     outline = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     mesh = extrude(draw_outline(outline), rng.uniform(0.3, 0.7), rng.uniform(0.04, 0.14))
-    return "star", [(mesh, random_material(rng))]
+    return [(mesh, random_material(rng))]
 
 
-def _gear(rng: Random) -> tuple[str, Parts]:
+def _gear(rng: Random) -> Parts:
     teeth = int(rng.integers(7, 15))
     angle = np.linspace(0, 2 * np.pi, 1200, endpoint=False)
     wave = (np.sin(teeth * angle) * 4).clip(-1, 1)
@@ -85,10 +82,10 @@ def _gear(rng: Random) -> tuple[str, Parts]:
         back_to_front = rotation(pitch=90)
         shift = float((axle.vertices @ back_to_front.T)[:, 2].mean())
         parts.append((axle.moved(back_to_front, (0, 0, -shift)), random_material(rng)))
-    return "gear", parts
+    return parts
 
 
-def _column(rng: Random) -> tuple[str, Parts]:
+def _column(rng: Random) -> Parts:
     sides = int(rng.integers(3, 8))
     outline = _polygon(sides, 0.5)
     if rng.random() < 0.4:  # pinched walls: a fluted column
@@ -99,23 +96,22 @@ def _column(rng: Random) -> tuple[str, Parts]:
     parts = [(prism(outline, height, twist, rng.uniform(0.45, 1.1)), random_material(rng))]
     if rng.random() < 0.5:
         parts.append((_slab(rng, 0.62, 0.14), random_material(rng)))
-    return "twisted column", parts
+    return parts
 
 
-def _vase(rng: Random) -> tuple[str, Parts]:
+def _vase(rng: Random) -> Parts:
     height = rng.uniform(1.3, 2.4)
     knots = np.array([rng.uniform(0.3, 0.5), rng.uniform(0.5, 0.9), rng.uniform(0.4, 0.8), rng.uniform(0.2, 0.4)])
     outside = _spline(np.append(knots, knots[-1] + rng.uniform(0.05, 0.25)), height)
     parts = [(lathe(_vessel(outside, 0.05)), random_material(rng))]
-    handles = int(rng.integers(0, 3))
-    for side in (1, -1)[:handles]:
+    for side in (1, -1)[: int(rng.integers(0, 3))]:
         low, high = 0.35 * height, 0.86 * height
         ends = np.interp([low, high], outside[:, 1], outside[:, 0]) - 0.03
         parts.append((_handle(ends, low, high, rng.uniform(0.25, 0.45), side), parts[0][1]))
-    return ("vase", "jug with a handle", "vase with two handles")[handles], parts
+    return parts
 
 
-def _goblet(rng: Random) -> tuple[str, Parts]:
+def _goblet(rng: Random) -> Parts:
     foot, stem, bowl = rng.uniform(0.45, 0.65), rng.uniform(0.06, 0.12), rng.uniform(0.5, 0.75)
     rise, height = rng.uniform(0.6, 1.1), rng.uniform(0.7, 1.1)
     t = np.linspace(0, 1, 40)
@@ -131,11 +127,10 @@ def _goblet(rng: Random) -> tuple[str, Parts]:
     if rng.random() < 0.4:
         fruit = ball(bowl * 0.72).moved(shift=(0, 0.06 + rise + height * 0.95, 0))
         parts.append((fruit, random_material(rng)))
-        return "goblet with a ball in it", parts
-    return "goblet", parts
+    return parts
 
 
-def _mug(rng: Random) -> tuple[str, Parts]:
+def _mug(rng: Random) -> Parts:
     height, radius = rng.uniform(0.9, 1.4), rng.uniform(0.42, 0.6)
     belly = radius * (1 + rng.uniform(-0.12, 0.2) * np.sin(np.linspace(0, np.pi, 24)))
     outside = np.stack([belly, np.linspace(0, height, 24)], axis=1)
@@ -147,22 +142,20 @@ def _mug(rng: Random) -> tuple[str, Parts]:
     saucer = np.array([[0, -0.08], [0.4, -0.08], [0.95, 0.06], [0.95, 0.1], [0.4, -0.01], [0, -0.01]])
     if rng.random() < 0.6:
         parts.append((lathe(saucer * [rng.uniform(0.9, 1.2), 1]), random_material(rng)))
-        return "mug on a saucer", parts
-    return "mug", parts
+    return parts
 
 
-def _knot(rng: Random) -> tuple[str, Parts]:
+def _knot(rng: Random) -> Parts:
     around, through = ((2, 3), (3, 2), (2, 5), (3, 4), (1, 4))[int(rng.integers(5))]
     t = np.arange(480) / 480 * 2 * np.pi
     ring = 1 + 0.42 * np.cos(through * t)
     core = np.stack([np.cos(around * t), np.sin(around * t), np.zeros_like(t)], axis=1)
     path = core * ring[:, None] + np.array([0, 0, 0.42]) * np.sin(through * t)[:, None]
     thickness = rng.uniform(0.15, 0.25) * (1 + rng.uniform(0, 0.25) * np.sin(int(rng.integers(2, 9)) * t))
-    noun = "wavy ring" if around == 1 else "knot"
-    return noun, [(tube(path, path - core, thickness, closed=True), random_material(rng))]
+    return [(tube(path, path - core, thickness, closed=True), random_material(rng))]
 
 
-def _bust(rng: Random) -> tuple[str, Parts]:
+def _bust(rng: Random) -> Parts:
     """Head, neck and shoulders out of ellipsoids that melt into each other (polynomial smooth minimum)."""
     head = np.array([rng.uniform(0.38, 0.45), rng.uniform(0.5, 0.58), rng.uniform(0.44, 0.5)])
     nose, brow, hair = rng.uniform(0.06, 0.1), rng.uniform(0.02, 0.05), int(rng.integers(3))
@@ -202,10 +195,10 @@ def _bust(rng: Random) -> tuple[str, Parts]:
     parts = [(solid(face, low, high, 150), random_material(rng)), (solid(locks, low, high, 110), random_material(rng))]
     if rng.random() < 0.5:
         parts.append((_slab(rng, 0.5, 0.2).moved(shift=(0, -1.38, 0)), random_material(rng)))
-    return "bust", parts
+    return parts
 
 
-def _tower(rng: Random) -> tuple[str, Parts]:
+def _tower(rng: Random) -> Parts:
     parts: Parts = []
     floor, size = 0.0, 0.7
     count = int(rng.integers(3, 6))
@@ -221,10 +214,10 @@ def _tower(rng: Random) -> tuple[str, Parts]:
         aside = rng.uniform(-0.25, 0.25, 2) * size
         parts.append((mesh.moved(rotation(rng.uniform(0, 90)), (aside[0], floor, aside[1])), random_material(rng)))
         floor, size = floor + height, size * rng.uniform(0.7, 1.05)
-    return "block with a tower on it", parts
+    return parts
 
 
-def _heap(rng: Random) -> tuple[str, Parts]:
+def _heap(rng: Random) -> Parts:
     """Balls dropped one after another: each comes to rest on the floor, or on the highest ball below it."""
     parts: Parts = [(_slab(rng, 1.15, 0.12), random_material(rng, metals=False))]
     placed: list[tuple[float, float, float, float]] = []
@@ -234,7 +227,7 @@ def _heap(rng: Random) -> tuple[str, Parts]:
         x, rest, z = min((_rest(placed, radius, rng.uniform(-0.75, 0.75, 2)) for _ in range(6)), key=lambda at: at[1])
         placed.append((x, rest, z, radius))
         parts.append((ball(radius).moved(shift=(x, rest, z)), random_material(rng)))
-    return "slab with a heap of balls", parts
+    return parts
 
 
 def _rest(
@@ -295,7 +288,7 @@ def _melt(a: Floats, b: Floats, width: float) -> Floats:
 
 
 # Kind -> how to build it; how far it may turn aside (degrees); how much of its top may be seen, from and to (degrees).
-KINDS: dict[str, tuple[Callable[[Random], tuple[str, Parts]], float, tuple[float, float]]] = {
+KINDS: dict[str, tuple[Callable[[Random], Parts], float, tuple[float, float]]] = {
     "letters": (_letters, 40, (-10, 20)),
     "vase": (_vase, 180, (5, 35)),
     "bust": (_bust, 55, (-8, 12)),

@@ -3,7 +3,7 @@
     pip install -e ".[pathtraced]"
     python -m training.scenes.traced.pathtraced build/traced --objects 24 --size 192 --spp 64 --seed 0
 
-Each thing (`sculptures.sculpt(seed)`) is rendered by Mitsuba 3 under twelve fixed white lights and kept as one shard.
+Each thing (`objects.sculpt(seed)`) is rendered by Mitsuba 3 under twelve fixed white lights and kept as one shard.
 Light adds up, so any weighing of the twelve is one more lighting of the thing, exact up to the renderer's noise:
 `mix(scene, weights)` is the picture, `mix_environments(weights)` the light all around that makes it.
 """
@@ -53,6 +53,7 @@ LIGHTS: dict[str, tuple[float, float, float] | None] = {
 SHARPNESS = 12.0
 DEPTH = 5
 VARIANT = "scalar_rgb"
+ARRAYS = ("lit", "environments", "matte", "normal")  # of a shard
 
 
 @dataclass(frozen=True)
@@ -63,16 +64,13 @@ class TracedScene:
         facing a light of weight 1, highlights go beyond.
     environments: K x 3 x 32 x 32 radiance, as in `iclight.environment`.
     matte: 1 x S x S in [0, 1].   normal: 3 x S x S, unit, x right, y up, z to the camera; nought off the thing.
-    albedo: 3 x S x S diffuse reflectance in [0, 1], on black like `lit`.
     """
 
     seed: int
-    caption: str
     lit: Halfs
     environments: Floats
     matte: Halfs
     normal: Halfs
-    albedo: Halfs
 
 
 def lobe(towards: tuple[float, float, float] | None, where: NDArray[np.floating]) -> Floats:
@@ -136,13 +134,17 @@ def mitsuba() -> Any:
 
 
 def trace(sculpture: Sculpture, size: int = 192, spp: int = 64, seed: int = 0) -> TracedScene:
-    """Render a thing under every light: spp paths a pixel and light; the same seed, the same pixels."""
+    """Render a thing under every light.
+
+    `size`: pixels a side; `spp`: paths a pixel and light.
+    `seed`: of the paths; the same seed, the same pixels.
+    """
     mi = mitsuba()
     film = {"type": "hdrfilm", "width": size, "height": size, "pixel_format": "rgba", "rfilter": {"type": "box"}}
     scene = {
         "type": "scene",
         "sensor": _camera(sculpture.distance) | {"film": film, "sampler": {"type": "multijitter"}},
-        **{f"part{n}": _shape(mesh, material.bsdf) for n, (mesh, material) in enumerate(sculpture.parts)},
+        **{f"part{n}": _shape(mesh, material) for n, (mesh, material) in enumerate(sculpture.parts)},
     }
     path = {"type": "path", "max_depth": DEPTH, "hide_emitters": True}
     lights = [
@@ -156,19 +158,17 @@ def trace(sculpture: Sculpture, size: int = 192, spp: int = 64, seed: int = 0) -
         inside["light.data"] = data
         inside.update()
         lit.append(np.array(mi.render(loaded, spp=spp, seed=seed * len(LIGHTS) + number)))
-    surfaces = mi.load_dict({"type": "aov", "aovs": "normal:sh_normal,albedo:albedo", "path": path})
+    surfaces = mi.load_dict({"type": "aov", "aovs": "normal:sh_normal", "path": path})
     flat = np.array(mi.render(loaded, integrator=surfaces, spp=spp, seed=seed)).transpose(2, 0, 1)
     # Means over each pixel's paths: of unit vectors, hence made unit again.
     length = np.linalg.norm(flat[4:7], axis=0)
     normal = np.where(length > 1e-3, flat[4:7] / length.clip(1e-3, None), 0)
     return TracedScene(
         seed=seed,
-        caption=sculpture.caption,
         lit=np.stack([calm(picture[..., :3].transpose(2, 0, 1)) for picture in lit]).astype(np.float16),
         environments=environments(),
         matte=flat[3:4].clip(0, 1).astype(np.float16),
         normal=normal.astype(np.float16),
-        albedo=flat[7:10].clip(0, 1).astype(np.float16),
     )
 
 
@@ -191,8 +191,8 @@ def save(path: Path, scene: TracedScene) -> None:
     """One shard; it appears whole or not at all, so an interrupted run leaves nothing half-written behind."""
     from safetensors.numpy import save_file
 
-    arrays = {name: getattr(scene, name) for name in ("lit", "environments", "matte", "normal", "albedo")}
-    words = {"seed": str(scene.seed), "caption": scene.caption, "lights": ",".join(LIGHTS)}
+    arrays = {name: getattr(scene, name) for name in ARRAYS}
+    words = {"seed": str(scene.seed), "lights": ",".join(LIGHTS)}
     unfinished = path.with_suffix(".tmp")
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, unfinished, words)
     unfinished.replace(path)
@@ -205,8 +205,8 @@ def read(path: Path) -> TracedScene:
         words = shard.metadata() or {}
         if words.get("lights") != ",".join(LIGHTS):
             raise IclightError(f"{path} was rendered under other lights; delete it and render it anew.")
-        arrays = {name: shard.get_tensor(name) for name in shard.keys()}  # noqa: SIM118 (not a dict)
-    return TracedScene(int(words["seed"]), words["caption"], **arrays)
+        arrays = {name: shard.get_tensor(name) for name in ARRAYS}
+    return TracedScene(int(words["seed"]), **arrays)
 
 
 def load(folder: Path | str) -> Iterator[TracedScene]:
@@ -216,11 +216,11 @@ def load(folder: Path | str) -> Iterator[TracedScene]:
 
 
 def contact_sheet(scenes: list[TracedScene], side: int = 128) -> Image.Image:
-    """A row for each scene: matte, normal, albedo, then every light of `LIGHTS`, as sRGB on dark grey."""
+    """A row for each scene: matte, normal, then every light of `LIGHTS`, as sRGB on dark grey."""
     rows = []
     for scene in scenes:
         matte = scene.matte.astype(np.float32)
-        on_grey = [to_srgb(np.asarray(p, np.float32) + (1 - matte) * 0.02) for p in (scene.albedo, *scene.lit)]
+        on_grey = [to_srgb(np.asarray(p, np.float32) + (1 - matte) * 0.02) for p in scene.lit]
         normal = (scene.normal.astype(np.float32) * 0.5 + 0.5) * matte
         tiles = [np.repeat(matte, 3, axis=0), normal, *on_grey]
         rows.append([cv2.resize(tile.transpose(1, 2, 0), (side, side), interpolation=cv2.INTER_AREA) for tile in tiles])
