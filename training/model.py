@@ -194,9 +194,11 @@ def fit_merge(
     """Fit the merging MLP to pictures as they are, before the network learns from it; its mean squared error before
     and after.
 
-    `whole`, `first`, `second`: Nx4 latents of N places under L1 + L2, L1 and L2. How latents add is the autoencoder's affair, not the network's: an
-    MLP that begins as the mean of both is off by half of the latents' variance, and the consistency term would pull the
-    network after it for the thousands of steps it takes to learn otherwise.
+    `whole`, `first`, `second`: Nx4 latents of N places under L1 + L2, L1 and L2.
+
+    How latents add is the autoencoder's affair, not the network's: an MLP that begins as the mean of both is off by
+    half of the latents' variance, and the consistency term would pull the network after it for the thousands of
+    steps it takes to learn otherwise.
     """
     optimiser = torch.optim.Adam(merge.parameters(), lr=MERGE_RATE)
 

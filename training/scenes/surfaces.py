@@ -114,8 +114,8 @@ def _stripes(side: int, random: torch.Generator) -> Tensor:
 def photo_crop(
     pictures: list[Tensor], side: int, random: torch.Generator, zoom: tuple[float, float] = (-1, 1.3)
 ) -> Tensor:
-    """A 3 x side x side crop of one of the 3xHxW `pictures`, scaled by 2 ** (a number in `zoom`), mirrored or recoloured
-    at random."""
+    """A 3 x side x side crop of one of the 3xHxW `pictures`, scaled by 2 ** (a number in `zoom`), mirrored or
+    recoloured at random."""
     picture = choose(pictures, random)
     height, width = picture.shape[1:]
     size = max(32, min(height, width, int(side * 2 ** uniform(*zoom, random))))
@@ -131,8 +131,8 @@ def photo_crop(
 
 
 def noise(batch: int, channels: int, side: int, coarsest: int, octaves: int, random: torch.Generator) -> Tensor:
-    """batch x channels x side x side smooth noise of unit size or so, of `octaves`, each half as strong as the one before;
-    the first has `coarsest` cells a side."""
+    """batch x channels x side x side smooth noise of unit size or so: `octaves`, each half as strong as the one before,
+    the first of `coarsest` cells a side."""
     total, strength = torch.zeros(batch, channels, side, side), 1.0
     for octave in range(octaves):
         cells = min(side, coarsest * 2**octave)
