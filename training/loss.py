@@ -140,8 +140,8 @@ def offset_noise(noise: Tensor, timesteps: Tensor, alphas: Tensor, random: torch
 
 
 def random_timesteps(count: int, random: torch.Generator, high_t_share: float = 0.0, steps: int = 1000) -> Tensor:
-    """`count` of `steps` timesteps, all alike; but a share `high_t_share` of them from `HIGH_T` on, where the conditions
-    alone decide the light.
+    """`count` of `steps` timesteps, all alike; but a share of them, `high_t_share`, from `HIGH_T` on, where the
+    conditions alone decide the light.
 
     With one timestep in ten up there, a network would hardly see what it has to learn most.
     """
