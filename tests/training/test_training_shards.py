@@ -15,7 +15,7 @@ from training.randomness import generator
 from training.scenes.random_lights import dominant_side, received, side_light, solid_angle_weights
 from training.scenes.render import PICTURES
 from training.scenes.traced import pathtraced
-from training.scenes.traced import shards as mixtures
+from training.scenes.traced import shards as traced_shards
 from training.scenes.traced.pathtraced import LIGHTS, TracedScene, environments, mix_environments
 
 SIZE = 24
@@ -35,7 +35,7 @@ def ball(seed: int = 3) -> TracedScene:
 
 
 def test_an_object_holds_what_the_sources_need(assets):
-    one = mixtures.light_thing(ball(), SIZE, assets, generator(1, 1))
+    one = traced_shards.light_thing(ball(), SIZE, assets, generator(1, 1))
     for name in ("images", "backgrounds", "foregrounds"):
         assert one[name].shape == (1, len(PICTURES), 3, SIZE, SIZE) and one[name].dtype == torch.uint8
     assert one["matte"].shape == (1, 1, SIZE, SIZE) and one["normal"].shape == (1, 3, SIZE, SIZE)
@@ -46,18 +46,18 @@ def test_an_object_holds_what_the_sources_need(assets):
 
 
 def test_no_word_of_a_mood_is_said_of_a_loose_mixture(assets, monkeypatch):
-    monkeypatch.setattr(mixtures, "LOOSE", 1.0)
-    facts = mixtures.light_thing(ball(), SIZE, assets, generator(1, 2))["facts"][0]
+    monkeypatch.setattr(traced_shards, "LOOSE", 1.0)
+    facts = traced_shards.light_thing(ball(), SIZE, assets, generator(1, 2))["facts"][0]
     said = " ".join(caption(*facts[0], "fc", generator(7, number)) for number in range(60))
     assert not any(words in said for moods in MOOD_WORDS.values() for words in moods if words != "light")
-    monkeypatch.setattr(mixtures, "LOOSE", 0.0)
-    facts = mixtures.light_thing(ball(), SIZE, assets, generator(1, 2))["facts"][0]
+    monkeypatch.setattr(traced_shards, "LOOSE", 0.0)
+    facts = traced_shards.light_thing(ball(), SIZE, assets, generator(1, 2))["facts"][0]
     assert all(mood in MOOD_WORDS for _, mood, _ in facts)
 
 
 def test_the_first_light_is_the_sum_of_its_halves(assets):
     for number in range(4):
-        one = mixtures.light_thing(ball(), SIZE, assets, generator(2, number))
+        one = traced_shards.light_thing(ball(), SIZE, assets, generator(2, number))
         whole, first, second = (to_linear(one["images"][0, k].float() / 255) for k in range(3))
         assert (first + second - whole)[whole < 0.95].abs().max() < 0.02
         whole, first, second = one["environments"][0, :3].float()
@@ -69,7 +69,7 @@ def test_picture_normals_and_environment_are_mirrored_together(assets):
     agree = []
     columns = torch.linspace(-1, 1, SIZE)
     for number in range(24):
-        one = mixtures.light_thing(ball(), SIZE, assets, generator(3, number))
+        one = traced_shards.light_thing(ball(), SIZE, assets, generator(3, number))
         normal, matte = one["normal"][0].float(), one["matte"][0, 0].float() / 255
         assert (normal[0] * columns)[matte > 0.9].min() >= 0
         picture = to_linear(one["images"][0, 4].float() / 255).mean(0) * matte
@@ -87,7 +87,7 @@ def _sideways() -> torch.Tensor:
 @pytest.mark.parametrize("side", ["left", "top", "right"])
 def test_a_fitted_mixture_lights_like_what_it_stands_for(side):
     wanted = side_light(side, generator(4, 0)).radiance
-    weights = mixtures.fitted_weights(wanted, torch.from_numpy(environments()))
+    weights = traced_shards.fitted_weights(wanted, torch.from_numpy(environments()))
     assert weights.shape == (len(LIGHTS), 3) and (weights >= 0).all()
     made = torch.from_numpy(mix_environments(weights.numpy()))
     assert float(received(made)) == pytest.approx(float(received(wanted)), rel=0.15)
@@ -95,15 +95,15 @@ def test_a_fitted_mixture_lights_like_what_it_stands_for(side):
 
 
 def test_shards_are_reproducible_and_split_among_processes(tmp_path, assets, monkeypatch):
-    monkeypatch.setattr(mixtures, "Assets", lambda: assets)
+    monkeypatch.setattr(traced_shards, "Assets", lambda: assets)
     (tmp_path / "traced").mkdir()
     for seed in (5, 6):
         pathtraced.save(tmp_path / "traced" / f"{seed:06d}.safetensors", ball(seed))
     common = [str(tmp_path / "traced")]
     options = ["--rounds", "2", "--objects", "3", "--side", str(SIZE)]
-    mixtures.main([*common, str(tmp_path / "one"), *options])
+    traced_shards.main([*common, str(tmp_path / "one"), *options])
     for part in ("0/2", "1/2"):
-        mixtures.main([*common, str(tmp_path / "two"), *options, "--part", part])
+        traced_shards.main([*common, str(tmp_path / "two"), *options, "--part", part])
     names = [path.name for path in sorted((tmp_path / "one").iterdir())]
     assert names == ["shard-0000.pt", "shard-0001.pt"]
     for name in names:
@@ -113,4 +113,4 @@ def test_shards_are_reproducible_and_split_among_processes(tmp_path, assets, mon
 
 def test_a_folder_without_things_is_said_so(tmp_path):
     with pytest.raises(IclightError, match=r"no path-traced things.*pathtraced"):
-        mixtures.main([str(tmp_path), str(tmp_path / "out")])
+        traced_shards.main([str(tmp_path), str(tmp_path / "out")])
