@@ -36,7 +36,7 @@ def local_fit(guides: Sequence[Floats], target: Floats, mean: Mean, ridge: float
     centres, level = [mean(guide) for guide in guides], mean(target)
     count = len(guides)
     # The normal equations, a row for each guide: covariances with the guides from itself on, then with the target.
-    rows = [
+    rows: list[list[Floats]] = [
         [mean(guides[i] * guides[j]) - centres[i] * centres[j] for j in range(i, count)]
         + [mean(guides[i] * target) - centres[i] * level]
         for i in range(count)
