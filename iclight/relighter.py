@@ -139,7 +139,8 @@ class Relighter:
         light = None
         if settings.finishes:
             kind, strength, background = settings.finish, settings.finish_strength, settings.finish_background
-            made, light = finished(made, picture, prepared.alpha, kind, strength, background, ground)
+            own_colours = mask is None and prepared.matting == "alpha"
+            made, light = finished(made, picture, prepared.alpha, kind, strength, background, ground, own_colours)
         return Result(
             images=made,
             foreground=prepared.foreground,

@@ -21,6 +21,7 @@ from ..imaging import crop, images
 from ..imaging.colour import LINEAR, quick_srgb, to_srgb
 from ..imaging.crop import enlarged, placed, stripes
 from ..parameters import PARAMETERS
+from .foreground import foreground_colours
 from .gain_map import FLOOR, GainMap, blurred, fit_matte, gain_planes, measure_gain
 
 Floats = NDArray[np.float32]
@@ -76,30 +77,35 @@ def finished(
     strength: float = 1.0,
     background: str = "new",
     behind: Pixels | None = None,
+    cut_out_already: bool = False,
 ) -> tuple[list[Pixels], GainMap | None]:
     """A request's relit pictures (hxwx3), finished, and the light that "native" measured, else None.
 
     `picture` and `alpha` are the source and its matte, whole. `kind`: "model" or "detail" (one picture of the model's
     size for each of `made`), or "native" (one of the source's size for all of them). `background`: "new", "original",
     "own" (`behind`, cropped to fill) or "transparent" (HxWx4). At strength 0 new and original are the source itself.
+    Where the background is replaced, the old one is taken out of soft edges (`foreground_colours`), unless the picture
+    is `cut_out_already`: with alpha of its own, its colours are the subject's alone.
     """
     check_strength(strength)
     if background == "own" and behind is None:
         raise ImageError("Give the picture to put behind the subject, or choose another background.")
     if kind == "native":
         light = measure_gain(made, picture, alpha)
-        return [_native(made[0], picture, alpha, light, strength, background, behind)], light
+        return [_native(made[0], picture, alpha, light, strength, background, behind, cut_out_already)], light
     size = made[0].shape[1], made[0].shape[0]
     shown = crop.resize_and_center_crop(picture, *size)
     matte = fit_matte(alpha, picture.shape, *size)
     if kind == "detail":
         made = [transfer_detail(one, picture, alpha) for one in made]
     lit = [_towards(one, shown, strength) for one in made]
-    if background == "transparent":
-        return [cut_out(one, matte) for one in lit], None
     if background == "new":
         return lit, None
+    if background == "transparent":
+        return [cut_out(foreground_colours(one, matte), matte) for one in lit], None
     ground = shown if behind is None or background == "original" else crop.resize_and_center_crop(behind, *size)
+    if background == "own":
+        lit = [foreground_colours(one, matte) for one in lit]
     return [_over(ground, one, matte) for one in lit], None
 
 
@@ -111,20 +117,24 @@ def _native(
     strength: float,
     background: str,
     behind: Pixels | None,
+    cut_out_already: bool,
 ) -> Pixels:
     height, width = picture.shape[:2]
+    if background == "original" or (background == "new" and strength == 0):
+        return apply_light(picture, light, alpha, strength)
+    subject = picture if cut_out_already else foreground_colours(picture, alpha)
     if background == "transparent":
         # Colours go on a little way under the matte's edge, so that it stays clean over whatever comes behind.
-        return cut_out(apply_light(picture, light, np.broadcast_to(np.float32(1), alpha.shape), strength), alpha)
-    ground = None
+        return cut_out(apply_light(subject, light, np.broadcast_to(np.float32(1), alpha.shape), strength), alpha)
     if background == "own":
         assert behind is not None
         ground = crop.resize_and_center_crop(behind, width, height)
-    elif background == "new" and strength > 0:
+    else:
         ground = placed(relit, width, height, picture)
-        if strength < 1:
+        if strength < 1:  # on the way to the photo itself, which is what strength 0 gives
             ground = cv2.addWeighted(ground, strength, picture, 1 - strength, 0)
-    return apply_light(picture, light, alpha, strength, ground)
+            subject = cv2.addWeighted(subject, strength, picture, 1 - strength, 0)
+    return apply_light(subject, light, alpha, strength, ground)
 
 
 def _towards(made: Pixels, shown: Pixels, strength: float) -> Pixels:
