@@ -92,9 +92,15 @@ def published(entry: ModelEntry, folder: Path, download: bool, say: Say, weights
     return Base(read_card(source, entry), source, source, source)
 
 
+def cached_folder(repo: str, revision: str) -> Path | None:
+    """A model's folder in the hub's own cache, whole or not; None if there is none."""
+    config = hub.cached(repo, revision, "unet/config.json")
+    return config.parents[1] if config else None
+
+
 def _from_cache(entry: ModelEntry, weights: bool, say: Say) -> Path | None:
     for repo in (entry.repo, *entry.fallbacks):
-        folder = hub.cached_snapshot(repo, entry.revision if repo == entry.repo else "main")
+        folder = cached_folder(repo, entry.revision if repo == entry.repo else "main")
         if folder is None or missing_of(names_in(folder), weights):
             continue
         try:
@@ -162,11 +168,10 @@ def one_file(repo: str, revision: str, file: str, places: list[Path], download: 
             if os.path.isfile(folder / name):
                 hub.check_files(folder, [name], download=download, say=say)
                 return folder / name
-    snapshot = hub.cached_snapshot(repo, revision)
-    if snapshot is not None and os.path.isfile(snapshot / file):
+    if copy := hub.cached(repo, revision, file):
         try:
-            hub.check_files(snapshot, [file], download=False, say=say)
-            return snapshot / file
+            hub.check_files(copy.parent, [copy.name], download=False, say=say)
+            return copy
         except WeightsError as error:
             say(f"The hub's cache holds a damaged {file}, which is left aside: {error}")
     if not download:

@@ -71,38 +71,15 @@ def offline() -> bool:
     return value.upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def hub_cache() -> Path:
-    """The folder of huggingface_hub's own cache, by the same variables and in the same order as the library."""
-    if folder := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(os.path.expandvars(folder)).expanduser()
-    home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "huggingface")
-    return Path(os.path.expandvars(home)).expanduser() / "hub"
+def cached(repo: str, revision: str, file: str) -> Path | None:
+    """A file of a repository's revision in the hub's own cache; None if it is not there."""
+    from huggingface_hub import try_to_load_from_cache
 
-
-def cached_snapshot(repo: str, revision: str) -> Path | None:
-    """The folder of a repository's revision in the hub cache, complete or not; None if there is none."""
-    root = hub_cache() / f"models--{repo.replace('/', '--')}"
     try:
-        commit = (root / "refs" / revision).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):  # ValueError: a name with a NUL, or a file that is no text
-        commit = revision
-    folder = root / "snapshots" / commit
-    return folder if os.path.isdir(folder) else None
-
-
-def _fault(path: Path, file: HubFile) -> tuple[str, str]:
-    """(what is wrong with `path` or "", its sha256 where that was computed fresh)."""
-    size = path.stat().st_size
-    if file.size is not None and size != file.size:
-        return f"has {size} bytes where {file.size} were published", ""
-    # Small files have no sha256 in a listing, but git's own id, which is a sha1 over a header and the content.
-    git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-    if file.sha256 is None and file.blob_id and digest_of(path, git) != file.blob_id:
-        return "differs from what was published", ""
-    digest = digest_of(path, hashlib.sha256())
-    if file.sha256 is not None and digest != file.sha256:
-        return "differs from what was published (its sha256 does not match)", digest
-    return "", digest
+        path = try_to_load_from_cache(repo, file, revision=revision)
+    except (OSError, ValueError):  # ValueError: no name of a repository, a NUL, or a reference that is no text
+        return None
+    return Path(path) if isinstance(path, str) else None
 
 
 # ---------------------------------------------------------------- manifests
@@ -155,11 +132,17 @@ def check_files(folder: Path, names: Iterable[str], *, download: bool, say: Say)
 
 
 def _damage(path: Path, file: HubFile) -> str:
+    """What is wrong with a file on the disk, in words; "" where it is what was published."""
     try:
-        if file.size is not None and path.stat().st_size != file.size:
-            return f"is damaged: {path.stat().st_size} bytes where {file.size} were published"
+        size = path.stat().st_size
+        if file.size is not None and size != file.size:
+            return f"is damaged: {size} bytes where {file.size} were published"
         if file.sha256 is not None and sha256_of(path) != file.sha256:
-            return "was altered or damaged after its download (its sha256 does not match)"
+            return "was altered or damaged (its sha256 does not match)"
+        # Small files have no sha256 in a listing, but git's own id, which is a sha1 over a header and the content.
+        git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+        if file.sha256 is None and file.blob_id and digest_of(path, git) != file.blob_id:
+            return "differs from what was published"
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
@@ -216,9 +199,8 @@ def _fetch(file: HubFile, folder: Path, say: Say) -> Path:
                 return target  # another process was quicker
             for _ in range(2):
                 _receive(file, part)
-                wrong, digest = _fault(part, file)
-                if not wrong:
-                    size = part.stat().st_size
+                if not (wrong := _damage(part, file)):
+                    size, digest = part.stat().st_size, sha256_of(part)
                     os.replace(part, target)
                     remember(target, digest)
                     note(folder, [HubFile(file.path, file.repo, file.revision, size, digest)])

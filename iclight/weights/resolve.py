@@ -19,6 +19,7 @@ from .find import (
     HUB_ID,
     NEVER_PUBLISHED,
     NotInstalled,
+    cached_folder,
     check_published,
     find_base,
     find_offset,
@@ -222,12 +223,12 @@ def _where(entry: ModelEntry | MattingEntry) -> Path | None:
         if not entry.repo:
             return shipped_matting(entry.file) if entry.file else None
         folder = models_root() / entry.name
-        snapshot = hub.cached_snapshot(entry.repo, entry.revision)
-        places = [folder / entry.filename, folder / entry.file, *([snapshot / entry.file] if snapshot else [])]
-        return next((place for place in places if os.path.isfile(place)), None)
+        places = (folder / entry.filename, folder / entry.file)
+        there = next((place for place in places if os.path.isfile(place)), None)
+        return there or hub.cached(entry.repo, entry.revision, entry.file)
     if not entry.repo:
         return next((folder for folder in shipped_places("mini") if (folder / "unet").is_dir()), None)
-    cached = (hub.cached_snapshot(repo, "main") for repo in (entry.repo, *entry.fallbacks))
+    cached = (cached_folder(repo, "main") for repo in (entry.repo, *entry.fallbacks))
     folders = [models_root() / entry.name, *(folder for folder in cached if folder)]
     return next((folder for folder in folders if not missing_of(names_in(folder))), None)
 

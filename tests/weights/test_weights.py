@@ -20,7 +20,6 @@ from iclight.errors import WeightsError
 from iclight.weights import folders, manifest
 from iclight.weights import resolve as weights
 from iclight.weights.catalogue import MATTINGS, MODELS, SD15, files_to_fetch
-from iclight.weights.resolve import hub as hub_module
 
 REPO = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "model"
@@ -45,6 +44,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.delenv(name, raising=False)
     # The library reads this once, at its import, which another file of tests may have caused.
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
     monkeypatch.setenv("HF_ENDPOINT", dead_port())
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
@@ -354,16 +354,14 @@ def test_two_repositories_are_never_mixed(sd15: HubStandIn, models: Path) -> Non
 
 
 def test_the_hubs_cache_is_used_before_the_network(sd15: HubStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
+    cache = Path(constants.HF_HUB_CACHE)
     for repo, revision in ((SD15.repo, "main"), (SD15.offsets_repo, SD15.offsets_revision)):
-        snapshot_download(
-            repo, revision=revision, cache_dir=hub_module.hub_cache(), endpoint=sd15.endpoint, token=False
-        )
+        snapshot_download(repo, revision=revision, cache_dir=cache, endpoint=sd15.endpoint, token=False)
     monkeypatch.setenv("HF_ENDPOINT", dead_port())
     model = weights.resolve_model("auto", "fc", device_type="cuda", say=quiet)
-    assert model.name == "sd15" and hub_module.hub_cache() in model.base.parents
-    assert hub_module.hub_cache() in model.offset.parents
+    assert model.name == "sd15" and cache in model.base.parents and cache in model.offset.parents
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert weights.resolve_model("sd15", "fbc", say=quiet).base == model.base
     assert next(line for line in weights.installed() if line.name == "sd15").where == str(model.base)
