@@ -32,7 +32,16 @@ Load = Callable[[str], "Relighter"]
 
 # The files that take longest begin first, so that none of them runs alone at the end; those that drive a browser, which
 # keeps both cores busy, with others between them.
-LONGEST = ("studio_flows", "golden", "pages", "studio_endpoints", "browser", "from_the_hub", "training_run", "cli")
+LONGEST = (
+    "studio_flows",
+    "golden",
+    "pages",
+    "studio_endpoints",
+    "browser",
+    "from_the_hub",
+    "training_run",
+    "relight_command",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,6 +14,8 @@ from safetensors.torch import load_file, save_file
 from iclight.diffusion.environment_encoder import PREFIX, EnvironmentEncoder
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
+PICTURE = str(GOLDEN / "cases" / "foreground.png")
+BACKGROUND = str(GOLDEN / "cases" / "background.png")
 
 
 def golden_matting_shapes() -> dict[str, tuple[int, ...]]:

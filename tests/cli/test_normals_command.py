@@ -8,33 +8,25 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from golden_data import GOLDEN
+from command import QUICK, run, write_photo
 from PIL import Image
 
-from iclight.cli.main import main
 from iclight.cli.normals import DEEP, FILES
 from iclight.editing.shading import shade
 from iclight.recipes import read_recipe
 
-MODEL = ["--model", str(GOLDEN / "model"), "--device", "cpu", "--dtype", "float32", "--matting", "none"]
-QUICK = ["--width", "64", "--height", "64", "--steps", "2", "--highres-scale", "1", *MODEL]
-
-
-def run(*arguments) -> int:
-    return main([str(argument) for argument in arguments])
+PLAIN = [*QUICK, "--matting", "none"]
 
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("normals") / "photo.png"
-    Image.open(GOLDEN / "cases" / "foreground.png").convert("RGB").save(path)
-    return path
+    return write_photo(tmp_path_factory.mktemp("normals"))
 
 
 @pytest.fixture(scope="module")
 def maps(photo) -> Path:
     folder = photo.parent / "maps"
-    assert run("normals", photo, "-o", folder, "--green", "directx", "--exponent", 3, "--sixteen-bit", *QUICK) == 0
+    assert run("normals", photo, "-o", folder, "--green", "directx", "--exponent", 3, "--sixteen-bit", *PLAIN) == 0
     return folder
 
 
@@ -54,7 +46,7 @@ def test_both_depths_carry_the_recipe(maps):
 
 
 def test_the_exponent_and_the_green_channel_reach_the_map(photo, maps, tmp_path):
-    assert run("normals", photo, "-o", tmp_path, *QUICK) == 0
+    assert run("normals", photo, "-o", tmp_path, *PLAIN) == 0
     plain, other = (np.array(Image.open(folder / "normal.png")).astype(int) for folder in (tmp_path, maps))
     up, down = plain[..., 1] - 127.5, other[..., 1] - 127.5
     steep = np.abs(up) > 8
@@ -79,7 +71,7 @@ def test_without_a_map_the_normals_are_estimated_first(photo, tmp_path):
     mask[:120] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
     out = tmp_path / "out.png"
-    assert run("shade", photo, "-o", out, "--mask", tmp_path / "mask.png", "--angle", 90, *QUICK) == 0
+    assert run("shade", photo, "-o", out, "--mask", tmp_path / "mask.png", "--angle", 90, *PLAIN) == 0
     apart = (np.array(Image.open(out)) != np.array(Image.open(photo))).any(2)
     assert apart[:110].any() and not apart[120:].any(), "what the mask leaves out stays"
 

@@ -6,11 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from golden_data import GOLDEN
+from command import MODEL, QUICK, run, write_photo
 from PIL import Image
 from test_images import encoded, png_header
 
-from iclight.cli.main import main
 from iclight.errors import ImageError, RecipeError
 from iclight.imaging import crop, images
 from iclight.imaging.environment import read_environment
@@ -18,25 +17,18 @@ from iclight.recipes import KEY, read_recipe
 from iclight.request import read_backdrop
 from iclight.settings import Settings
 
-MODEL = ["--model", str(GOLDEN / "model"), "--device", "cpu", "--dtype", "float32"]
-QUICK = ["--width", "64", "--height", "64", "--steps", "2", "--highres-scale", "1", *MODEL, "--matting", "none"]
-
-
-def run(*arguments) -> int:
-    return main([str(argument) for argument in arguments])
+PLAIN = [*QUICK, "--matting", "none"]
 
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory):
-    path = tmp_path_factory.mktemp("bad") / "photo.png"
-    Image.open(GOLDEN / "cases" / "foreground.png").convert("RGB").save(path)
-    return path
+    return write_photo(tmp_path_factory.mktemp("bad"))
 
 
 @pytest.fixture(scope="module")
 def relit(photo):
     out = photo.parent / "relit.png"
-    assert run("relight", photo, "-o", out, "--light", "left", *QUICK) == 0
+    assert run("relight", photo, "-o", out, "--light", "left", *PLAIN) == 0
     return out
 
 
@@ -55,7 +47,7 @@ def test_a_mask_that_does_not_fit_is_refused_before_a_model_is_loaded(
     monkeypatch.setattr("iclight.relighter.Relighter.load", None)
     Image.fromarray(mask).save(tmp_path / "mask.png")
     lights = ["--mix", "left=1"] if command == "mix" else []
-    assert run(command, photo, "-o", tmp_path / "new.png", "--mask", tmp_path / "mask.png", *lights, *QUICK) == 1
+    assert run(command, photo, "-o", tmp_path / "new.png", "--mask", tmp_path / "mask.png", *lights, *PLAIN) == 1
     assert words in capsys.readouterr().err
     assert not (tmp_path / "new.png").exists()
 
@@ -152,7 +144,7 @@ def test_a_hundred_megapixels_and_more_are_refused_from_the_header_whatever_they
         ["mix", large, "--mix", "left=1"],
     )
     for command, *rest in calls:
-        assert run(command, *rest, "-o", tmp_path / "new" / "x.png", *QUICK) == 1
+        assert run(command, *rest, "-o", tmp_path / "new" / "x.png", *PLAIN) == 1
         assert "more than 100 megapixels; scale it down first" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["large.png"]
 

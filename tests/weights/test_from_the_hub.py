@@ -97,7 +97,7 @@ def test_a_single_file_checkpoint_takes_its_tokenizer_from_sd15(iclight, tmp_pat
     assert np.abs(pictures[0] - pictures[1]).max() <= 1
 
 
-@pytest.mark.slow  # in this process, and quick: test_cli
+@pytest.mark.slow  # in this process, and quick: tests/cli
 def test_without_a_hub_the_command_says_what_to_do_and_writes_nothing(iclight, tmp_path):
     out = iclight(
         "relight", PICTURE, "-o", "out.png", "--model", "sd15", "--json", *QUICK, status=1, HF_HUB_OFFLINE="1"
