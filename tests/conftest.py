@@ -82,6 +82,16 @@ def golden_relighter() -> Load:
     return _loader(str(GOLDEN / "model"))
 
 
+@pytest.fixture
+def fc(golden_relighter: Load) -> Relighter:
+    return golden_relighter("fc")
+
+
+@pytest.fixture
+def fbc(golden_relighter: Load) -> Relighter:
+    return golden_relighter("fbc")
+
+
 @pytest.fixture(scope="session")
 def mini() -> Load:
     """workflow -> the model that ships, likewise."""

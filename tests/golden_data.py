@@ -6,16 +6,24 @@ import json
 import math
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from iclight import Settings
 from iclight.diffusion.environment_encoder import PREFIX, EnvironmentEncoder
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 PICTURE = str(GOLDEN / "cases" / "foreground.png")
 BACKGROUND = str(GOLDEN / "cases" / "background.png")
+QUICK = {"width": 64, "height": 64, "steps": 1, "highres_scale": 1.0}
+
+
+def quick(workflow: str = "fc", **changes: Any) -> Settings:
+    """Settings of one small step in each pass."""
+    return Settings.for_workflow(workflow, **{**QUICK, **changes})
 
 
 def golden_matting_shapes() -> dict[str, tuple[int, ...]]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+import golden_data
 import numpy as np
 import pytest
 import torch
-from golden_data import GOLDEN
+from golden_data import GOLDEN, PICTURE
 
 from iclight import Relighter, Settings
 from iclight.errors import Cancelled, ImageError, ModelError
 from iclight.imaging.environment import expose, preset, to_map
 
-PICTURE = str(GOLDEN / "cases" / "foreground.png")
 
-
-def quick(workflow="env", **changes) -> Settings:
-    return Settings.for_workflow(workflow, **{"width": 64, "height": 64, "steps": 1, "highres_scale": 1.0, **changes})
-
-
-@pytest.fixture
-def fc(golden_relighter):
-    return golden_relighter("fc")
+def quick(workflow: str = "env", **changes) -> Settings:
+    return golden_data.quick(workflow, **changes)
 
 
 def panorama(bright: slice) -> np.ndarray:

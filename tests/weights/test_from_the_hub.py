@@ -10,7 +10,7 @@ import sys
 import ldm_checkpoint
 import numpy as np
 import pytest
-from golden_data import GOLDEN
+from golden_data import GOLDEN, PICTURE
 from hub_stand_in import HubStandIn
 from PIL import Image
 from safetensors.torch import save_file
@@ -20,7 +20,6 @@ from iclight.recipes import read_recipe
 from iclight.weights.catalogue import MATTINGS, MODELS
 
 MODEL = GOLDEN / "model"
-PICTURE = str(GOLDEN / "cases" / "foreground.png")
 QUICK = ["--width", "64", "--height", "64", "--steps", "2", "--highres-scale", "1", "--dtype", "float32"]
 PARTS = ("tokenizer", "text_encoder", "vae", "unet", "scheduler")
 

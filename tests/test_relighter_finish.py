@@ -1,0 +1,63 @@
+"""A request's finish: the file's own size and ground, transparency, a picture of one's own behind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from golden_data import PICTURE, quick
+
+from iclight import SettingsError
+from iclight.errors import ImageError
+
+
+@pytest.fixture(scope="module")
+def cut() -> np.ndarray:
+    """A 200x150 picture with a soft-edged disc as its own matte."""
+    y, x = np.mgrid[:150, :200]
+    alpha = np.clip(50 - np.hypot(x - 100, y - 75), 0, 1) * 255
+    pixels = np.random.default_rng(1).integers(30, 220, (150, 200, 3))
+    return np.dstack([pixels, alpha]).astype(np.uint8)
+
+
+def test_native_keeps_the_files_size_and_its_background_to_the_byte(fc, cut):
+    result = fc.relight(cut, quick(finish="native", finish_background="original", num_images=2))
+    (picture,) = result.images
+    outside = cut[..., 3] == 0
+    assert picture.shape == (150, 200, 3) and np.array_equal(picture[outside], cut[..., :3][outside])
+    assert not np.array_equal(picture, cut[..., :3])
+    assert result.light is not None and result.light.gain.shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("background", ["new", "original"])
+def test_native_at_strength_0_is_the_picture_to_the_byte(fc, cut, background):
+    settings = quick(finish="native", finish_strength=0, finish_background=background)
+    assert np.array_equal(fc.relight(cut, settings).images[0], cut[..., :3])
+
+
+@pytest.mark.parametrize("finish", ["model", "detail"])
+def test_a_finish_at_the_models_size_gives_a_picture_for_each_sample(fc, cut, finish):
+    pictures = fc.relight(cut, quick(finish=finish, finish_background="original", num_images=2)).images
+    assert [picture.shape for picture in pictures] == [(64, 64, 3)] * 2
+
+
+@pytest.mark.parametrize("finish", ["model", "detail", "native"])
+def test_transparent_has_the_matte_as_alpha(fc, cut, finish):
+    picture = fc.relight(cut, quick(finish=finish, finish_background="transparent")).images[0]
+    assert picture.shape[2] == 4 and picture[0, 0, 3] == 0
+    assert picture[picture.shape[0] // 2, picture.shape[1] // 2, 3] == 255
+
+
+def test_a_picture_of_ones_own_stands_behind(fc, cut):
+    behind = np.full((80, 80, 3), (10, 200, 90), np.uint8)
+    settings = quick(finish="native", finish_background="own")
+    picture = fc.relight(cut, settings, behind=behind).images[0]
+    assert (picture[cut[..., 3] == 0] == (10, 200, 90)).all()
+    with pytest.raises(ImageError, match="no picture to put behind"):
+        fc.relight(cut, settings)
+
+
+def test_the_default_finish_is_the_models_own_picture(fc):
+    assert not quick().finishes and fc.relight(PICTURE, quick()).light is None
+    for bad in ({"finish": "magic"}, {"finish_strength": 1.6}, {"finish_background": "old"}):
+        with pytest.raises(SettingsError, match=next(iter(bad))):
+            quick(**bad)
