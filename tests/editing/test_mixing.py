@@ -93,7 +93,7 @@ def test_a_frame_is_mixed_while_a_slider_moves():
         return min(taken)
 
     mixed, powers = least(lambda: stack.mix(channels)), least(by_powers)
-    assert mixed < powers / 5
+    assert mixed < powers / 3
 
 
 def test_a_mix_reaches_the_original_file():
