@@ -245,8 +245,11 @@ def _own_offset(found: Base, workflow: str, download: bool, say: Say) -> Path:
     if offsets and workflow not in offsets:
         there = plain(", ".join(sorted(offsets)))
         raise WeightsError(
-            f"{found.facts.name} has no offset for the workflow {workflow!r}; it has {there}. "
-            "Use another model, or give an offset that fits with --offset."
+            "{model} has no offset for the workflow {workflow}; it has {offsets}. Use another model, or give an offset "
+            "that fits with --offset.",
+            model=found.facts.name,
+            workflow=quoted(workflow),
+            offsets=there,
         )
     name = offsets.get(workflow, f"iclight_sd15_{workflow}.safetensors")
     if folder is not None:

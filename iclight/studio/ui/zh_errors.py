@@ -200,6 +200,10 @@ SENTENCES: dict[str, str] = {
     "{model} cannot run the {workflow} workflow: {why}. {advice}": (
         "{model} 没有 {workflow} 流程的权重：{why}。{advice}"
     ),
+    "{model} has no offset for the workflow {workflow}; it has {offsets}. Use another model, or give an offset "
+    "that fits with --offset.": (
+        "{model} 没有 {workflow} 流程的权重，只有 {offsets}；请启动页面的人换一个模型，或用 --offset 给出合适的权重。"
+    ),
     "There is no env offset for this model: it brings none, and {why}. {advice}": (
         "这个模型没有 env 流程的权重：它自己不带，而 {why}。{advice}"
     ),
