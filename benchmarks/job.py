@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,22 +19,9 @@ from iclight.imaging import crop
 from iclight.imaging import light_maps as lights
 from iclight.settings import Settings
 
-from .measure import Outputs
 from .models import SEED, Networks
 
 Picture = NDArray[np.uint8]
-
-
-class Side(Protocol):
-    """The stages, as either side does them. Each returns what is compared with the other side's."""
-
-    def prompt(self) -> Outputs: ...
-    def condition(self) -> Outputs: ...
-    def low(self) -> Outputs: ...
-    def enlarge(self) -> Outputs: ...
-    def high(self) -> Outputs: ...
-    def decode(self) -> Outputs: ...
-    def whole(self) -> Outputs: ...
 
 
 STAGES = {

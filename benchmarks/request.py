@@ -36,6 +36,7 @@ SEED = 20240509
 ASPECT = 3, 2
 # The finish by which the picture has the model's size, and the one by which it has the photo's.
 FINISHES = ("model", "native")
+FORMATS = ("JPEG", "PNG")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def measure_requests(megapixels: float, repeat: int) -> list[Way]:
     with tempfile.TemporaryDirectory() as name:
         files = write_files(Path(name), megapixels)
         ways = [_measured(relighter, files, finish, repeat) for finish in FINISHES]
-        photo = np.asarray(Image.open(files["image"]))
+        photo = np.asarray(Image.open(files["image"], formats=FORMATS))
         ways[0].apart["GrabCut, without a mask"], _ = _timed(lambda: grabcut_matte(photo))
         return ways
 
@@ -103,9 +104,9 @@ def _measured(relighter: AroundTheModel, files: dict[str, str], finish: str, rep
     for _ in range(repeat):
         runs.append(_request(relighter, files, settings, target))
         apart.append(relighter.apart)
-        delivered = Image.open(target)
+        delivered = Image.open(target, formats=("PNG",))
         delivered.load()
-        decode, _ = _timed(lambda: [np.asarray(Image.open(path)) for path in files.values()])
+        decode, _ = _timed(lambda: [np.asarray(Image.open(path, formats=FORMATS)) for path in files.values()])
         encode, _ = _timed(partial(delivered.save, target, "PNG", compress_level=4))
         bare.append({"decode": decode, "encode": encode})
     return Way(finish, delivered.size, _least(runs), _least(apart), _least(bare))

@@ -55,7 +55,7 @@ def reference(source: Path) -> dict[str, Any]:
     session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])
     outputs = {}
     for name in PHOTOS:
-        with Image.open(asset(name)) as photo:
+        with Image.open(asset(name), formats=("PNG", "JPEG")) as photo:
             pixels = np.asarray(photo.convert("RGB").resize((320, 320), Image.Resampling.LANCZOS)) / 1.0
         feed = (pixels / pixels.max() - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
         feed = feed.transpose(2, 0, 1)[None].astype(np.float32)

@@ -35,7 +35,6 @@ class ModelEntry:
     """
 
     name: str
-    title: str
     license: str
     about: str
     repo: str = ""
@@ -58,7 +57,6 @@ class MattingEntry:
     """
 
     name: str
-    title: str
     license: str
     about: str
     repo: str = ""
@@ -74,7 +72,6 @@ class MattingEntry:
 
 SD15 = ModelEntry(
     name="sd15",
-    title="Realistic Vision 5.1 (Stable Diffusion 1.5) with the published IC-Light offsets",
     license=OPENRAIL,
     about="Realistic Vision 5.1, the base model the reference runs, with IC-Light's published offsets.",
     repo="stablediffusionapi/realistic-vision-v51",
@@ -89,7 +86,6 @@ SD15 = ModelEntry(
 )
 MINI = ModelEntry(
     name="mini",
-    title="The small model that ships with iclight",
     license="Apache-2.0",
     about="A small model of the same make, quick on a CPU; pictures are simpler than sd15's.",
     native_size=(256, 320),
@@ -101,7 +97,6 @@ MATTINGS: dict[str, MattingEntry] = {
     for entry in (
         MattingEntry(
             name="rmbg",
-            title="BRIA RMBG 1.4",
             license="bria-rmbg-1.4 (non-commercial use only)",
             about="The reference's matting network. Non-commercial use only; other use needs a licence from BRIA.",
             repo="briaai/RMBG-1.4",
@@ -110,7 +105,6 @@ MATTINGS: dict[str, MattingEntry] = {
         ),
         MattingEntry(
             name="ormbg",
-            title="Open RMBG",
             license="Apache-2.0",
             about="A matting network of the same family, free for any use; trained mostly on people.",
             repo="schirrmacher/ormbg",
@@ -119,20 +113,17 @@ MATTINGS: dict[str, MattingEntry] = {
         ),
         MattingEntry(
             name="u2netp",
-            title="U²-Net small",
             license="Apache-2.0",
             about="A small network that finds what stands out, free for any use; ships with iclight.",
             file="u2netp.safetensors",
         ),
         MattingEntry(
             name="grabcut",
-            title="GrabCut",
             license="Apache-2.0",
             about="Classical segmentation without a network; best with one subject near the middle.",
         ),
         MattingEntry(
             name="none",
-            title="No matting",
             license="",
             about="The picture as it stands; bring a mask or an alpha channel to cut the foreground out.",
         ),

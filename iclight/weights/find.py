@@ -156,7 +156,7 @@ def _fetched(folder: Path, known: hub.HubFile | None, file: hub.HubFile) -> bool
 def hub_model(match: re.Match[str]) -> tuple[ModelEntry, Path]:
     repo, revision = match["repo"], match["revision"]
     page = f"{hub.endpoint()}/{repo}"
-    entry = ModelEntry(match[0], repo, f"see {page}", f"From {page}.", repo=repo, revision=revision or "main")
+    entry = ModelEntry(match[0], f"see {page}", f"From {page}.", repo=repo, revision=revision or "main")
     return entry, models_root() / folder_name(repo, revision)
 
 

@@ -70,7 +70,7 @@ def small(path: str | Path) -> str:
     """A picture's thumbnail as what an img's src takes."""
     from PIL import Image
 
-    with Image.open(path) as picture:
+    with Image.open(path, formats=("PNG", "JPEG")) as picture:
         picture.draft("RGB", (2 * SIDE, 2 * SIDE))
         shown = picture.convert("RGB")
         shown.thumbnail((SIDE, SIDE))
