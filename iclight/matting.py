@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from briarmbg import BriaRMBG, U2NetP
 from briarmbg.u2net import SIDE
 
-from .diffusion.tensors import check_unpacked, is_plain
-from .errors import ImageError, ModelError, WeightsError, first_line, plain
+from .diffusion.tensors import SelectedSource, check_names, open_tensors
+from .errors import ImageError, ModelError, WeightsError
 from .imaging import crop, images
 from .imaging.matte_edges import refine_edges
-from .weights.manifest import check_safetensors
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -95,78 +94,24 @@ def load_matting_network(path: str | Path, device: str | torch.device = "cpu") -
     prefix; nothing in it is executed. Which network it is, and how wide, is told by its layers. Raises WeightsError
     when the file cannot be read, ModelError when it holds some other network.
     """
-    weights = _read_weights(Path(path))
-    first = weights.get("conv_in.weight")
-    narrow = first is not None and first.ndim == 4 and first.shape[0] in range(4, FULL_WIDTH, 4)
-    with torch.device("meta"):  # filling 44 M parameters at random first would be for nothing
-        if "outconv.weight" in weights:
-            network: BriaRMBG | U2NetP = U2NetP()
-        else:
-            network = BriaRMBG(width=first.shape[0] if first is not None and narrow else FULL_WIDTH)
-    _check_weights(network, weights, path)
-    network.load_state_dict({k: w.float() if w.is_floating_point() else w for k, w in weights.items()}, assign=True)
-    return network.eval().requires_grad_(False).to(device)
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
     if not os.path.isfile(path):
         raise WeightsError(
             "The matting weights {path} are not there; `iclight models` says how to get them.", path=path
         )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            check_safetensors(path)
-            content: Any = load_file(path)
+    file = open_tensors(Path(path))
+    source = SelectedSource(file, {name.removeprefix("module."): name for name in file.shapes})
+    first = source.shapes.get("conv_in.weight", ())
+    narrow = len(first) == 4 and first[0] in range(4, FULL_WIDTH, 4)
+    with torch.device("meta"):  # filling 44 M parameters at random first would be for nothing
+        if "outconv.weight" in source.shapes:
+            network: BriaRMBG | U2NetP = U2NetP()
         else:
-            check_unpacked(path)
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both libraries raise undocumented types on broken files
-        raise WeightsError(
-            "{path} cannot be read as plain weights ({reason}). Code inside such files is never run; fetch it again.",
-            path=path,
-            reason=first_line(error),
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not all(is_plain(value) for value in content.values()):
-        raise ModelError(
-            "{path} holds something other than named tensors; give it the weights of a BriaRMBG or a U2NetP.", path=path
-        )
-    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
-
-
-def _check_weights(network: torch.nn.Module, weights: dict[str, torch.Tensor], path: str | Path) -> None:
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    faults = {
-        "missing": [name for name in wanted if name not in given],
-        "unexpected": [name for name in given if name not in wanted],
-        "of no real numbers": [
-            name
-            for name, tensor in weights.items()
-            if not tensor.is_floating_point() and not name.endswith("num_batches_tracked")
-        ],
-        "of another shape": [
-            f"{name} {given[name]} for {wanted[name]}"
-            for name in wanted
-            if given.get(name, wanted[name]) != wanted[name]
-        ],
-    }
-    said = [
-        f"{len(names)} {what} ({plain(', '.join(names[:3]))}{', ...' if len(names) > 3 else ''})"
-        for what, names in faults.items()
-        if names
-    ]
-    if said:
-        raise ModelError(
-            "{path} is not a {kind} matting network: of its tensors, {faults}.",
-            path=path,
-            kind=type(network).__name__,
-            faults="; ".join(said),
-        )
+            network = BriaRMBG(width=first[0] if narrow else FULL_WIDTH)
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    check_names(source, expected, f"{type(network).__name__}, the matting network")
+    weights = {name: source.read(name) for name in expected}
+    network.load_state_dict({k: w.float() if w.is_floating_point() else w for k, w in weights.items()}, assign=True)
+    return network.eval().requires_grad_(False).to(device)
 
 
 def prepare_foreground(image: Pixels, alpha: NDArray[Any], sigma: float = 0.0) -> Pixels:

@@ -139,7 +139,8 @@ def check_names(source: TensorSource, expected: Mapping[str, tuple[int, ...]], w
 
 def check_floats(source: TensorSource, names: Collection[str]) -> None:
     """Raise ModelError unless every tensor of `names` is stored as real numbers (no integers, no complex ones)."""
-    if strange := sorted(source.others.keys() & set(names)):
+    # Batch norms count their batches in integers.
+    if strange := sorted(n for n in source.others.keys() & set(names) if not n.endswith("num_batches_tracked")):
         raise ModelError(
             "{file} holds {name} as {stored} ({count} such tensors), but weights are float16, bfloat16 or "
             "float32 here. Get a version that was not quantised.",
@@ -160,7 +161,8 @@ def open_tensors(path: Path) -> TensorSource:
     check_regular(path, "The file of weights", WeightsError)
     try:
         check_unpacked(path)
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        # Files of PyTorch before 1.6 are no archives, and cannot be mapped.
+        content = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
     except Exception as error:
         raise WeightsError(
             "{path} could not be read as plain weights ({reason}). Code inside such files is never run; get "
@@ -168,7 +170,9 @@ def open_tensors(path: Path) -> TensorSource:
             path=path,
             reason=first_line(error),
         ) from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    for wrapper in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
     if not isinstance(content, dict) or not all(isinstance(n, str) and is_plain(one) for n, one in content.items()):
         raise WeightsError(
             "{path} holds something other than named tensors; get the .safetensors version of it.", path=path
