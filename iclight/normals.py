@@ -22,7 +22,7 @@ from .editing.normal_maps import (
     normals_from_lights,
     unit,
 )
-from .errors import SettingsError
+from .errors import Message, SettingsError
 from .imaging import crop, images
 from .imaging.images import ImageLike
 from .parameters import NORMAL_LIGHTS as LIGHTS
@@ -55,6 +55,7 @@ class Normals:
     exponent: float
     relit: dict[str, Floats]
     matte: Floats
+    matte_doubts: tuple[Message, ...] = ()
 
     def with_exponent(self, exponent: float) -> Normals:
         """The same relightings read as a flatter (below 5) or steeper (above) relief; no model runs."""
@@ -110,6 +111,7 @@ def estimate_normals(
         exponent=exponent,
         relit=relit,
         matte=matte,
+        matte_doubts=prepared.matte_doubts,
     )
     return found.with_exponent(exponent)
 

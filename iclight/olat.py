@@ -14,7 +14,7 @@ from .diffusion import vae
 from .diffusion.progress import OnStep, share_of
 from .editing import gain_map
 from .editing.mixing import AMBIENT, LightMix, LightWeight
-from .errors import SettingsError
+from .errors import Message, SettingsError
 from .imaging.environment import Floats
 from .imaging.images import ImageLike
 from .parameters import DIRECTIONS, LIGHTS
@@ -40,6 +40,7 @@ class OLATResult:
     matting: str
     model: dict[str, Any]
     seconds: float
+    matte_doubts: tuple[Message, ...] = ()
 
     @property
     def residual(self) -> float | None:
@@ -94,6 +95,7 @@ def relight_olat(
         "mask" if mask is not None else prepared.matting,
         relighter.identity(prepared.matting),
         time.perf_counter() - started,
+        prepared.matte_doubts,
     )
 
 

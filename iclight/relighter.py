@@ -30,6 +30,7 @@ from .imaging import light_maps as lights
 from .imaging.environment import Floats
 from .imaging.grabcut import grabcut_matte
 from .imaging.images import ImageLike
+from .imaging.matte_doubts import matte_doubts
 from .loading import LoadedModel, load_model
 from .matting import estimate_matte, estimate_saliency, load_matting_network, prepare_foreground
 from .request import read_backdrop, read_behind, read_map
@@ -153,6 +154,7 @@ class Relighter:
             seconds=time.perf_counter() - started,
             environment=around,
             light=light,
+            matte_doubts=prepared.matte_doubts,
         )
 
     def open_request(
@@ -229,7 +231,7 @@ class Relighter:
                         alpha = estimate_saliency(network, picture)
                     else:
                         alpha = estimate_matte(network, picture, unit_range=used == "ormbg")
-        return Prepared(picture, prepare_foreground(picture, alpha, sigma), alpha, used)
+        return Prepared(picture, prepare_foreground(picture, alpha, sigma), alpha, used, matte_doubts(alpha))
 
     def resolve_matting(self, matting: str | None = None) -> str:
         """The matting that runs for pictures without a matte of their own: a name of `MATTINGS`."""

@@ -10,18 +10,23 @@ import torch
 from numpy.typing import NDArray
 
 from .editing.gain_map import GainMap
+from .errors import Message
 from .imaging.environment import Floats
 from .settings import Settings
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A picture ready to be lit: the foreground on grey 127 (HxWx3 uint8), its matte, and who made the matte."""
+    """A picture ready to be lit: the foreground on grey 127 (HxWx3 uint8), its matte, and who made the matte.
+
+    `matte_doubts`: what speaks against an automatic matte (`imaging.matte_doubts`).
+    """
 
     image: NDArray[np.uint8]
     foreground: NDArray[np.uint8]
     alpha: NDArray[np.float32]
     matting: str
+    matte_doubts: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Result:
     and replayable. `matting`: who made the matte. `model`: names and hashes of what ran. `seconds`: how long it took.
     `environment`: the env workflow's map as the model saw it, 32x32x3 linear radiance, else None. `light`: with finish
     "native", what the relighting did to the picture, ready to be saved as a layer (`finish.save_layer`).
+    `matte_doubts`: why an automatic matte may be wrong, sentences to show; empty where nothing speaks against it.
     """
 
     images: list[NDArray[np.uint8]]
@@ -56,3 +62,4 @@ class Result:
     seconds: float = 0.0
     environment: Floats | None = None
     light: GainMap | None = None
+    matte_doubts: tuple[Message, ...] = ()

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ..diffusion.progress import OnStep
     from ..relighter import Relighter
 
+# For a matte that may be wrong.
+WAYS_OUT = "Give a matte of your own with --mask FILE, or light the whole picture with --matting none."
+
 
 def load_relighter(options: argparse.Namespace, workflow: str, arguments: dict[str, Any]) -> Relighter:
     from ..relighter import Relighter
@@ -61,10 +64,13 @@ def report_of(options: argparse.Namespace, outputs: list[str], result: Any) -> d
         for path in outputs:
             print(path)
         print(f"{result.seconds:.1f} s, seed {result.settings.seed}, matting {result.matting}", file=sys.stderr)
+        for doubt in result.matte_doubts:
+            print(f"WARNING: {doubt} {WAYS_OUT}", file=sys.stderr)
     return {
         "outputs": outputs,
         "settings": result.settings.to_dict(),
         "model": result.model,
         "matting": result.matting,
+        "matte_doubts": list(result.matte_doubts),
         "seconds": round(result.seconds, 3),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -200,3 +202,17 @@ def test_a_finish_that_cannot_be_is_refused(arguments, words, photo, tmp_path, c
     assert main(["relight", str(photo), "-o", str(tmp_path / "out.png"), *arguments, *QUICK]) == 1
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_doubtful_matte_is_warned_of_with_the_ways_out(photo, tmp_path, capsys):
+    Image.fromarray(np.full((96, 96, 3), 120, np.uint8)).save(tmp_path / "wall.png")
+    assert run("relight", tmp_path / "wall.png", "-o", tmp_path / "out.png", "--matting", "u2netp", *QUICK) == 0
+    said = capsys.readouterr().err
+    assert "WARNING: Hardly anything" in said and "--mask" in said and "--matting none" in said
+    recipe = read_recipe(tmp_path / "out.png")
+    assert recipe.matting == "u2netp" and len(recipe.model["matting_sha256"]) == 64
+    mask = tmp_path / "mask.png"
+    Image.fromarray(np.full((96, 96), 255, np.uint8)).save(mask)
+    options = ("--mask", mask, "--json", *QUICK)
+    assert run("relight", tmp_path / "wall.png", "-o", tmp_path / "masked.png", *options) == 0
+    assert json.loads(capsys.readouterr().out)["matte_doubts"] == [], "whoever draws a matte means it"

@@ -223,5 +223,10 @@ SENTENCES: dict[str, str] = {
     "The matting network's output is not finite; its weights are damaged. Fetch them again.": (
         "抠图网络的输出不是有限的数：权重已损坏；请启动页面的人重新下载。"
     ),
+    # Why an automatic matte may be wrong.
+    "Hardly anything of the picture was taken for the subject.": "照片里几乎没有东西被认作主体。",
+    "Nearly the whole picture was taken for the subject.": "几乎整张照片都被认作主体。",
+    "Where the subject ends is uncertain over a large part of it.": "主体的边界大片不确定。",
+    "The subject runs along three sides of the picture, as backgrounds do.": "主体沿照片的三条边展开，像背景一样。",
     "Loading failed unexpectedly ({kind}: {reason}).": "加载时意外出错（{kind}：{reason}）。",
 }
