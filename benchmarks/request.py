@@ -27,7 +27,6 @@ from iclight import Relighter, Settings
 from iclight.cli.outputs import save_pictures
 from iclight.editing.finish import finished
 from iclight.imaging import crop
-from iclight.imaging.grabcut import grabcut_matte
 from iclight.request import decode_inputs
 from iclight.results import Rendering
 
@@ -93,7 +92,8 @@ def measure_requests(megapixels: float, repeat: int) -> list[Way]:
         files = write_files(Path(name), megapixels)
         ways = [_measured(relighter, files, finish, repeat) for finish in FINISHES]
         photo = np.asarray(Image.open(files["image"], formats=FORMATS))
-        ways[0].apart["GrabCut, without a mask"], _ = _timed(lambda: grabcut_matte(photo))
+        relighter.prepare(photo, matting="u2netp")  # the network is loaded once
+        ways[0].apart["U²-Net, without a mask"], _ = _timed(lambda: relighter.prepare(photo, matting="u2netp"))
         return ways
 
 

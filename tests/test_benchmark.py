@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,3 +103,15 @@ def test_memory_too_small_to_measure_has_no_ratio():
     row = Row("x", Reading(1.0, 100, 100), Reading(2.0, 2**30, 2**30), 0.0)
     assert row.time_ratio == 0.5
     assert row.memory_ratio is None
+
+
+def test_a_matting_is_scored_by_its_overlap_and_its_edge():
+    from benchmarks.matting import score
+
+    truth = np.zeros((60, 80), np.float32)
+    truth[20:40, 20:60] = 1
+    pixels = np.zeros((60, 80, 3), np.uint8)
+    assert score(lambda _: truth[..., None], pixels, truth)[:2] == (1, 0)
+    half = np.pad(truth[:, 20:], ((0, 0), (0, 20)))[..., None]  # moved aside by half of its width
+    assert score(lambda _: half, pixels, truth).overlap == pytest.approx(1 / 3)
+    assert score(lambda _: half, pixels, truth).edge > 0.2

@@ -30,7 +30,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--matting",
         default="auto",
         choices=MATTING_CHOICES,
-        help="who cuts the subject out when the picture has no alpha (rmbg's weights are non-commercial)",
+        help="who cuts the subject out when the picture has no alpha; auto: rmbg if it is installed (its weights are "
+        "non-commercial), else u2netp, which ships",
     )
     group.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu")
     group.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16")
