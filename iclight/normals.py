@@ -79,16 +79,16 @@ def estimate_normals(
 ) -> Normals:
     """Normals of a picture's subject from four fbc relightings of one seed, one image each.
 
-    `relighter` must be loaded for fbc; `settings.light` and `num_images` are not looked at. `exponent`, 0 to 20: how
-    steep the relief is (`normals_from_lights`); 5 is the reference's. The other arguments and the errors are those of
-    `Relighter.relight`.
+    `relighter` must be loaded for fbc; `settings.light`, `light_strength` and `num_images` are not looked at.
+    `exponent`, 0 to 20: how steep the relief is (`normals_from_lights`); 5 is the reference's. The other arguments and
+    the errors are those of `Relighter.relight`.
     """
     started = time.perf_counter()
     if relighter.workflow != "fbc":
         raise SettingsError("Normals need the fbc workflow: load the relighter with workflow='fbc'.")
     check_parameters(NORMAL_PARAMETERS, {"exponent": exponent})
     picture, own, settings = relighter.open_request(image, settings, mask, matting)
-    settings = settings.replace(num_images=1)
+    settings = settings.replace(num_images=1, light_strength=1.0)
     with relighter.exclusive():
         prepared = relighter.prepare(picture, own, matting, sigma=BRIGHTENING)
         relit = {}

@@ -224,6 +224,16 @@ PARAMETERS: dict[str, Parameter] = {
         maximum=1.0,
         step=0.01,
     ),
+    "light_strength": Parameter(
+        "number",
+        "Light strength",
+        "How strongly the light shows: 1 as the model draws it, 2 twice as far from even light.",
+        1.0,
+        minimum=0.0,
+        maximum=6.0,
+        step=0.05,
+        slider=(0.0, 4.0),
+    ),
     "angle": Parameter(
         "number",
         "Angle",

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,8 +25,11 @@ from . import prompts
 from .diffusion import devices, sampler, vae
 from .diffusion.progress import OnStep, Progress, fit_projection
 from .editing.finish import finished
+from .editing.gain_map import fit_matte
+from .editing.strengthen import strengthen
 from .errors import ModelError, SettingsError, quoted
 from .imaging import crop, images
+from .imaging import environment as maps
 from .imaging import light_maps as lights
 from .imaging.environment import Floats
 from .imaging.grabcut import grabcut_matte
@@ -131,12 +135,15 @@ class Relighter:
         ground = read_behind(settings, behind)
         with self.exclusive():
             prepared = self.prepare(picture, own, matting)
-            rendering = self.render(prepared.foreground, settings, backdrop, on_step, around)
+            rendering = self.render(prepared.foreground, settings, backdrop, on_step, around, prepared.alpha)
         if self.workflow == "fbc":
             made = [images.unit_to_pixels(unit) for unit in vae.to_unit(rendering.decoded)]
         else:
             made = vae.to_pixels(rendering.decoded)
         check_pictures(made)
+        if rendering.even is not None:
+            runs = zip(made, rendering.lowres, rendering.even, strict=True)
+            made = [strengthen(*run, prepared.alpha, settings.light_strength) for run in runs]
         light = None
         if settings.finishes:
             kind, strength, background = settings.finish, settings.finish_strength, settings.finish_background
@@ -261,15 +268,17 @@ class Relighter:
         background: NDArray[np.uint8] | None = None,
         on_step: OnStep | None = None,
         environment: Floats | None = None,
+        alpha: NDArray[np.float32] | None = None,
     ) -> Rendering:
         """Two passes over a prepared foreground; `settings` must be complete. Decoding is left in floats.
 
         `background` (for fc the light map) and `environment` (32x32x3, exposed) are what `request` made of the inputs.
+        `alpha` (HxWx1): the foreground's matte, where a `light_strength` other than 1 holds; None is everywhere.
         """
         assert settings.width is not None and settings.height is not None and settings.seed is not None
         assert (self.environment_encoder is None) == (environment is None) == (settings.workflow != "env")
         with devices.memory_errors_explained(self.placement, MEMORY_ADVICE), devices.exact_float32(self.placement):
-            return self._render(foreground, settings, background, on_step, environment)
+            return self._render(foreground, settings, background, on_step, environment, alpha)
 
     def _render(
         self,
@@ -278,6 +287,7 @@ class Relighter:
         background: NDArray[np.uint8] | None,
         on_step: OnStep | None,
         environment: Floats | None,
+        alpha: NDArray[np.float32] | None,
     ) -> Rendering:
         width, height = settings.width or 0, settings.height or 0
         ramp = lights.light_map(settings.light, settings.workflow, width, height, settings.light_shape)
@@ -287,64 +297,114 @@ class Relighter:
         if start is not None and ramp is None:
             start = crop.resize_and_center_crop(start, width, height)
         generator = torch.Generator(self.placement.noise_device).manual_seed(settings.seed or 0)
-        guidance = self._guidance(settings, environment)
         large = crop.highres_size(width, height, settings.highres_scale)
-        progress = Progress(on_step, _work(settings, (width, height), large, start is not None))
+        # A light that is only a start is strengthened by what it changed against even light.
+        compares = start is not None and settings.light_strength != 1
+        progress = Progress(on_step, _work(settings, (width, height), large, start is not None, 1 + compares))
+        guidance, even_text = self._guidance(settings, environment)
 
-        low = self._run_pass(
-            "lowres",
-            self._condition(foreground, backdrop, width, height, progress),
-            guidance,
-            settings,
-            None if start is None else settings.lowres_denoise,
-            None if start is None else self.vae.encode([start]),
-            generator,
-            progress,
-        )
-        enlarged = [crop.resize(picture, *large) for picture in vae.to_pixels(self.vae.decode(low))]
+        condition = self._condition(foreground, backdrop, width, height, progress)
+        even = None
+        if start is not None and compares:
+            # The same noise under even light, from a generator of its own: what follows is as it is without.
+            twin = torch.Generator(self.placement.noise_device).manual_seed(settings.seed or 0)
+            follow = progress.stage("lowres", 0, 2)
+            latents = self._run_lowres(follow, condition, guidance, settings, even_light(start), twin)
+            even = vae.to_pixels(self.vae.decode(latents))
+        follow = progress.stage("lowres", int(compares), 1 + compares)
+        low = self._run_lowres(follow, condition, guidance, settings, start, generator)
+        lowres = vae.to_pixels(self.vae.decode(low))
+        enlarged = [crop.resize(picture, *large) for picture in lowres]
         high = self._run_pass(
-            "highres",
+            progress.stage("highres"),
             self._condition(foreground, backdrop, *large, progress),
             guidance,
             settings,
             settings.highres_denoise,
             self.vae.encode(enlarged),
             generator,
-            progress,
+            self._light_guidance(settings, foreground, backdrop, even_text, large, alpha),
         )
         return Rendering(
             decoded=self.vae.decode(high),
             latents={"lowres": low.cpu(), "highres": high.cpu()},
             background=None if backdrop is None else crop.resize_and_center_crop(backdrop, *large),
+            lowres=lowres,
+            even=even,
         )
+
+    def _run_lowres(
+        self,
+        on_step: sampler.StepCallback,
+        condition: torch.Tensor,
+        guidance: sampler.Guidance,
+        settings: Settings,
+        start: NDArray[np.uint8] | None,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """The first pass: from pure noise, or from a picture that hints at the light."""
+        if start is None:
+            return self._run_pass(on_step, condition, guidance, settings, None, None, generator)
+        hint = self.vae.encode([start])
+        return self._run_pass(on_step, condition, guidance, settings, settings.lowres_denoise, hint, generator)
 
     def _run_pass(
         self,
-        stage: str,
+        on_step: sampler.StepCallback,
         condition: torch.Tensor,
         guidance: sampler.Guidance,
         settings: Settings,
         strength: float | None,
         latents: torch.Tensor | None,
         generator: torch.Generator,
-        progress: Progress,
+        light: sampler.LightGuidance | None = None,
     ) -> torch.Tensor:
         shape = (settings.num_images, self.vae.channels, *condition.shape[2:])
         with devices.resident(self.unet, self.placement):
-            predict = sampler.NoisePredictor(self.unet, guidance, condition, self.prediction_type)
-            return sampler.denoise(predict, settings.steps, strength, latents, shape, generator, progress.stage(stage))
+            predict = sampler.NoisePredictor(self.unet, guidance, condition, self.prediction_type, light)
+            return sampler.denoise(predict, settings.steps, strength, latents, shape, generator, on_step)
 
-    def _guidance(self, settings: Settings, environment: Floats | None) -> sampler.Guidance:
+    def _guidance(self, settings: Settings, environment: Floats | None) -> tuple[sampler.Guidance, torch.Tensor]:
+        """What the words (and the environment) ask for, and the text that says as little under even light."""
         with devices.resident(self.text_encoder, self.placement):
             cond, uncond = prompts.encode_prompt_pair(
                 self.tokenizer, self.text_encoder, settings.positive_prompt, settings.negative_prompt
             )
+        even = uncond if settings.cfg > 1 else cond
         if self.environment_encoder is not None and environment is not None:
             with devices.resident(self.environment_encoder, self.placement):
                 light = self.environment_encoder.of(environment).to(cond)
+                flat = self.environment_encoder.of(maps.even(environment)).to(cond)
             # Behind both texts, so that guidance strengthens the words and leaves the light as it is.
             cond, uncond = torch.cat([cond, light], dim=1), torch.cat([uncond, light], dim=1)
-        return sampler.Guidance(cond, uncond, settings.cfg)
+            even = torch.cat([even, flat], dim=1)
+        return sampler.Guidance(cond, uncond, settings.cfg), even
+
+    def _light_guidance(
+        self,
+        settings: Settings,
+        foreground: NDArray[np.uint8],
+        backdrop: NDArray[np.uint8] | None,
+        text: torch.Tensor,
+        size: tuple[int, int],
+        alpha: NDArray[np.float32] | None,
+    ) -> sampler.LightGuidance | None:
+        """Of the second pass, for lights that are conditions; the first settles what is where, not how it is lit.
+
+        Measured with mini: guiding the first pass as well changes the light by less than 0.02 stops.
+        """
+        if settings.light_strength == 1 or settings.workflow == "fc":
+            return None
+        width, height = size
+        ground = None if backdrop is None else even_light(backdrop)
+        condition = self._condition(foreground, ground, width, height, Progress(None, {}))
+        extra = np.ones(condition.shape[2:], np.float32)
+        if alpha is not None:
+            matte = fit_matte(alpha, foreground.shape, width, height)[..., 0]
+            extra = cv2.resize(matte, extra.shape[::-1], interpolation=cv2.INTER_AREA)
+        return sampler.LightGuidance(
+            condition, text, (settings.light_strength - 1) * torch.from_numpy(extra)[None, None]
+        )
 
     def _condition(
         self,
@@ -380,7 +440,14 @@ def check_pictures(made: Sequence[NDArray[np.uint8]]) -> None:
         raise ModelError("The model returned a black picture: its numbers overflowed. Try --dtype float32.")
 
 
-def _work(settings: Settings, small: tuple[int, int], large: tuple[int, int], from_light: bool) -> dict[str, float]:
-    low = sampler.plan(settings.steps, settings.lowres_denoise if from_light else None).running
+def even_light(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Light from nowhere: a picture's mean colour, everywhere."""
+    return np.broadcast_to(picture.mean(axis=(0, 1)).round().astype(np.uint8), picture.shape)
+
+
+def _work(
+    settings: Settings, small: tuple[int, int], large: tuple[int, int], from_light: bool, runs: int
+) -> dict[str, float]:
+    low = runs * sampler.plan(settings.steps, settings.lowres_denoise if from_light else None).running
     high = sampler.plan(settings.steps, settings.highres_denoise).running
     return {"lowres": low * small[0] * small[1], "highres": high * large[0] * large[1]}

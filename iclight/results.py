@@ -31,11 +31,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Rendering:
-    """What two passes leave: decoded floats (Nx3xHxW about [-1, 1], CPU), latents, and what the model was shown."""
+    """What two passes leave: decoded floats (Nx3xHxW about [-1, 1], CPU), latents, and what the model was shown.
+
+    `lowres`: the first pass's pictures, hxwx3. `even`: the same under even light, where the light is to be strengthened
+    by what it changed.
+    """
 
     decoded: torch.Tensor
     latents: dict[str, torch.Tensor]
     background: NDArray[np.uint8] | None
+    lowres: list[NDArray[np.uint8]]
+    even: list[NDArray[np.uint8]] | None = None
 
 
 @dataclass(frozen=True)

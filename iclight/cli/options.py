@@ -88,15 +88,19 @@ def _help(name: str, parameter: Parameter) -> str:
     return text.replace("%", "%%")
 
 
-def settings_from(options: argparse.Namespace, workflow: str, base: Settings | None = None) -> Settings:
+def settings_from(
+    options: argparse.Namespace, workflow: str, base: Settings | None = None, defaults: Mapping[str, Any] = {}
+) -> Settings:
     """Settings of a workflow from parsed options; with `base`, only what was given on the command line changes it.
+
+    `defaults`: the loaded model's own, for what was left open.
 
     Raises SettingsError naming the parameter, the value and the range.
     """
     given = {name: getattr(options, name) for name in PARAMETERS if getattr(options, name, None) is not None}
     changes = {name: _parse(name, text) for name, text in given.items()}
     if base is None:
-        return Settings.for_workflow(workflow, **changes)
+        return Settings.for_workflow(workflow, **{**defaults, **changes})
     return dataclasses.replace(base, **changes)
 
 

@@ -70,8 +70,9 @@ class Progress:
         self.total = sum(work.values())
         self.projection: Projection | None = None
 
-    def stage(self, name: str) -> Callable[[int, int, torch.Tensor], None]:
-        """The sampler's callback for one stage. It raises Cancelled when the caller says stop."""
+    def stage(self, name: str, run: int = 0, runs: int = 1) -> Callable[[int, int, torch.Tensor], None]:
+        """The sampler's callback for one stage, or for one of several runs of it. It raises Cancelled when the caller
+        says stop."""
         names = list(self.work)
         before = sum(self.work[earlier] for earlier in names[: names.index(name)])
 
@@ -79,6 +80,7 @@ class Progress:
             if self.on_step is None:
                 return
             assert self.projection is not None
+            step, steps = step + run * steps, steps * runs
             overall = (before + self.work[name] * step / steps) / self.total
             event = StepEvent(name, step, steps, min(overall, 1.0), clean, self.projection)
             if self.on_step(event) is False:

@@ -70,6 +70,20 @@ class Guidance:
         return self.scale > 1.0
 
 
+@dataclass(frozen=True)
+class LightGuidance:
+    """How far to go beyond the light that the model draws: prediction + extra * (asked - even).
+
+    As InstructPix2Pix guides by its image (Brooks et al. 2023), `even` is the prediction without the words, under light
+    that says nothing: `condition` (1 x C x h x w) and `text` (1 x L x dim) are what the UNet sees for it. `extra`
+    (1 x 1 x h x w) is the light's strength - 1 at each place.
+    """
+
+    condition: torch.Tensor
+    text: torch.Tensor
+    extra: torch.Tensor
+
+
 class NoisePredictor:
     """Calls the UNet on latents with their conditions; splits the batch when memory does not allow it whole."""
 
@@ -79,27 +93,39 @@ class NoisePredictor:
         guidance: Guidance,
         condition: torch.Tensor,
         prediction_type: str = "epsilon",
+        light: LightGuidance | None = None,
     ) -> None:
-        """`condition`: 1 x C x h x w latents that every sample sees, on the UNet's device."""
+        """`condition`: 1 x C x h x w latents that every sample sees. `light`: None leaves it as the model draws it."""
         self.unet = unet
         self.prediction_type = prediction_type
         self.guidance = guidance
         self.condition = condition.to(unet.device, unet.dtype)
         self.cond = guidance.cond.to(unet.device, unet.dtype)
         self.uncond = guidance.uncond.to(unet.device, unet.dtype)
+        self.even: tuple[torch.Tensor, torch.Tensor] | None = None
+        if light is not None:
+            self.even = light.condition.to(self.condition), light.text.to(self.cond)
+            self.extra = light.extra.to(unet.device, torch.float32)
+            self.share = self.extra / self.extra.sum()
         self.batch_limit: int | None = None
 
     def __call__(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         """N x 4 x h x w -> the guided prediction of the same shape, float32: noise, or what `prediction_type` names."""
+        texts = [self.uncond, self.cond] if self.guidance.active else [self.cond]
+        conditions = [self.condition] * len(texts)
+        if self.even is not None:
+            conditions.append(self.even[0])
+            texts.append(self.even[1])
         count = len(latents)
-        condition = self.condition.expand(count, -1, -1, -1)
-        sample = torch.cat([latents.to(condition.dtype), condition], dim=1)
-        text = self.cond.expand(count, -1, -1)
-        if not self.guidance.active:
-            return self._predict(sample, timestep, text).float()
-        text = torch.cat([self.uncond.expand(count, -1, -1), text])
-        uncond, cond = self._predict(torch.cat([sample, sample]), timestep, text).chunk(2)
-        return (uncond + self.guidance.scale * (cond - uncond)).float()
+        latents = latents.to(self.condition.dtype)
+        samples = [torch.cat([latents, one.expand(count, -1, -1, -1)], dim=1) for one in conditions]
+        embeddings = torch.cat([one.expand(count, -1, -1) for one in texts])
+        asked, *rest = self._predict(torch.cat(samples), timestep, embeddings).chunk(len(texts))
+        guided = asked + self.guidance.scale * (rest[0] - asked) if self.guidance.active else asked
+        if self.even is None:
+            return guided.float()
+        light = asked.float() - rest[-1].float()
+        return guided.float() + self.extra * (light - (self.share * light).sum((2, 3), keepdim=True))
 
     def _predict(self, sample: torch.Tensor, timestep: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         while True:

@@ -250,6 +250,12 @@ def expose(environment: Floats, level: float = KEY_LEVEL) -> Floats:
     return (environment.astype(np.float64) * (level / key)).astype(np.float32)
 
 
+def even(environment: Floats) -> Floats:
+    """The flat map (of the same shape) that gives `KEY_NORMALS` the light, colour by colour, they have on average."""
+    received = np.mean([irradiance(environment, normal) for normal in KEY_NORMALS], axis=0)
+    return np.broadcast_to(received.astype(np.float32), environment.shape)
+
+
 def _weights(environment: Floats) -> NDArray[np.float64]:
     height, width = environment.shape[:2]
     return np.repeat(solid_angles(height, width).astype(np.float64)[..., None], 3, axis=2)

@@ -6,8 +6,10 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from ..errors import WeightsError, plain, quoted
+from ..errors import SettingsError, WeightsError, plain, quoted
+from ..parameters import LIGHTS, PARAMETERS
 from .catalogue import PARTS, SD15, ModelEntry, files_to_fetch, small_files, weight_names
 from .hub import read_manifest
 from .manifest import cache_root, read_json
@@ -64,13 +66,17 @@ def folder_name(repo: str, revision: str | None) -> str:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What an iclight.json may say; `offsets` is empty where the model takes SD1.5's."""
+    """What an iclight.json may say; `offsets` is empty where the model takes SD1.5's.
+
+    `defaults`: by workflow, the settings that suit the model where its user leaves them open.
+    """
 
     name: str
     native_size: tuple[int, int]
     license: str
     about: str
     offsets: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -145,10 +151,27 @@ def _is_offsets(value: object) -> bool:
     )
 
 
+def _is_defaults(value: object) -> bool:
+    if not isinstance(value, dict) or not all(
+        flow in LIGHTS and isinstance(some, dict) for flow, some in value.items()
+    ):
+        return False
+    try:
+        for settings in value.values():
+            for name, one in settings.items():
+                if name == "light":  # where light comes from is for whoever asks
+                    return False
+                PARAMETERS[name].check(name, one)
+    except (SettingsError, KeyError):
+        return False
+    return True
+
+
 _FIELDS = {
     "name": (_is_text, "text"),
     "native_size": (_is_size, "[width, height], multiples of 8 from 64 to 4096"),
     "offsets": (_is_offsets, '{workflow: "file.safetensors"}, each file inside the folder'),
+    "defaults": (_is_defaults, "{workflow: {setting: value}}, each value in its setting's range; a light has none"),
     "license": (_is_text, "text"),
     "about": (_is_text, "text"),
 }

@@ -7,6 +7,7 @@ iclight's models folder, the hub's cache, the hub itself.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ class Model:
 
     `base` is a folder in diffusers layout or a single-file .safetensors checkpoint; `config` the folder with tokenizer
     and configs (the same as `base` for folders). `native_size` is (width, height) in pixels. `notice`, where not
-    empty, is one line the user should see.
+    empty, is one line the user should see. `defaults`: the settings that suit this model and workflow where a face's
+    user leaves them open; `Settings` itself always starts at the reference's.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Model:
     license: str
     about: str
     notice: Message = field(default=Message(""))
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,17 @@ def _resolve(wanted: str, workflow: str, offset: str | None, download: bool, say
     found = find_base(wanted, download, say)
     path = find_offset(found, workflow, offset, download, say)
     facts = found.facts
-    return Model(facts.name, found.base, found.config, path, workflow, facts.native_size, facts.license, facts.about)
+    return Model(
+        name=facts.name,
+        base=found.base,
+        config=found.config,
+        offset=path,
+        workflow=workflow,
+        native_size=facts.native_size,
+        license=facts.license,
+        about=facts.about,
+        defaults=facts.defaults.get(workflow, {}),
+    )
 
 
 # ---------------------------------------------------------------- matting

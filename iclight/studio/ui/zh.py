@@ -131,6 +131,10 @@ ADVANCED = {
     ),
     "Highres scale": "高清倍数",
     "How much larger the second pass is.": "第二遍放大多少。",
+    "Light strength": "光的强度",
+    "How strongly the light shows: 1 as the model draws it, 2 twice as far from even light.": (
+        "光有多明显：1 是模型画出的样子，2 离均匀的光两倍远。"
+    ),
     "Highres denoise": "高清去噪",
     "How much the second pass may change.": "第二遍可以改动多少。",
     "Added prompt": "附加提示词",
