@@ -234,6 +234,16 @@ PARAMETERS: dict[str, Parameter] = {
         step=0.05,
         slider=(0.0, 4.0),
     ),
+    "backdrop_blur": Parameter(
+        "number",
+        "Backdrop blur",
+        "Of a background that lights, where the subject hides it: a share of the shorter side. 0 is the reference's; "
+        "more keeps a busy background from shining through.",
+        0.0,
+        minimum=0.0,
+        maximum=0.5,
+        step=0.005,
+    ),
     "angle": Parameter(
         "number",
         "Angle",

@@ -303,7 +303,13 @@ class Relighter:
         progress = Progress(on_step, _work(settings, (width, height), large, start is not None, 1 + compares))
         guidance, even_text = self._guidance(settings, environment)
 
-        condition = self._condition(foreground, backdrop, width, height, progress)
+        def backdrop_at(width: int, height: int) -> NDArray[np.uint8] | None:
+            if backdrop is None or alpha is None or settings.backdrop_blur == 0:
+                return backdrop
+            shown = crop.resize_and_center_crop(backdrop, width, height)
+            return lights.blur_hidden(shown, fit_matte(alpha, foreground.shape, width, height), settings.backdrop_blur)
+
+        condition = self._condition(foreground, backdrop_at(width, height), width, height, progress)
         even = None
         if start is not None and compares:
             # The same noise under even light, from a generator of its own: what follows is as it is without.
@@ -317,7 +323,7 @@ class Relighter:
         enlarged = [crop.resize(picture, *large) for picture in lowres]
         high = self._run_pass(
             progress.stage("highres"),
-            self._condition(foreground, backdrop, *large, progress),
+            self._condition(foreground, backdrop_at(*large), *large, progress),
             guidance,
             settings,
             settings.highres_denoise,

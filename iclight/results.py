@@ -40,7 +40,7 @@ class Rendering:
     decoded: torch.Tensor
     latents: dict[str, torch.Tensor]
     background: NDArray[np.uint8] | None
-    lowres: list[NDArray[np.uint8]]
+    lowres: list[NDArray[np.uint8]] = field(default_factory=list)
     even: list[NDArray[np.uint8]] | None = None
 
 

@@ -64,6 +64,7 @@ class Settings:
     highres_scale: float = PARAMETERS["highres_scale"].default
     highres_denoise: float = PARAMETERS["highres_denoise"].default
     light_strength: float = PARAMETERS["light_strength"].default
+    backdrop_blur: float = PARAMETERS["backdrop_blur"].default
     angle: float = PARAMETERS["angle"].default
     light_colour: str = PARAMETERS["light_colour"].default
     shadow_colour: str = PARAMETERS["shadow_colour"].default

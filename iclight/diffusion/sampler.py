@@ -72,11 +72,12 @@ class Guidance:
 
 @dataclass(frozen=True)
 class LightGuidance:
-    """How far to go beyond the light that the model draws: prediction + extra * (asked - even).
+    """How far to go beyond the light that the model draws: prediction + extra * (light - light's mean).
 
-    As InstructPix2Pix guides by its image (Brooks et al. 2023), `even` is the prediction without the words, under light
-    that says nothing: `condition` (1 x C x h x w) and `text` (1 x L x dim) are what the UNet sees for it. `extra`
-    (1 x 1 x h x w) is the light's strength - 1 at each place.
+    As InstructPix2Pix guides by its image (Brooks et al. 2023), the light is what the prediction without the words
+    differs by from that under light that says nothing, for which the UNet sees `condition` (1 x C x h x w) and `text`
+    (1 x L x dim). `extra` (1 x 1 x h x w) is the light's strength - 1 at each place; the mean is weighed by it, so that
+    level and colour stay as the model has them, and only sides grow apart.
     """
 
     condition: torch.Tensor
@@ -106,7 +107,8 @@ class NoisePredictor:
         if light is not None:
             self.even = light.condition.to(self.condition), light.text.to(self.cond)
             self.extra = light.extra.to(unet.device, torch.float32)
-            self.share = self.extra / self.extra.sum()
+            total = self.extra.sum()
+            self.share = self.extra / total if total else self.extra
         self.batch_limit: int | None = None
 
     def __call__(self, latents: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:

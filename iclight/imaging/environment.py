@@ -253,7 +253,7 @@ def expose(environment: Floats, level: float = KEY_LEVEL) -> Floats:
 def even(environment: Floats) -> Floats:
     """The flat map (of the same shape) that gives `KEY_NORMALS` the light, colour by colour, they have on average."""
     received = np.mean([irradiance(environment, normal) for normal in KEY_NORMALS], axis=0)
-    return np.broadcast_to(received.astype(np.float32), environment.shape)
+    return np.tile(received.astype(np.float32), (*environment.shape[:2], 1))
 
 
 def _weights(environment: Floats) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,6 +72,18 @@ def brightness(light: str, width: int, height: int, shape: LightShape = PLAIN) -
     else:
         return None
     return share.clip(0, 1) ** shape.falloff
+
+
+def blur_hidden(backdrop: NDArray[np.uint8], matte: NDArray[np.float32], blur: float) -> NDArray[np.uint8]:
+    """A background (HxWx3 uint8) blurred where a subject hides it (`matte`, HxWx1 in [0, 1]): light without detail.
+
+    What a subject covers tells a model how bright it is there, and tempts it to draw a horizon through a face. `blur`:
+    the Gaussian's sigma as a share of the shorter side; 0 changes nothing.
+    """
+    if blur == 0:
+        return backdrop
+    soft = cv2.GaussianBlur(backdrop, (0, 0), blur * min(backdrop.shape[:2]), borderType=cv2.BORDER_REFLECT)
+    return (backdrop + matte * (soft.astype(np.float32) - backdrop) + 0.5).astype(np.uint8)
 
 
 def _coloured(share: Floats, bright: float, dark: float, shape: LightShape) -> NDArray[np.uint8]:

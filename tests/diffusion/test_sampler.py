@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from iclight.diffusion.sampler import Guidance, NoisePredictor, denoise, make_scheduler, plan
+from iclight.diffusion.sampler import Guidance, LightGuidance, NoisePredictor, denoise, make_scheduler, plan
 from iclight.errors import ModelError
 
 # facts: for 28 requested steps the reference's scheduler visits these
@@ -93,3 +93,45 @@ def test_numbers_that_overflow_are_an_error_not_a_picture():
 
     with pytest.raises(ModelError, match="float32"):
         run(Broken())
+
+
+def lit(unet, scale, extra):
+    """A predictor with and without light guidance, over conditions that differ by a slope across."""
+    slope = torch.linspace(-1, 1, 5).expand(1, 4, 6, 5)
+    texts = torch.full((1, 77, 8), 0.5), torch.full((1, 77, 8), -0.5)
+    guidance = Guidance(*texts, scale)
+    light = LightGuidance(torch.zeros(1, 4, 6, 5), texts[1] if scale > 1 else texts[0], extra)
+    return NoisePredictor(unet, guidance, slope), NoisePredictor(unet, guidance, slope, light=light)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+def test_light_guidance_strengthens_the_slope_of_the_light_and_not_its_level(scale):
+    latents = torch.randn(2, 4, 6, 5, generator=torch.Generator().manual_seed(1))
+    extra = torch.full((1, 1, 6, 5), 2.0)
+    plain, guided = (predict(latents, torch.tensor(500)) for predict in lit(LinearUNet(), scale, extra))
+    slope = torch.linspace(-1, 1, 5).expand(2, 4, 6, 5)
+    torch.testing.assert_close(guided - plain, 2 * 0.1 * slope)
+
+
+def test_light_guidance_works_where_it_is_asked_for_alone():
+    latents = torch.zeros(1, 4, 6, 5)
+    extra = torch.zeros(1, 1, 6, 5)
+    extra[..., :2] = 1
+    plain, guided = (predict(latents, torch.tensor(500)) for predict in lit(LinearUNet(), 2.0, extra))
+    difference = guided - plain
+    assert not difference[..., 2:].any()
+    torch.testing.assert_close(difference[..., :2].mean(), torch.tensor(0.0))
+    assert difference[..., 1].mean() > difference[..., 0].mean()
+
+
+def test_light_guidance_over_nothing_changes_nothing():
+    plain, guided = lit(LinearUNet(), 2.0, torch.zeros(1, 1, 6, 5))
+    latents = torch.ones(1, 4, 6, 5)
+    torch.testing.assert_close(guided(latents, torch.tensor(9)), plain(latents, torch.tensor(9)))
+
+
+def test_a_guided_batch_that_does_not_fit_is_split_without_changing_numbers():
+    latents = torch.randn(3, 4, 6, 5, generator=torch.Generator().manual_seed(1))
+    extra = torch.ones(1, 1, 6, 5)
+    whole, parts = (lit(LinearUNet(limit), 2.0, extra)[1](latents, torch.tensor(5)) for limit in (None, 2))
+    torch.testing.assert_close(whole, parts)

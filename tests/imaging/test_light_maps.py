@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from iclight.imaging.light_maps import brightness, light_map
+from iclight.imaging.light_maps import blur_hidden, brightness, light_map
 from iclight.parameters import LIGHTS
 from iclight.settings import LightShape
 
@@ -88,3 +88,13 @@ def test_a_coloured_ambient_is_that_colour_at_the_ambient_grey():
     ambient = light_map("ambient", "fbc", 8, 8, LightShape(colour="#ff8000"))
     assert ambient is not None
     assert ambient[0, 0].tolist() == pytest.approx([64, 32, 0], abs=1)
+
+
+def test_a_background_is_blurred_where_the_subject_hides_it_and_nowhere_else():
+    backdrop = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    matte = np.zeros((64, 64, 1), np.float32)
+    matte[16:48, 16:48] = 1
+    blurred = blur_hidden(backdrop, matte, 0.125)
+    np.testing.assert_array_equal(blurred[matte[..., 0] == 0], backdrop[matte[..., 0] == 0])
+    assert blurred[16:48, 16:48].std() < 0.2 * backdrop[16:48, 16:48].std()
+    assert blur_hidden(backdrop, matte, 0.0) is backdrop

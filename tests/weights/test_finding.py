@@ -81,10 +81,12 @@ def test_iclight_json_says_name_size_and_offsets(tmp_path: Path) -> None:
     shutil.copytree(GOLDEN, folder)
     (folder / FC).rename(folder / "other.safetensors")
     facts = {"name": "Mine", "native_size": [128, 64], "offsets": {"fc": "other.safetensors"}, "license": "MIT"}
+    facts["defaults"] = {"fc": {"steps": 8, "light_strength": 2}}
     (folder / "iclight.json").write_text(json.dumps(facts))
     model = weights.resolve_model(str(folder), "fc", say=quiet)
     assert (model.name, model.native_size, model.license) == ("Mine", (128, 64), "MIT")
     assert model.offset == folder / "other.safetensors"
+    assert model.defaults == {"steps": 8, "light_strength": 2}
     with pytest.raises(WeightsError, match="no offset for the workflow 'fbc'; it has fc"):
         weights.resolve_model(folder, "fbc", say=quiet)
     with pytest.raises(WeightsError, match="--model sd15"):
@@ -103,6 +105,11 @@ def test_iclight_json_says_name_size_and_offsets(tmp_path: Path) -> None:
         ('{"offsets": ["fc"]}', "offsets"),
         ('{"name": 3}', "name"),
         ('{"license": null}', "license"),
+        ('{"defaults": {"fc": {"steps": 0}}}', "defaults"),
+        ('{"defaults": {"fc": {"light": "left"}}}', "defaults"),
+        ('{"defaults": {"fc": 8}}', "defaults"),
+        ('{"defaults": {"else": {}}}', "defaults"),
+        ('{"defaults": {"fc": {"sharpness": 1}}}', "defaults"),
     ],
 )
 def test_a_broken_iclight_json_is_named_with_its_field(tmp_path: Path, text: str, named: str) -> None:

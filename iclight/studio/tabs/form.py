@@ -30,9 +30,12 @@ ADVANCED = (
     ("num_images",),
     ("width", "height"),
     ("steps", "cfg"),
+    ("light_strength", "backdrop_blur"),
     ("lowres_denoise",),
     ("highres_scale", "highres_denoise"),
 )
+# The other workflows' first pass always starts from noise; only fbc has a backdrop.
+ONLY_IN = {"lowres_denoise": "fc", "backdrop_blur": "fbc"}
 SHAPE = (("angle", "falloff"), ("light_colour", "shadow_colour"), ("spot_x", "spot_y", "spot_size"))
 ENV_SHAPE = ("angle", "light_colour")  # an environment map has no ramp to shape
 
@@ -191,8 +194,8 @@ def _advanced(page: Page) -> None:
         for row in ADVANCED:
             with gr.Row():
                 for name in row:
-                    if name == "lowres_denoise" and page.workflow != "fc":
-                        continue  # the other workflows' first pass always starts from noise
+                    if page.workflow != ONLY_IN.get(name, page.workflow):
+                        continue
                     page.add(name, parameter_input(name, page.workflow))
                 if "seed" in row:
                     page.add("random_seed", gr.Checkbox(False, label="Random seed", elem_id="random-seed"))

@@ -135,6 +135,11 @@ ADVANCED = {
     "How strongly the light shows: 1 as the model draws it, 2 twice as far from even light.": (
         "光有多明显：1 是模型画出的样子，2 离均匀的光两倍远。"
     ),
+    "Backdrop blur": "背景模糊",
+    "Of a background that lights, where the subject hides it: a share of the shorter side. 0 is the reference's; "
+    "more keeps a busy background from shining through.": (
+        "用作光源的背景在主体遮住之处的模糊程度（占短边的比例）。0 与原版相同；更大可防止杂乱的背景透出来。"
+    ),
     "Highres denoise": "高清去噪",
     "How much the second pass may change.": "第二遍可以改动多少。",
     "Added prompt": "附加提示词",
