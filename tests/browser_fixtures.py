@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from browsing import CHROMIUM, FLAGS, PATIENCE, PICTURE, QUICK, turn
+from browsing import CHROMIUM, FLAGS, PATIENCE, PICTURE, QUICK, light_it_by, turn
 from pages import MODEL, running
 from PIL import Image
-
-from iclight.cli.serve import PAGE_NAMES
 
 # Spinners and fades, drawn without a graphics card, would take half of what the tests take.
 STILL = """addEventListener('DOMContentLoaded', () => {
@@ -35,18 +33,15 @@ def browser():
 
 @pytest.fixture(scope="module")
 def pages(request, tmp_path_factory, env_model):
-    """workflow -> its page's address. A file may name the script that starts the site: SCRIPT = "app_bg.py"."""
-    from iclight.studio.layout import PATHS
-
+    """The page's address. A file may name the script that starts it: SCRIPT = "app_bg.py"."""
     script = getattr(request.module, "SCRIPT", "app.py")
-    home = next(workflow for workflow, name in PAGE_NAMES.items() if name == script)
     with running(script, tmp_path_factory.mktemp("pages"), *MODEL, "--model", str(env_model)) as site:
-        yield {workflow: site.url + (path if workflow != home else "") for workflow, path in PATHS.items()}
+        yield site.url
 
 
 @pytest.fixture
 def open_page(browser, pages):
-    """workflow -> a tab with the page loaded, quick settings typed in; fails on errors in the console.
+    """workflow -> a tab with the page loaded for it, quick settings typed in; fails on errors in the console.
 
     `context` are options of the browser's: locale, colour_scheme, viewport.
     """
@@ -59,8 +54,9 @@ def open_page(browser, pages):
         tab = contexts[-1].new_page()
         tab.set_default_timeout(PATIENCE)
         tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(pages[workflow])
+        tab.goto(pages)
         tab.wait_for_selector("#relight")
+        light_it_by(tab, workflow)
         if knobs:
             tab.click("#advanced button >> nth=0")
             turn(tab, knobs)

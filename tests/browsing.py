@@ -25,9 +25,27 @@ QUICK = {"width": 64, "height": 64, "steps": 2, "highres_scale": 1}
 LONG = {"width": 256, "height": 256, "steps": 100}
 
 
+BOX = ":is(input[type=number], input[type=text], textarea)"
+
+
 def turn(tab, knobs) -> None:
     for knob, value in knobs.items():
-        tab.fill(f"#knob-{knob} input[type=number]", str(value))
+        tab.fill(f"#knob-{knob} {BOX}", str(value))
+
+
+def light_it_by(tab, workflow: str) -> None:
+    """Choose between words (fc), a background (fbc) and an environment (env)."""
+    tab.click(f"#workflow label:has(input[value={workflow}])")
+    tab.wait_for_selector(f"#workflow label.selected:has(input[value={workflow}])")
+
+
+def choose_light(tab, name: str) -> None:
+    tab.click(f"#light label:has(input[value='{name}'])")
+
+
+def lit_from(tab, name: str) -> None:
+    """Wait until a light is chosen."""
+    tab.wait_for_selector(f"#light input[value='{name}']:checked", state="attached")
 
 
 def upload(tab, where: str, path: str) -> None:
@@ -73,4 +91,11 @@ def typed(tab) -> str:
 
 
 def knob(tab, name: str) -> str:
-    return tab.input_value(f"#knob-{name} input[type=number]")
+    return tab.input_value(f"#knob-{name} {BOX}")
+
+
+def remembered(tab, count: int) -> None:
+    """Wait until the history shows so many pictures."""
+    tab.wait_for_function(
+        "count => document.querySelectorAll('#history .grid-container img').length === count", arg=count
+    )

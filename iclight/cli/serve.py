@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..studio.service.storage import Storage
 
 STATIC = Path(__file__).parents[1] / "studio" / "static"
-SCRIPTS = ("keys.js", "faders.js")
+SCRIPTS = ("tab.js", "page.js", "keys.js", "handles.js", "faders.js")
 PAGE_NAMES = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}
 GPU_SECONDS = 120
 # Requests that wait at once, over all visitors; one more is told so.
@@ -138,6 +138,7 @@ def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
         engine.get()  # ZeroGPU wants models in place before the first request forks
     from ..studio.layout import build
     from ..studio.ui.i18n import i18n
+    from ..studio.ui.theme import theme
 
     blocks = build(workflow, engine, gpu, storage)
     blocks.queue(max_size=QUEUE, default_concurrency_limit=1, api_open=False)
@@ -162,6 +163,7 @@ def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
             footer_links=["api", "settings"],
             mcp_server=options.mcp,
             i18n=i18n(),
+            theme=theme(),
             css_paths=STATIC / "style.css",
             head="".join(f"<script>{(STATIC / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
         )

@@ -117,12 +117,12 @@ def test_a_picture_inside_of_the_request_is_one_of_the_visitors_files(visitor, s
 
 
 def inputs_of(queued: bool | None = None) -> set[str]:
-    """The classes of the components that the site's events take, of all or of those in or beside the queue."""
+    """The classes of the components that the server's events take, of all or of those in or beside the queue."""
     from iclight.studio.layout import build
     from iclight.studio.service.model_pool import ModelPool
 
     site = build("fc", ModelPool("fc", {}), lambda function: function)
-    events = [event for event in site.fns.values() if queued is None or bool(event.queue) == queued]
+    events = [event for event in site.fns.values() if event.fn and (queued is None or bool(event.queue) == queued)]
     return {type(component).__name__ for event in events for component in event.inputs}
 
 

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 
 pytest.importorskip("gradio")
-from browsing import LONG, PICTURE, QUICK, knob, relight, result_file, turn, typed, upload
+from browsing import (
+    LONG,
+    PICTURE,
+    QUICK,
+    choose_light,
+    knob,
+    lit_from,
+    relight,
+    result_file,
+    turn,
+    typed,
+    upload,
+)
 from golden_data import GOLDEN
 from PIL import Image
 
@@ -24,7 +36,7 @@ def test_a_photo_is_relit_and_its_download_replays_to_the_same_pixels(open_page,
     tab = open_page("fc")
     upload(tab, "image", photo)
     tab.fill("#prompt textarea, #prompt input", "sunset over sea")
-    tab.click("#light label:has-text('Left Light')")
+    choose_light(tab, "left")
     line = relight(tab)
     assert "model" in line
     assert "seed 12345" in line
@@ -62,7 +74,7 @@ def test_cancel_takes_effect_within_a_step(open_page, photo):
     tab = open_page("fc", LONG)
     upload(tab, "image", photo)
     tab.click("#relight")
-    tab.wait_for_selector("#live >> text=/First pass, step \\d+ of 100/")
+    tab.wait_for_selector("#live >> text=/Pass 1 of 2 · step \\d+ of 100/")
     started = time.monotonic()
     tab.click("#cancel")
     tab.wait_for_selector("#live .live", state="detached")
@@ -78,15 +90,13 @@ def test_no_file_and_a_broken_one_are_errors_in_words_and_nothing_typed_is_lost(
     tab.wait_for_selector("text=/Give a picture first/")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnot really")
     tab.set_input_files("#image input[type=file]", str(tmp_path / "broken.png"))
-    tab.wait_for_selector("#image img")
-    tab.click("#relight")
-    tab.wait_for_selector("text=/not an image this can read/")
+    tab.wait_for_selector("#said >> text=/broken.png: The picture is not an image this can read/")
     assert (typed(tab), knob(tab, "steps")) == ("golden time", "2")
 
 
 def test_a_click_on_an_example_fills_the_page_in(open_page):
     tab = open_page("fc")
-    tab.click("text=coffee cup, sunset over sea")
+    tab.click("#examples button:has-text('coffee cup, sunset over sea')")
     tab.wait_for_selector("#image img")
     assert tab.input_value("#prompt textarea, #prompt input") == "coffee cup, sunset over sea"
     tab.click("#words button >> nth=0")
@@ -133,11 +143,12 @@ def test_a_matte_is_shown_corrected_with_a_brush_and_used(open_page, tmp_path):
 
 
 @pytest.mark.slow  # the editor, which needs most of the time, is the one of the test above
-def test_a_light_is_painted_and_used(open_page):
+def test_a_light_is_painted_on_the_photo_and_used(open_page):
     tab = open_page("fc", viewport=SMALL)
     upload(tab, "image", PICTURE)
-    tab.click("#paint button >> nth=0")
+    choose_light(tab, "upload")
     stroke(tab, "light-editor")
     tab.click("#use-light")
-    tab.wait_for_selector("#light label:has-text('Light Map') input:checked")
+    tab.wait_for_selector("#light-map img")
+    lit_from(tab, "upload")
     assert "seed" in relight(tab)

@@ -21,9 +21,11 @@ from PIL import Image
 from iclight.cli.serve import keep_localhost_off_proxies, parse_auth, parse_options
 from iclight.errors import SettingsError
 from iclight.imaging.environment import fingerprint
-from iclight.parameters import PARAMETERS
+from iclight.parameters import LIGHT_INPUTS, PARAMETERS
 from iclight.recipes import read_recipe
-from iclight.studio.tabs.examples import BACKGROUNDS, EXAMPLES, asset, filled, pick_lighting, pick_subject
+from iclight.settings import Settings
+from iclight.studio.service.actions import settings_of, workflow_of
+from iclight.studio.tabs.examples import BACKGROUNDS, EXAMPLES, asset, pick_lighting, pick_subject
 
 PICTURE = str(GOLDEN / "cases" / "foreground.png")
 BACKGROUND = str(GOLDEN / "cases" / "background.png")
@@ -36,7 +38,7 @@ QUICK = {"width": 64, "height": 64, "steps": 1, "highres_scale": 1.0}
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory, env_model):
-    """app.py with a model of all three workflows: fc's endpoints by their names, the others' with endings."""
+    """app.py with a model of all three workflows."""
     with running("app.py", tmp_path_factory.mktemp("site"), *MODEL, "--model", str(env_model)) as page:
         yield page
 
@@ -62,31 +64,33 @@ def test_the_page_answers_within_five_seconds_of_its_start(site, tmp_path):
 
 def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {name + ending for name in ENDPOINTS for ending in ("", "_fbc", "_env")}
-    for ending, own in (("", "light_map"), ("_fbc", "background"), ("_env", "environment")):
-        for name in ("/relight", "/vary", "/normals", "/lights"):
-            parameters = endpoints[name + ending]["parameters"]
-            assert [p["parameter_name"] for p in parameters if not p["parameter_has_default"]] == ["image"]
-            offered = {p["parameter_name"] for p in parameters}
-            assert offered >= {own, *PARAMETERS} - {"lowres_denoise"}
-            chosen = next(p for p in parameters if p["parameter_name"] == "matting")
-            assert chosen["parameter_default"] == "grabcut", "what the page was started with"
+    assert set(endpoints) == ENDPOINTS
+    for name in ("/relight", "/vary", "/normals", "/lights"):
+        parameters = {p["parameter_name"]: p for p in endpoints[name]["parameters"]}
+        assert [name for name, p in parameters.items() if not p["parameter_has_default"]] == ["image"]
+        assert set(parameters) >= {*PARAMETERS, *LIGHT_INPUTS.values(), "workflow", "mood", "mask", "behind"}
+        defaults = {name: p.get("parameter_default") for name, p in parameters.items()}
+        assert defaults["matting"] == "grabcut" and defaults["workflow"] == "fc", "what the page was started with"
+        assert [defaults[name] for name in ("light", "steps", "cfg")] == [None] * 3, "the workflow's own"
+
+
+def test_what_is_left_open_is_the_default_of_the_workflow_that_is_asked_for():
+    assert settings_of("fbc", dict.fromkeys(PARAMETERS)) == Settings.for_workflow("fbc", seed=None)
+    with pytest.raises(SettingsError, match="workflow is 'fcc', but it takes one of fc, fbc, env"):
+        workflow_of({"workflow": "fcc"}, "fc")
 
 
 @pytest.mark.parametrize("workflow", ["fc", "fbc", "env"])
-def test_each_script_calls_its_own_workflows_endpoints_by_their_plain_names(workflow):
-    from iclight.studio.layout import PATHS, build
+def test_each_script_opens_the_one_page_on_its_own_workflow(workflow):
+    from iclight.studio.layout import build
     from iclight.studio.service.model_pool import ModelPool
 
     site = build(workflow, ModelPool(workflow, {}), lambda function: function)
-    named = {function.api_name for function in site.fns.values()} - {None, False}
-    assert {name[1:] for name in ENDPOINTS} <= named
-    assert {f"relight_{other}" for other in PATHS if other != workflow} <= named
-    assert f"relight_{workflow}" not in named
     public = [event for event in site.fns.values() if event.api_visibility == "public"]
-    assert len(public) == 3 * len(ENDPOINTS)
+    assert {f"/{event.api_name}" for event in public} == ENDPOINTS
     assert all(event.fn.__name__ == event.api_name for event in public), "what assistants call them"
-    assert {path for path, *_ in site.pages} == {"", *(PATHS[other] for other in PATHS if other != workflow)}
+    shown = next(block for block in site.blocks.values() if block.elem_id == "workflow")
+    assert shown.value == workflow and len(site.pages) == 1
 
 
 def test_a_picture_alone_is_enough(client):
@@ -112,7 +116,12 @@ def test_what_comes_out_is_a_png_that_carries_its_recipe(client):
 
 def test_fbc_shows_pictures_then_foreground_and_background(client):
     gallery, *_ = client.predict(
-        handle_file(PICTURE), background=handle_file(BACKGROUND), num_images=2, api_name="/relight_fbc", **QUICK
+        handle_file(PICTURE),
+        background=handle_file(BACKGROUND),
+        num_images=2,
+        workflow="fbc",
+        api_name="/relight",
+        **QUICK,
     )
     assert [entry["caption"] for entry in gallery] == [None, None, "foreground", "background"]
     assert {Image.open(entry["image"]).size for entry in gallery} == {(64, 64)}
@@ -122,7 +131,7 @@ def test_fbc_shows_pictures_then_foreground_and_background(client):
 @pytest.mark.parametrize("name", ["dusk.hdr", "sunset.jpg"])
 def test_env_takes_panoramas_with_and_without_radiance(name, client):
     gallery, *_ = client.predict(
-        handle_file(PICTURE), environment=handle_file(asset(name)), api_name="/relight_env", **QUICK
+        handle_file(PICTURE), environment=handle_file(asset(name)), workflow="env", api_name="/relight", **QUICK
     )
     made = read_recipe(gallery[0]["image"])
     assert (made.settings.workflow, made.settings.light) == ("env", "upload")
@@ -131,11 +140,13 @@ def test_env_takes_panoramas_with_and_without_radiance(name, client):
 
 def test_env_says_what_is_missing_or_broken_and_lights_of_their_own_need_no_map(client, tmp_path):
     with pytest.raises(Exception, match="Give an environment map, or choose another light: left, .* or angle"):
-        client.predict(handle_file(PICTURE), api_name="/relight_env", **QUICK)
+        client.predict(handle_file(PICTURE), workflow="env", api_name="/relight", **QUICK)
     (tmp_path / "bad.exr").write_bytes(b"\x76\x2f\x31\x01junk")
     with pytest.raises(Exception, match="The environment map is broken"):
-        client.predict(handle_file(PICTURE), environment=handle_file(tmp_path / "bad.exr"), api_name="/relight_env")
-    gallery, *_ = client.predict(handle_file(PICTURE), light="back", api_name="/relight_env", **QUICK)
+        client.predict(
+            handle_file(PICTURE), environment=handle_file(tmp_path / "bad.exr"), workflow="env", api_name="/relight"
+        )
+    gallery, *_ = client.predict(handle_file(PICTURE), light="back", workflow="env", api_name="/relight", **QUICK)
     assert set(read_recipe(gallery[0]["image"]).inputs) == {"image"}
 
 
@@ -150,44 +161,36 @@ def test_env_on_a_model_without_an_env_offset_says_so_on_the_page_and_to_request
         engine.get()
 
 
-def test_workflows_share_a_models_parts_and_one_unet_is_kept_beside_the_pages_own(env_model):
+def test_workflows_share_a_models_parts_and_one_unet_is_kept_beside_the_first(env_model):
     from iclight.studio.service.model_pool import ModelPool
 
     engine = ModelPool("fc", {"model": str(env_model), "device": "cpu", "dtype": "float32", "matting": "none"})
-    background, environment = engine.beside("fbc"), engine.beside("env")
-    assert "Loading" in environment.status() and not environment.ready
+    assert "Loading" in engine.status(workflow="env") and not engine.ready
     own = engine.get()
-    assert environment.ready and "comes with the first request" in environment.status()
-    second = environment.get()
+    assert engine.ready and "loads with the first request" in engine.status(workflow="env")
+    second = engine.get("env")
     assert second.workflow == "env" and second.unet is not own.unet
     assert (second.vae, second.text_encoder) == (own.vae, own.text_encoder)
-    assert environment.status() == engine.status()
-    assert background.get() is engine.get("fbc"), "whoever asks, it is loaded once"
-    assert environment.get() is not second, "the background's took its place"
+    assert engine.status(workflow="env") == engine.status()
+    assert engine.get("fbc") is engine.get("fbc"), "whoever asks, it is loaded once"
+    assert engine.get("env") is not second, "the background's took its place"
     assert engine.get() is own
 
 
-def test_the_env_page_shows_the_light_as_it_was_understood(monkeypatch):
-    import gradio
-
+def test_the_page_shows_an_environments_light_as_it_was_understood_or_says_what_is_wrong_with_it():
     from iclight.imaging.environment import preset, preview
     from iclight.studio.service.actions import look_at_map
 
-    said = []
-    monkeypatch.setattr(gradio, "Warning", lambda message, **options: said.append(message))
-
-    def look(environment, light):
-        return look_at_map(None, environment, light)
-
-    assert np.array_equal(look(None, "left"), preview(preset("left")))
-    assert look(asset("dusk.hdr"), "upload").shape == (128, 256, 3)
-    assert look(None, "upload") is None and not said
-    assert look(__file__, "upload") is None
-    assert "The environment map is not an image" in said[0]
+    shown, said = look_at_map(None, None, "left")
+    assert np.array_equal(shown, preview(preset("left"))) and not said
+    assert look_at_map(None, asset("dusk.hdr"), "upload")[0].shape == (128, 256, 3)
+    assert look_at_map(None, None, "upload") == (None, "")
+    nothing, said = look_at_map(None, __file__, "upload")
+    assert nothing is None and "The environment map is not an image" in said
 
 
 def test_normals_show_all_nine_pictures(client):
-    gallery, *_ = client.predict(handle_file(PICTURE), api_name="/normals_fbc", **QUICK)
+    gallery, *_ = client.predict(handle_file(PICTURE), workflow="fbc", api_name="/normals", **QUICK)
     assert len(gallery) == 9
     assert gallery[0]["caption"] == "normals"
     assert read_recipe(gallery[0]["image"]).kind == "normals"
@@ -248,8 +251,8 @@ def test_a_bad_setting_is_refused_by_name_and_range(values, words, client):
 
 def test_fbc_without_a_background_says_what_to_do(client):
     with pytest.raises(Exception, match="Give a background picture, or choose another light"):
-        client.predict(handle_file(PICTURE), api_name="/relight_fbc", **QUICK)
-    assert client.predict(handle_file(PICTURE), light="ambient", api_name="/relight_fbc", **QUICK)[0]
+        client.predict(handle_file(PICTURE), workflow="fbc", api_name="/relight", **QUICK)
+    assert client.predict(handle_file(PICTURE), light="ambient", workflow="fbc", api_name="/relight", **QUICK)[0]
 
 
 def test_after_an_error_the_next_request_works(client, tmp_path):
@@ -334,8 +337,6 @@ def test_quick_lists_do_what_the_references_do():
 
 
 def test_a_mood_adds_its_words_to_a_request_and_no_other_mood_is_taken():
-    from iclight.studio.service.actions import settings_of
-
     assert settings_of("fc", {"prompt": "my dog, ", "mood": "neon"}).prompt == "my dog, neon light, city"
     assert settings_of("env", {"mood": "noon"}).prompt == "natural lighting, clear sky"
     assert settings_of("fbc", {"prompt": "my dog", "mood": None}).prompt == "my dog"
@@ -345,9 +346,9 @@ def test_a_mood_adds_its_words_to_a_request_and_no_other_mood_is_taken():
 
 
 def test_every_example_is_there():
-    for row in (*(row for rows in EXAMPLES.values() for row in rows), BACKGROUNDS):
-        for cell in filter(None, row):
-            assert filled(cell) == cell or Path(filled(cell)).is_file()
+    files = {name for example in EXAMPLES for name in (example.image, example.file) if name}
+    for name in {*files, *BACKGROUNDS}:
+        assert Path(asset(name)).is_file()
 
 
 def test_auth_is_a_name_and_a_password():
@@ -401,22 +402,32 @@ def test_lights_are_relit_once_and_mixed_at_once_in_each_session_alone(site, cli
     with pytest.raises(Exception, match="Light it from every side"):
         other.predict(**DESK, api_name="/mix")
     files = client.predict(**DESK, api_name="/export")
-    assert [os.path.basename(path) for path in files] == ["mix.png", "lights.tiff", "lights.exr"]
+    assert [os.path.basename(path) for path in files] == ["foreground-mix-12345.png", "lights.tiff", "lights.exr"]
     assert Image.open(files[0]).size == Image.open(PICTURE).size
+    recipe = read_recipe(files[0])
+    assert recipe.kind == "mix" and recipe.mix["channels"]["left"]["strength"] == 1.0
+    assert client.predict(api_name="/history")[0]["caption"] == "Mix · seed 12345"
     with pytest.raises(Exception, match="Light it from every side"):
         other.predict(**DESK, api_name="/export")
 
 
 def test_a_light_of_ones_own_is_one_more_fader_and_moves_nothing_where_there_is_none(client):
     nothing = dict.fromkeys(DESK, 0.0)
-    client.predict(handle_file(PICTURE), **QUICK, api_name="/lights_fbc")
-    dark = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix_fbc")))
+    client.predict(handle_file(PICTURE), **QUICK, workflow="fbc", api_name="/lights")
+    dark = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix")))
     assert not dark.any()
-    line = client.predict(handle_file(PICTURE), background=handle_file(BACKGROUND), **QUICK, api_name="/lights_fbc")
+    line = client.predict(
+        handle_file(PICTURE), background=handle_file(BACKGROUND), **QUICK, workflow="fbc", api_name="/lights"
+    )
     assert "6 lights" in line
-    lit = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix_fbc")))
+    lit = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix")))
     alone, *_ = client.predict(
-        handle_file(PICTURE), background=handle_file(BACKGROUND), light="upload", **QUICK, api_name="/relight_fbc"
+        handle_file(PICTURE),
+        background=handle_file(BACKGROUND),
+        light="upload",
+        **QUICK,
+        workflow="fbc",
+        api_name="/relight",
     )
     made = np.asarray(Image.open(alone[0]["image"]).convert("RGB"))
     # The golden model's pictures are noise, which JPEG keeps badly; what it keeps are means.

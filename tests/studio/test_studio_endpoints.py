@@ -51,7 +51,7 @@ def test_history_lists_this_sessions_pictures_newest_first_and_nobody_elses(fc, 
         client.predict(handle_file(PICTURE), seed=seed, prompt="dawn", api_name="/relight", **QUICK)
     listed = client.predict(api_name="/history")
     assert [read_recipe(entry["image"]).settings.seed for entry in listed] == [2, 1]
-    assert listed[0]["caption"] == "dawn · None · seed 2"
+    assert listed[0]["caption"] == "None · seed 2 · dawn"
     assert other.predict(api_name="/history") == []
 
 

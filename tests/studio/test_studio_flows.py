@@ -1,21 +1,30 @@
-"""The studio's ways of working, in a real Chromium: preview and cancel, compare, history, recipes, variations, keys."""
+"""The way of a picture on the page, in a real Chromium: preview and cancel, compare, history, recipes, moods, keys."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 
-import numpy as np
 import pytest
 
 pytest.importorskip("gradio")
-from browsing import LONG, PICTURE, QUICK, go_to, knob, outcome, relight, result_file, turn, typed, upload
+from browsing import (
+    LONG,
+    QUICK,
+    choose_light,
+    go_to,
+    knob,
+    lit_from,
+    outcome,
+    relight,
+    remembered,
+    result_file,
+    turn,
+    typed,
+    upload,
+)
 from PIL import Image, PngImagePlugin
 
-from iclight.editing.mixing import LightMix, LightWeight, parse_colour
 from iclight.recipes import KEY, read_recipe
-from iclight.studio.tabs.mix import START
 
 pytestmark = pytest.mark.browser
 pytest_plugins = ("browser_fixtures",)
@@ -32,30 +41,28 @@ def altered(path: str, target, change) -> str:
     return str(target)
 
 
-def remembered(tab, count: int) -> None:
-    """Wait until the history shows so many pictures."""
-    tab.wait_for_function(
-        "count => document.querySelectorAll('#history .grid-container img').length === count", arg=count
-    )
-
-
 def test_a_preview_grows_while_the_picture_is_made_and_escape_stops_it(open_page, photo):
     tab = open_page("fc", LONG)
     upload(tab, "image", photo)
     tab.click("#relight")
     tab.wait_for_selector("#live img#preview")
-    tab.wait_for_selector("#live >> text=/step \\d+ of 100 · about \\d+ s left/")
+    tab.wait_for_selector("#live >> text=/Pass 1 of 2 · step \\d+ of 100 · about \\d+ s left/")
+    assert tab.is_hidden("#relight") and tab.is_visible("#cancel"), "Cancel stands where Relight was"
+    place, preview = tab.locator("#results").bounding_box(), tab.locator("#preview").bounding_box()
+    assert place["y"] - 60 < preview["y"] and preview["y"] + preview["height"] <= place["y"] + place["height"] + 2
     first = tab.get_attribute("#preview", "src")
     tab.wait_for_function(
         "old => { const now = document.querySelector('#preview'); return now && now.src !== old }", arg=first
     )
     tab.keyboard.press("Escape")
     tab.wait_for_selector("#live .live", state="detached")
+    tab.wait_for_selector("#said >> text=Cancelled.")
+    assert tab.is_hidden("#cancel")
     turn(tab, QUICK)
     assert "seed" in relight(tab), "the next request runs, so the worker is free"
 
 
-def test_before_and_after_lie_under_a_slider_at_one_size_and_both_come_from_the_picture(open_page, photo):
+def test_before_and_after_lie_under_a_divider_that_arrow_keys_move_and_a_held_key_shows_the_photo(open_page, photo):
     tab = open_page("fc")
     upload(tab, "image", photo)
     relight(tab)
@@ -67,27 +74,36 @@ def test_before_and_after_lie_under_a_slider_at_one_size_and_both_come_from_the_
     )
     assert set(sizes) == {"64x64"}
     assert len(set(tab.eval_on_selector_all("#compare img", "all => all.map(one => one.src)"))) == 2
+    before = tab.eval_on_selector("#compare .before", "one => getComputedStyle(one).clipPath")
+    for _ in range(5):
+        tab.press("#compare input", "ArrowRight")
+    assert tab.eval_on_selector("#compare .before", "one => getComputedStyle(one).clipPath") != before
+    tab.click("#views [data-tab-id='pictures']")
+    tab.keyboard.down("b")
+    tab.wait_for_selector("#photo-held")
+    tab.keyboard.up("b")
+    tab.wait_for_selector("#photo-held", state="detached")
 
 
 def test_history_shows_what_was_made_gives_settings_back_and_compares_two(open_page, photo):
     tab = open_page("fc")
     upload(tab, "image", photo)
     tab.fill("#prompt textarea, #prompt input", "sunset over sea")
-    tab.click("#light label:has-text('Left Light')")
+    choose_light(tab, "left")
     relight(tab)
     tab.fill("#prompt textarea, #prompt input", "neon light, city")
-    tab.click("#light label:has-text('Top Light')")
+    choose_light(tab, "top")
     turn(tab, {"steps": 1, "seed": 7})
     relight(tab)
     go_to(tab, "history")
     remembered(tab, 2)
     tab.click("#history .grid-container button >> nth=1")
-    tab.wait_for_selector("#picked >> text=/sunset over sea.*seed 12345/")
+    tab.wait_for_selector("#picked >> text=/Left.*seed 12345.*sunset over sea/")
     tab.click("#restore:not([disabled])")
-    tab.wait_for_selector("#light label:has-text('Left Light') input:checked")
+    lit_from(tab, "left")
     assert (typed(tab), knob(tab, "steps"), knob(tab, "seed")) == ("sunset over sea", "2", "12345")
     tab.click("#history .grid-container button >> nth=0")
-    tab.wait_for_selector("#picked >> text=/neon.*seed 7/")
+    tab.wait_for_selector("#picked >> text=/seed 7.*neon/")
     tab.wait_for_function("document.querySelectorAll('#compare-two img').length >= 2")
     both = tab.eval_on_selector_all("#compare-two img", "all => all.map(one => one.src)")
     assert {seed for one in both for seed in ("-12345-", "-7-") if seed in one} == {"-12345-", "-7-"}
@@ -97,7 +113,7 @@ def test_a_png_made_here_brings_its_settings_back_and_others_are_refused_with_no
     tab = open_page("fc")
     upload(tab, "image", photo)
     tab.fill("#prompt textarea, #prompt input", "golden time")
-    tab.click("#light label:has-text('Right Light')")
+    choose_light(tab, "right")
     relight(tab)
     made = result_file(tab, tmp_path)
     go_to(tab, "history")
@@ -124,7 +140,7 @@ def test_a_png_made_here_brings_its_settings_back_and_others_are_refused_with_no
     tab.wait_for_selector("#recipe-said >> text=The settings are back.")
     tab.wait_for_function("() => document.querySelector('#knob-steps input[type=number]').value === '2'")
     assert typed(tab) == "golden time"
-    tab.wait_for_selector("#light label:has-text('Right Light') input:checked")
+    lit_from(tab, "right")
     assert "give that again" not in tab.inner_text("#recipe-said"), "the picture is still there"
 
 
@@ -134,98 +150,13 @@ def test_vary_makes_four_pictures_of_four_seeds_at_once(open_page, photo, tmp_pa
     line = relight(tab, "#vary")
     seeds = line.rsplit("seed ", 1)[1].split(", ")
     assert len(set(seeds)) == 4
-    assert str(read_recipe(result_file(tab, tmp_path)).settings.seed) == seeds[0]
+    shown = tab.locator("#results .grid-container button")
+    assert shown.count() == 4 and shown.first.bounding_box()["width"] > 200, "two by two, in the result's place"
+    shown.nth(2).click()
+    tab.click("#keep-seed")
+    tab.wait_for_function("seed => document.querySelector('#knob-seed input').value === seed", arg=seeds[2])
     go_to(tab, "history")
     remembered(tab, 4)
-
-
-def lit_desk(open_page, photo):
-    """The Mix tab of a page whose photo has just been lit from every side."""
-    tab = open_page("fc", {**QUICK, "steps": 1})
-    upload(tab, "image", photo)
-    go_to(tab, "mix")
-    tab.click("#lights")
-    tab.wait_for_selector("#mix img")
-    return tab
-
-
-def test_lights_are_mixed_live_from_the_mix_tab(open_page, photo):
-    tab = lit_desk(open_page, photo)
-    tab.wait_for_selector("#desk-about >> text=4 lights")
-    first = tab.get_attribute("#mix img", "src")
-    tab.fill("#fader-right input[type=number]", "2")
-    tab.wait_for_function("old => document.querySelector('#mix img')?.src !== old", arg=first)
-
-
-# The sRGB levels, row by row, of a picture or of the canvas over it.
-LEVELS = """what => {
-  const canvas = document.createElement("canvas"), one = document.querySelector(what);
-  [canvas.width, canvas.height] = [one.naturalWidth ?? one.width, one.naturalHeight ?? one.height];
-  const context = canvas.getContext("2d");
-  context.drawImage(one, 0, 0);
-  return [...context.getImageData(0, 0, canvas.width, canvas.height).data];
-}"""
-
-
-def pixels_of(tab, what: str) -> np.ndarray:
-    return np.array(tab.evaluate(LEVELS, what), np.uint8).reshape(64, 64, 4)[..., :3]
-
-
-def test_the_browser_mixes_while_a_fader_moves_and_agrees_with_the_server(open_page, photo):
-    tab = lit_desk(open_page, photo)
-    tab.wait_for_function("document.querySelectorAll('#desk-lights img').length === 4")
-    tab.wait_for_function("[...document.querySelectorAll('#desk-lights img')].every(one => one.complete)")
-    tab.click("#mute-top label")
-    tab.wait_for_selector("#mix-live", state="detached")  # the server's mix has taken its place
-    tab.click("#colour-left .dialog-button")
-    tab.fill("#colour-left input[type=text]", "#ff8040")
-    tab.press("#colour-left input[type=text]", "Tab")
-    tab.wait_for_timeout(1500)
-    tab.fill("#exposure input[type=number]", "0.7")
-    tab.evaluate("window.first = document.querySelector('#mix img').src")
-    # Seen in the same turn as the fader moves, before any server can answer.
-    tab.evaluate(
-        """() => { const box = document.querySelector('#fader-right input[type=number]');
-        Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(box, '1.5');
-        box.dispatchEvent(new Event('input', { bubbles: true })); }"""
-    )
-    live = pixels_of(tab, "#mix-live").astype(int)
-    sent = tab.eval_on_selector_all("#desk-lights img", "all => all.map(one => [one.dataset.light, one.src])")
-    lights = {name: Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) for name, url in sent}
-    stack = LightMix({name: np.array(light) for name, light in lights.items()})
-    channels = {"left": LightWeight(START["left"], parse_colour("#ff8040")), "right": LightWeight(1.5)}
-    assert live.std() > 5, "a picture"
-    assert np.abs(live - stack.mix(channels, 0.7)).max() <= 2, "what the engine mixes of the same lights"
-    tab.wait_for_function("document.querySelector('#mix img').src !== window.first")
-    tab.wait_for_selector("#mix-live", state="detached")
-    server = pixels_of(tab, "#mix img").astype(int)
-    assert np.abs((live - server).mean((0, 1))).max() < 3, "but for JPEG the server's, which takes its place"
-
-
-def test_normals_are_estimated_lit_from_anywhere_and_saved(open_page, photo, tmp_path):
-    import cv2
-
-    tab = open_page("fbc", {**QUICK, "steps": 1})
-    upload(tab, "image", photo)
-    go_to(tab, "normals")
-    tab.click("#normals")
-    tab.wait_for_selector("#normal-map img")
-    tab.wait_for_selector("#shaded img")
-    first = tab.get_attribute("#shaded img", "src")
-    tab.fill("#shade-angle input[type=number]", "0")
-    tab.wait_for_function("old => document.querySelector('#shaded img')?.src !== old", arg=first)
-    saved = {}
-    for green in ("OpenGL", "DirectX"):
-        tab.click(f"#green label:has-text('{green}')")
-        tab.click("#save-normals")
-        tab.wait_for_selector(f"#normals-file >> text=/normals-{green.lower()}/")
-        with tab.expect_download() as waiting:
-            tab.click("#normals-file a[download], #normals-file .download a")
-        waiting.value.save_as(tmp_path / f"{green}.png")
-        saved[green] = cv2.imread(str(tmp_path / f"{green}.png"), cv2.IMREAD_UNCHANGED)
-        assert saved[green].dtype == np.uint16
-    up, down = (saved[one][..., 1].astype(int) for one in ("OpenGL", "DirectX"))
-    np.testing.assert_allclose(up + down, 65535, atol=1)
 
 
 def test_control_and_enter_relights_what_was_just_typed(open_page, photo, tmp_path):
@@ -242,10 +173,10 @@ def test_a_mood_is_chosen_replaced_and_let_go_and_the_prompt_stays_the_visitors(
     tab = open_page("fc")
     upload(tab, "image", photo)
     tab.fill("#prompt textarea, #prompt input", "handsome man, detailed face, smiling")
-    tab.click("#light label:has-text('Left Light')")
-    for mood, light in (("Golden hour", "Right"), ("Campfire", "Bottom"), ("Noon", "Top")):
+    choose_light(tab, "left")
+    for mood, light in (("Golden hour", "right"), ("Campfire", "bottom"), ("Noon", "top")):
         tab.click(f"#moods button:has-text('{mood}')")
-        tab.wait_for_selector(f"#light label:has-text('{light} Light') input:checked")
+        lit_from(tab, light)
         assert tab.locator("#moods [aria-pressed=true]").inner_text() == mood
     assert typed(tab) == "handsome man, detailed face, smiling"
     relight(tab)
@@ -253,108 +184,5 @@ def test_a_mood_is_chosen_replaced_and_let_go_and_the_prompt_stays_the_visitors(
     assert made.prompt == "handsome man, detailed face, smiling, natural lighting, clear sky"
     assert (made.light, made.light_colour) == ("top", "#ffffff"), "what a mood does not name goes back"
     tab.click("#moods button:has-text('Noon')")
-    tab.wait_for_selector("#light label:has-text('Left Light') input:checked")
+    lit_from(tab, "left")
     assert tab.locator("#moods [aria-pressed=true]").count() == 0
-
-
-def test_a_mood_leaves_a_background_where_it_is(open_page):
-    tab = open_page("fbc", None)
-    tab.click("#backgrounds button >> nth=1")
-    tab.wait_for_selector("#background img")
-    tab.click("#moods button:has-text('Golden hour')")
-    tab.wait_for_selector("#moods [aria-pressed=true]")
-    tab.wait_for_timeout(1000)
-    assert tab.locator("#light label:has-text('Use Background Image') input:checked").count() == 1
-
-
-def test_the_switch_leads_from_workflow_to_workflow_on_one_model(open_page, photo):
-    tab = open_page("fc", None)
-    tab.click(".switch:has-text('By background')")
-    tab.wait_for_selector("#backgrounds img")
-    tab.wait_for_selector("#engine-status >> text=/^Model/")
-    upload(tab, "image", photo)
-    tab.click("#light label:has-text('Left Light')")
-    tab.click("#advanced button >> nth=0")
-    turn(tab, {**QUICK, "steps": 1})
-    assert "seed" in relight(tab)
-    tab.wait_for_selector("#engine-status >> text=licence")
-    tab.click(".switch:has-text('By words')")
-    tab.wait_for_selector("#light label:has-text('Light Map')")
-
-
-@pytest.mark.parametrize("workflow", ["fc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fbc", "env"))])
-def test_every_tab_fits_a_phone(open_page, workflow):
-    tab = open_page(workflow, None, viewport={"width": 400, "height": 800})
-    for name in ("relight", "mix", "normals", "history"):
-        go_to(tab, name)
-        tab.wait_for_selector(f"#tabs [data-tab-id='{name}-tab'][aria-selected=true]")
-        assert tab.evaluate("document.documentElement.scrollWidth") <= 400, name
-
-
-def test_dark_is_dark_and_light_is_light_as_the_system_changes(open_page):
-    tab = open_page("fc", None, color_scheme="dark")
-
-    def grey():
-        return np.asarray(Image.open(io.BytesIO(tab.screenshot())).convert("L"))[:, :20].mean()
-
-    assert grey() < 60
-    tab.emulate_media(color_scheme="light")
-    tab.wait_for_selector("body:not(.dark)")
-    assert grey() > 200
-
-
-def test_in_chinese_the_page_its_strip_its_outcome_and_its_errors_are_chinese(open_page, photo):
-    tab = open_page("fc", {**QUICK, "steps": 1}, locale="zh-CN")
-    tab.wait_for_selector("#relight:has-text('重新打光')")
-    for where, words in (("#light", "左侧光"), ("#tabs", "历史"), ("#moods", "黄金时刻"), ("#engine-status", "许可")):
-        tab.wait_for_selector(f"{where} >> text={words} >> visible=true")
-    tab.click("#relight")
-    tab.wait_for_selector("[data-testid=toast-body] >> text=请先放入一张照片")
-    tab.click("[data-testid=toast-close]")
-    tab.click("#examples tbody tr >> nth=0")
-    tab.wait_for_selector("#image img")
-    for where, words in (("#image", "照片"), ("#prompt", "提示词"), ("#light", "光源")):
-        tab.wait_for_selector(f"{where} >> text={words} >> visible=true")
-    assert "Prompt" not in tab.inner_text("#prompt")
-    upload(tab, "image", photo)
-    assert "种子 12345" in relight(tab, word="种子")
-
-
-def test_two_visitors_queue_cancel_and_mix_without_touching_each_other(open_page, photo):
-    one, other = open_page("fc", LONG), open_page("fc", {**QUICK, "steps": 1})
-    for tab in (one, other):
-        upload(tab, "image", photo)
-    one.click("#relight")
-    one.wait_for_selector("#live >> text=/step \\d+ of 100/")
-    before = other.inner_text("#about")
-    other.click("#relight")
-    other.wait_for_selector("#live >> text=/1 before you/")
-    assert one.locator("#live >> text=/step \\d+ of 100/").count() == 1, "who came first goes on"
-    one.click("#cancel")
-    assert "seed" in outcome(other, before), "the other's request outlives the cancelled one"
-    go_to(other, "mix")
-    other.click("#lights")
-    other.wait_for_selector("#mix img")
-    for tab, count in ((one, 0), (other, 1)):
-        go_to(tab, "history")
-        remembered(tab, count)
-    go_to(one, "mix")
-    one.click("#export")
-    one.wait_for_selector("[data-testid=toast-body] >> text=There is nothing to mix yet")
-
-
-def test_a_mask_of_another_size_or_of_nothing_is_refused_before_the_queue(open_page, photo, tmp_path):
-    tab = open_page("fc")
-    upload(tab, "image", photo)
-    tab.fill("#prompt textarea, #prompt input", "kept")
-    tab.click("#matte-tools button >> nth=0")
-    width, height = Image.open(PICTURE).size
-    for size, level, words in (((32, 32), 255, "The mask is 32x32"), ((width, height), 0, "The mask is empty")):
-        Image.new("L", size, level).save(tmp_path / "mask.png")
-        upload(tab, "mask", str(tmp_path / "mask.png"))
-        tab.click("#relight")
-        tab.wait_for_selector(f"[data-testid=toast-body] >> text={words}")
-        assert tab.locator("#live .live").count() == 0
-        assert typed(tab) == "kept"
-        tab.click("[data-testid=toast-close]")
-        tab.click("#mask [aria-label='Clear'], #mask [aria-label='Remove Image']")

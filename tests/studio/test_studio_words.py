@@ -19,14 +19,17 @@ from PIL import Image
 
 from iclight import errors
 from iclight.errors import Cancelled, IclightError, ImageError, Words, quoted
+from iclight.parameters import LIGHTS, PARAMETERS
 from iclight.recipes import Recipe, save_png
 from iclight.settings import INPUTS, Settings
 from iclight.studio.layout import build
 from iclight.studio.service.actions import Actions
 from iclight.studio.service.model_pool import ModelPool
 from iclight.studio.service.outputs import NORMALS_CAPTIONS
-from iclight.studio.service.progress import STAGES
+from iclight.studio.service.progress import LOADING
 from iclight.studio.service.storage import Storage
+from iclight.studio.tabs.examples import BACKGROUNDS
+from iclight.studio.tabs.form import light_choices
 from iclight.studio.tabs.history import Restore
 from iclight.studio.ui.endpoints import TITLES, Shown, with_signature
 from iclight.studio.ui.i18n import Say, english, i18n, speaker, translate
@@ -43,14 +46,13 @@ AS_THEY_ARE = {"# iclight", ModelPool("fc", {}).status()}
 @pytest.fixture(scope="module")
 def on_the_pages():
     """Every string that the pages' components show at first, where Gradio's I18n looks it up."""
-    found = set()
-    for workflow in ("fc", "fbc", "env"):
-        for component in build(workflow, ModelPool(workflow, {}), lambda function: function).config["components"]:
-            props = component["props"]
-            found |= {english(props[name]) for name in SHOWN if isinstance(props.get(name), str)}
-            found |= {choice[0] for choice in props.get("choices") or [] if len(choice) == 2}  # a strip's are said
-            if component["type"] in ("button", "markdown"):
-                found.add(english(props.get("value")))
+    found = {words for workflow in LIGHTS for words, _ in light_choices(workflow)}
+    for component in build("fc", ModelPool("fc", {}), lambda function: function).config["components"]:
+        props = component["props"]
+        found |= {english(props[name]) for name in SHOWN if isinstance(props.get(name), str)}
+        found |= {choice[0] for choice in props.get("choices") or [] if len(choice) == 2}  # a strip's are said
+        if component["type"] in ("button", "markdown", "downloadbutton"):
+            found.add(english(props.get("value")))
     return {words for words in found if words} - AS_THEY_ARE
 
 
@@ -59,7 +61,10 @@ def said_by_the_server() -> set[str]:
     found = {
         *TITLES.values(),
         "Error",
-        *STAGES.values(),
+        *LOADING.values(),
+        *BACKGROUNDS.values(),
+        "picture {number} of {count}",
+        "light {number} of {count}",
         *INPUTS.values(),
         *NORMALS_CAPTIONS,
         *(mood.name for mood in MOODS.values()),
@@ -90,10 +95,8 @@ def test_everything_the_server_says_has_its_chinese():
 
 
 def test_no_translation_is_left_that_nobody_says(on_the_pages):
-    from iclight.parameters import LIGHTS
-
-    lights = {words for workflow in LIGHTS.values() for words in workflow.values()}
-    assert not set(CHINESE) - on_the_pages - said_by_the_server() - lights
+    named = {words for workflow in LIGHTS.values() for words in workflow.values()} | {PARAMETERS["light"].label}
+    assert not set(CHINESE) - on_the_pages - said_by_the_server() - named
 
 
 def test_what_the_pages_say_has_the_same_gaps_in_both_languages():
@@ -107,7 +110,7 @@ def test_the_browser_is_given_both_languages_with_the_same_keys():
     assert set(translations["en"]) == set(translations["zh-CN"]) == set(translations["zh-TW"])
     assert all(words == key for key, words in translations["en"].items())
     chinese = [any("\u4e00" <= letter <= "\u9fff" for letter in words) for words in CHINESE.values()]
-    assert chinese.count(False) == 1, "ORMBG and its licence have no other name"
+    assert chinese.count(False) == 3, "PNG, JPEG, and ORMBG with its licence have no other name"
 
 
 class Request:

@@ -1,4 +1,4 @@
-"""What the pages' buttons do: check, relight with a strip to look at and a way to stop, keep what came of it."""
+"""What the page's buttons do: check, relight with a preview to look at and a way to stop, keep what came of it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from typing import Any
 import gradio as gr
 
 from ...errors import Cancelled, IclightError, ImageError
-from ...parameters import PARAMETERS
-from ...settings import INPUTS, Settings
+from ...parameters import LIGHT_INPUTS, LIGHTS, PARAMETERS
+from ...settings import INPUTS, Settings, check_workflow
 from ...weights.files import write_whole
-from ..ui.endpoints import title_of
 from ..ui.i18n import Say, as_text, speaker, translate
 from ..ui.moods import with_mood
 from . import outputs as outcome
 from .guard import visitor_of
-from .history import History
+from .history import SESSIONS, History
 from .model_pool import ModelPool
-from .progress import follow, jpeg
-from .sessions import Runs
+from .progress import follow, jpeg, tell
+from .sessions import PerSession, Runs, session_of
 from .storage import Storage
 
 LIGHT_NOUNS = {
@@ -30,13 +29,29 @@ LIGHT_NOUNS = {
     "background": "a background picture",
     "environment": "an environment map",
 }
+# The share of a request that is done when its pictures are written.
+SAVING = 0.98
 # How many pictures, each of a seed of its own, "Vary" makes.
 VARIATIONS = 4
 
 
+def workflow_of(values: dict[str, Any], usual: str) -> str:
+    """The workflow that a request names, or the usual one. Raises SettingsError for what is none."""
+    workflow = values.get("workflow") or usual
+    check_workflow(workflow)
+    return str(workflow)
+
+
 def settings_of(workflow: str, values: dict[str, Any]) -> Settings:
-    """Settings from a page's inputs: parameters by name, the mood's words, and the random-seed toggle."""
-    parameters = {name: values[name] for name in PARAMETERS if name in values}
+    """Settings from a page's inputs: parameters by name, the mood's words, and the random-seed toggle.
+
+    What is left open is the workflow's default; an empty seed or size stays for the engine to choose.
+    """
+    parameters = {
+        name: values[name]
+        for name, parameter in PARAMETERS.items()
+        if values.get(name) is not None or (parameter.optional and name in values)
+    }
     parameters["prompt"] = with_mood(values.get("prompt"), values.get("mood"))
     if values.get("random_seed"):
         parameters["seed"] = None
@@ -44,7 +59,7 @@ def settings_of(workflow: str, values: dict[str, Any]) -> Settings:
 
 
 class Actions:
-    """The actions of one page."""
+    """The actions of the page."""
 
     def __init__(self, engine: ModelPool, gpu: Callable[..., Any], storage: Storage) -> None:
         """`gpu` decorates what needs the accelerator (`spaces.GPU` on ZeroGPU, else nothing)."""
@@ -53,12 +68,15 @@ class Actions:
         self.runs = Runs()
         self.history = History(storage)
         self.pictures = storage.pictures
+        # What `relight` and `vary` gave last, and an id of it: a page whose connection broke asks for it again.
+        self._last: PerSession[tuple[str, tuple[Any, ...]]] = PerSession(SESSIONS)
         self._relight = gpu(self._relight_here)
 
     # The order of the outputs is the order of the page's components: gallery, foreground, matte, used seed, line.
 
     def relight(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
-        """Relight a picture: by words and a light direction, or by a background."""
+        """Relight a picture: by words and a light direction (workflow "fc"), a background ("fbc") or an environment
+        map ("env")."""
         settings, inputs = self.check(values)
         return self._made(request, values, inputs, [settings])
 
@@ -72,10 +90,18 @@ class Actions:
         self, request: gr.Request, values: dict[str, Any], inputs: dict[str, Any], asked: list[Settings]
     ) -> tuple[Any, ...]:
         """`values` as the page has them, `inputs` the files among them, decoded."""
-        say = speaker(request)
-        with self.runs.of(request.session_hash) as flag:
+        say, session = speaker(request), session_of(request)
+        with self.runs.of(session) as flag:
             results = self._relight(inputs, values.get("matting"), asked, flag, say)
-        folder = self.folder(request)
+            tell(flag, SAVING, say("Saving"))
+            made = self._saved(request, values, inputs, results)
+            self._last.put(session, (secrets.token_hex(8), made))
+        return made
+
+    def _saved(
+        self, request: gr.Request, values: dict[str, Any], inputs: dict[str, Any], results: list[Any]
+    ) -> tuple[Any, ...]:
+        say, folder = speaker(request), self.folder(request)
         shown: list[tuple[str, str | None]] = []
         shots = []
         for result in results:
@@ -83,7 +109,7 @@ class Actions:
             shots += outcome.shots_of(folder, result, paths, values, inputs["image"])
             caption = None if len(results) == 1 else say("seed {seed}", seed=result.settings.seed)
             shown += [(path, caption) for path in paths]
-        self.history.add(request.session_hash, shots)
+        self.history.add(session_of(request), shots)
         last = results[0]
         if last.settings.workflow == "fbc":
             height, width = last.images[0].shape[:2]
@@ -94,6 +120,18 @@ class Actions:
             ]
         last = replace(last, seconds=sum(result.seconds for result in results))
         return shown, *outcome.about(folder, last, say, [result.settings.seed for result in results])
+
+    def latest(self, session: str) -> str | None:
+        """An id of a session's last result."""
+        known = self._last.get(session)
+        return known[0] if known else None
+
+    def again(self, request: gr.Request) -> tuple[Any, ...] | None:
+        """A session's last result once more, as `relight` gave it; None where there is none, or its files are gone."""
+        known = self._last.get(session_of(request))
+        if known is None or not all(Path(path).is_file() for path, _ in known[1][0]):
+            return None
+        return known[1]
 
     def folder(self, request: gr.Request) -> Path:
         """A new folder for a request's results."""
@@ -108,12 +146,12 @@ class Actions:
 
     def cancel(self, request: gr.Request) -> None:
         """Stop this session's work after the step that is running."""
-        self.runs.stop(request.session_hash)
+        self.runs.stop(session_of(request))
 
-    def forget(self, request: gr.Request) -> None:
-        """A tab was closed: nobody waits for its work, or will ask for its history."""
-        self.runs.stop(request.session_hash)
-        self.history.drop(request.session_hash)
+    def drop(self, session: str) -> None:
+        """Nobody will ask for a session's results any more."""
+        self.history.drop(session)
+        self._last.drop(session)
 
     def check(self, values: dict[str, Any], workflow: str | None = None) -> tuple[Settings, dict[str, Any]]:
         """Everything that can be refused before a model runs; gives the settings, and the inputs decoded."""
@@ -121,8 +159,11 @@ class Actions:
 
         if not values.get("image"):
             raise ImageError("Give a picture first: drop one into the box on the left.")
-        settings = settings_of(workflow or self.engine.workflow, values)
-        inputs = decode_inputs({name: values.get(name) or None for name in INPUTS}, self.pictures.of)
+        settings = settings_of(workflow or workflow_of(values, self.engine.workflow), values)
+        # The inputs of other workflows stay on the page; they are no part of this request.
+        others = {name for name in LIGHT_INPUTS.values() if name != LIGHT_INPUTS[settings.workflow]}
+        asked = {name: None if name in others else values.get(name) or None for name in INPUTS}
+        inputs = decode_inputs(asked, self.pictures.of)
         if settings.light_input and not values.get(settings.light_input):
             raise ImageError(
                 "Give {what}, or choose another light: {lights: or }.",
@@ -138,8 +179,8 @@ class Actions:
     ) -> list[Any]:
         from ...diffusion.progress import share_of
 
-        on_step = follow(flag, say)
-        relighter = self.loaded(flag)
+        on_step = follow(flag, say, len(asked), "picture {number} of {count}")
+        relighter = self.loaded(flag, asked[0].workflow)
         return [
             relighter.relight(
                 settings=settings, on_step=share_of(on_step, number, len(asked)), matting=matting, **inputs
@@ -155,18 +196,16 @@ class Actions:
         return relighter
 
 
-def look_at_map(request: gr.Request, environment: str | None, light: str) -> Any:
-    """The env workflow's map as a picture; None where there is none, with a warning if one was given."""
+def look_at_map(request: gr.Request, environment: str | None, light: str) -> tuple[Any, str]:
+    """The env workflow's map as a picture, or None; and what is wrong with the map that was given."""
     from ...imaging import environment as maps
     from ...request import read_map
 
     try:
-        settings = settings_of("env", {"light": light})
+        settings = settings_of("env", {"light": light if light in LIGHTS["env"] else None})
         if settings.light_input and not environment:
-            return None
+            return None, ""
         made = read_map(settings, environment)
     except IclightError as error:
-        say = speaker(request)
-        gr.Warning(as_text(translate(error, say)), title=say(title_of(error)))
-        return None
-    return None if made is None else maps.preview(made)
+        return None, as_text(translate(error, speaker(request)))
+    return None if made is None else maps.preview(made), ""

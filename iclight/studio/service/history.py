@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
 from ...errors import ImageError
-from ..ui.i18n import speaker
+from ...parameters import LIGHTS
+from ..ui.i18n import Say, speaker
+from ..ui.moods import MOODS
 from . import outputs as outcome
 from .guard import visitor_of
 from .outputs import Shot
-from .sessions import PerSession
+from .sessions import PerSession, session_of
 from .storage import Storage
 
 # Pictures kept for each session, and sessions kept.
@@ -23,10 +24,10 @@ KEPT, SESSIONS = 60, 64
 
 @dataclass(frozen=True)
 class Past:
-    """`shots`: newest first. `latest`: how many of them the last request made. `picked`: the last two clicked."""
+    """`shots`: newest first. `latest`: those of the last relighting. `picked`: the last two clicked."""
 
     shots: tuple[Shot, ...] = ()
-    latest: int = 0
+    latest: tuple[Shot, ...] = ()
     picked: tuple[Shot, ...] = ()
 
 
@@ -42,7 +43,8 @@ class History:
 
         def added(past: Past | None) -> Past:
             past = past or Past()
-            return replace(past, shots=(*shots, *past.shots)[:KEPT], latest=len(shots))
+            latest = past.latest if any(shot.kind == "mix" for shot in shots) else tuple(shots)
+            return replace(past, shots=(*shots, *past.shots)[:KEPT], latest=latest)
 
         self._past.change(session, added)
 
@@ -59,35 +61,40 @@ class History:
     def listed(self, request: gr.Request) -> list[tuple[str, str]]:
         """The pictures of this session, newest first: the full-size PNGs, each with its settings in a few words."""
         say = speaker(request)
-        return [(shot.path, caption(shot, say)) for shot in self.of(request.session_hash).shots]
+        return [(shot.path, caption(shot, say)) for shot in self.of(session_of(request)).shots]
 
     def thumbnails(self, request: gr.Request) -> list[tuple[str, str]]:
         """The same with thumbnails, for the page."""
         say = speaker(request)
-        return [(shot.thumbnail, caption(shot, say)) for shot in self.of(request.session_hash).shots]
+        return [(shot.thumbnail, caption(shot, say)) for shot in self.of(session_of(request)).shots]
 
     def latest(self, request: gr.Request, index: int = 0) -> tuple[str, str] | None:
         """Before and after of one of the last request's pictures; None where there is no such picture."""
-        past = self.of(request.session_hash)
-        if not 0 <= index < past.latest or index >= len(past.shots):
-            return None
-        return past.shots[index].before, past.shots[index].after
+        latest = _still_there(self.of(session_of(request)).latest)
+        return (latest[index].before, latest[index].after) if 0 <= index < len(latest) else None
+
+    def of_last(self, request: gr.Request, index: int = 0) -> Shot:
+        """One of the last request's pictures. Raises ImageError where there is no such picture."""
+        latest = _still_there(self.of(session_of(request)).latest)
+        if not 0 <= index < len(latest):
+            raise ImageError("Click a picture first.")
+        return latest[index]
 
     def pick(self, request: gr.Request, index: int) -> Shot:
         """A picture was clicked. Raises ImageError if it is no longer there."""
-        shots = self.of(request.session_hash).shots
+        shots = self.of(session_of(request)).shots
         if not 0 <= index < len(shots):
             raise ImageError("That picture is gone; open the History tab again.")
         shot = shots[index]
         self._past.change(
-            request.session_hash,
+            session_of(request),
             lambda past: replace(past or Past(), picked=(*(past or Past()).picked, shot)[-2:]),
         )
         return shot
 
     def pair(self, request: gr.Request) -> tuple[str, str] | None:
         """The last two pictures clicked, at one size, for a slider; one clicked alone is shown with its photo."""
-        picked = self.of(request.session_hash).picked
+        picked = self.of(session_of(request)).picked
         if not picked:
             return None
         if len(picked) == 1 or picked[0] is picked[1]:
@@ -96,7 +103,7 @@ class History:
 
     def picked(self, request: gr.Request) -> Shot:
         """The picture clicked last. Raises ImageError if there is none."""
-        picked = self.of(request.session_hash).picked
+        picked = self.of(session_of(request)).picked
         if not picked:
             raise ImageError("Click a picture first.")
         return picked[-1]
@@ -119,11 +126,14 @@ def _still_there(shots: tuple[Shot, ...]) -> tuple[Shot, ...]:
     return tuple(shot for shot in shots if Path(shot.path).is_file())
 
 
-def caption(shot: Shot, say: Any) -> str:
-    """A shot's settings in a few words."""
-    from ...parameters import LIGHTS
-
+def caption(shot: Shot, say: Say) -> str:
+    """What tells a picture from its neighbours: its light and its seed, then its words."""
     settings = shot.settings
-    light = say(LIGHTS[settings.workflow][settings.light])
-    words = " · ".join(part for part in (settings.prompt[:40], light) if part)
-    return f"{words} · {say('seed {seed}', seed=settings.seed)}"
+    if shot.kind == "mix":
+        parts = [say("Mix")]
+    else:
+        mood = MOODS.get(str(shot.values.get("mood") or ""))
+        parts = [say(mood.name)] if mood else []
+        parts.append(say(LIGHTS[settings.workflow][settings.light]))
+    parts.append(say("seed {seed}", seed=settings.seed))
+    return " · ".join([*parts, *([str(shot.values["prompt"])[:60]] if shot.values.get("prompt") else [])])

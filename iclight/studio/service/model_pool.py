@@ -1,4 +1,4 @@
-"""The page's engine: loaded once, in the background or on first use, and able to say what it is doing."""
+"""The page's models: loaded once, in the background or on first use, and able to say what they are doing."""
 
 from __future__ import annotations
 
@@ -18,21 +18,18 @@ ENGLISH = Say()
 class ModelPool:
     """Loads relighters with `arguments` (those of `Relighter.load`), one a workflow. Safe to ask from any thread.
 
-    The page was started for one workflow, which is loaded at once. Another is loaded on first use (normals are made by
-    fbc; `beside` gives a page of another workflow) and shares the VAE and text encoder. At most one more UNet than the
-    page's own stays in memory: a third workflow takes the second's place.
+    The page was started for one workflow, `workflow`, which is loaded at once. Another is loaded on first use and
+    shares the VAE and text encoder. At most one more UNet than the first stays in memory: a third workflow takes the
+    second's place.
     """
 
     def __init__(self, workflow: str, arguments: dict[str, Any]) -> None:
         self.workflow = workflow
+        self.loading: str | None = None  # the workflow that is being loaded at the moment
         self._arguments = arguments
-        self._shelf = _Shelf(workflow)
-
-    def beside(self, workflow: str) -> ModelPool:
-        """The same models, for a page of another workflow."""
-        other = ModelPool(workflow, self._arguments)
-        other._shelf = self._shelf
-        return other
+        self._loaded: dict[str, Relighter] = {}
+        self._errors: dict[str, IclightError] = {}
+        self._lock = threading.Lock()
 
     @property
     def matting(self) -> str:
@@ -52,80 +49,59 @@ class ModelPool:
             print(f"iclight: {error}")  # also shown on the page, and again when somebody presses the button
         except Exception as error:  # a bug of ours: the page must not wait for ever on top of it
             traceback.print_exc()
-            self._shelf.errors[self.workflow] = IclightError(
+            self._errors[self.workflow] = IclightError(
                 "Loading failed unexpectedly ({kind}: {reason}).", kind=type(error).__name__, reason=plain(error)
             )
 
     def get(self, workflow: str | None = None) -> Relighter:
         """The relighter, loaded if it is not. Raises what loading raised; the next call tries again."""
-        workflow, shelf = workflow or self.workflow, self._shelf
-        with shelf.lock:
-            if workflow not in shelf.loaded:
-                shelf.loading = workflow
+        workflow = workflow or self.workflow
+        with self._lock:
+            if workflow not in self._loaded:
+                self.loading = workflow
                 try:
-                    shelf.put(workflow, self._load(workflow))
+                    self._put(workflow, self._load(workflow))
                 except IclightError as error:
-                    shelf.errors[workflow] = error
+                    self._errors[workflow] = error
                     raise
                 finally:
-                    shelf.loading = None
-            return shelf.loaded[workflow]
+                    self.loading = None
+            return self._loaded[workflow]
 
     def _load(self, workflow: str) -> Relighter:
         from ...relighter import Relighter  # torch and diffusers: seconds, and only when needed
 
         # An offset that was asked for is for the workflow that was started; the model's is taken for another.
-        own = {} if workflow == self._shelf.home else {"offset": None}
-        share = next(iter(self._shelf.loaded.values()), None)
+        own = {} if workflow == self.workflow else {"offset": None}
+        share = next(iter(self._loaded.values()), None)
         return Relighter.load(workflow=workflow, share=share, **{**self._arguments, **own})
+
+    def _put(self, workflow: str, relighter: Relighter) -> None:
+        self._errors.pop(workflow, None)
+        if workflow != self.workflow:
+            for other in set(self._loaded) - {self.workflow}:
+                del self._loaded[other]
+        self._loaded[workflow] = relighter
 
     @property
     def ready(self) -> bool:
-        """Whether loading is over, for better or worse; other workflows than the page's first wait to be asked for."""
-        shelf, known = self._shelf, {self.workflow, self._shelf.home}
-        return bool(known & set(shelf.loaded) or known & set(shelf.errors))
+        """Whether the first loading is over, for better or worse; other workflows wait to be asked for."""
+        return self.workflow in self._loaded or self.workflow in self._errors
 
-    @property
-    def loading(self) -> str | None:
-        """The workflow that is being loaded at the moment."""
-        return self._shelf.loading
-
-    def status(self, say: Say = ENGLISH) -> str:
-        """One line of Markdown: which model is loaded, where it runs, and what the user should know about it."""
-        shelf = self._shelf
-        if own := shelf.loaded.get(self.workflow):
+    def status(self, say: Say = ENGLISH, workflow: str | None = None) -> str:
+        """One line of Markdown: which model is loaded for a workflow, where it runs, what one should know about it."""
+        workflow = workflow or self.workflow
+        if own := self._loaded.get(workflow):
             model = own.model
-            notice = f"<br>{translate(model.notice, say)}" if model.notice else ""
-            return (
-                say(
-                    "Model **{name}** on {place}, licence {licence}.",
-                    name=model.name,
-                    place=translate(own.placement.in_words(), say),
-                    licence=model.license,
-                )
-                + notice
+            line = say(
+                "Model **{name}** on {place}, licence {licence}.",
+                name=model.name,
+                place=translate(own.placement.in_words(), say),
+                licence=model.license,
             )
-        if error := shelf.errors.get(self.workflow) or shelf.errors.get(shelf.home):
+            return f"{line} {translate(model.notice, say)}" if model.notice else line
+        if error := self._errors.get(workflow) or self._errors.get(self.workflow):
             return "**" + say("The model could not be loaded.") + f"** {translate(error, say)}"
-        if home := shelf.loaded.get(shelf.home):
-            return say("Model **{name}**; the rest comes with the first request.", name=home.model.name)
-        return say("Loading model **{name}** …", name=self._arguments.get("model", "auto"))
-
-
-class _Shelf:
-    """What is loaded, by workflow, and what went wrong; shared by the pages of one server."""
-
-    def __init__(self, home: str) -> None:
-        self.home = home
-        self.loaded: dict[str, Relighter] = {}
-        self.errors: dict[str, IclightError] = {}
-        self.loading: str | None = None
-        self.lock = threading.Lock()
-
-    def put(self, workflow: str, relighter: Relighter) -> None:
-        """Keep a relighter; of those beside the home workflow's the last alone."""
-        self.errors.pop(workflow, None)
-        if workflow != self.home:
-            for other in set(self.loaded) - {self.home}:
-                del self.loaded[other]
-        self.loaded[workflow] = relighter
+        if first := self._loaded.get(self.workflow):
+            return say("Model **{name}**; this way of lighting loads with the first request.", name=first.model.name)
+        return say("Loading the model …")

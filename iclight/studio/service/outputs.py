@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ...parameters import NORMAL_LIGHTS
 from ...settings import Settings
 from ...weights.files import whole_file
-from ..ui.i18n import Say
+from ..ui.i18n import Say, as_text, translate
 
 if TYPE_CHECKING:
     from ...imaging.images import Picture
@@ -36,6 +36,7 @@ class Shot:
     thumbnail: str
     values: dict[str, Any]
     settings: Settings
+    kind: str = "relight"
 
 
 def save_all(folder: Path, result: Any, pictures: dict[str, Any], kind: str) -> list[str]:
@@ -61,23 +62,46 @@ def save_plain(folder: Path, name: str, picture: Any) -> str:
 
 def shots_of(folder: Path, result: Any, paths: list[str], values: dict[str, Any], photo: Picture) -> list[Shot]:
     """The pictures of a relighting for the slider and the history. `photo` is what was lit."""
-    height, width = result.images[0].shape[:2]
+    return shots(folder, result.settings, dict(zip(paths, result.images, strict=True)), values, photo.rgb, "relight")
+
+
+def shots(
+    folder: Path, settings: Settings, pictures: dict[str, Any], values: dict[str, Any], photo: Any, kind: str
+) -> list[Shot]:
+    """Saved pictures (path -> pixels, all of one size) of a photo (HxWx3 uint8) for the slider and the history.
+
+    `values`: the page's inputs as they were; `kind` as a recipe has it.
+    """
+    height, width = next(iter(pictures.values())).shape[:2]
     size = shown_size(width, height)
-    before = save_plain(folder, f"before-{result.settings.seed}", crop(photo.rgb, *size))
-    used = {**values, "seed": result.settings.seed, "random_seed": False}
-    shots = []
-    for path, picture in zip(paths, result.images, strict=True):
+    before = save_plain(folder, f"before-{settings.seed}", crop(photo, *size))
+    used = {**values, "seed": settings.seed, "random_seed": False}
+    made = []
+    for path, picture in pictures.items():
         after = path
         if size != (width, height):
             after = save_plain(folder, f"{Path(path).stem}-shown", crop(picture, *size))
-        shots.append(Shot(path, before, after, _thumbnail(Path(path), picture), used, result.settings))
-    return shots
+        made.append(Shot(path, before, after, _thumbnail(Path(path), picture), used, settings, kind))
+    return made
 
 
 def shown_size(width: int, height: int) -> tuple[int, int]:
     """The size a picture is shown at beside another: its own, at most `SHOWN` a side."""
     scale = min(1.0, SHOWN / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def as_jpeg(path: str) -> str:
+    """A PNG's JPEG beside it, as good as one wants to look at; transparent places are white."""
+    from PIL import Image
+
+    target = Path(path).with_suffix(".jpg")
+    if not target.is_file():
+        with Image.open(path, formats=("PNG",)) as picture:
+            ground = Image.new("RGB", picture.size, "white")
+            ground.paste(picture, mask=picture.getchannel("A") if picture.mode == "RGBA" else None)
+        ground.save(target, quality=95, subsampling=0)
+    return str(target)
 
 
 def _thumbnail(path: Path, picture: Any) -> str:
@@ -99,6 +123,7 @@ def about(folder: Path, result: Any, say: Say, seeds: list[int] | None = None) -
     from ...imaging.crop import highres_size
 
     settings, identity = result.settings, result.model
+    full_height, full_width = result.images[0].shape[:2]
     size = highres_size(settings.width, settings.height, settings.highres_scale)
     foreground = crop(result.foreground, *size)
     matte = crop((result.alpha[..., 0] * 255).round().astype("uint8"), *size)[..., None].repeat(3, axis=2)
@@ -109,10 +134,14 @@ def about(folder: Path, result: Any, say: Say, seeds: list[int] | None = None) -
         device=identity["device"],
         dtype=identity["dtype"],
         matting=result.matting,
-        width=settings.width,
-        height=settings.height,
+        width=full_width,
+        height=full_height,
         seed=", ".join(map(str, seeds or [settings.seed])),
     )
+    if result.matte_doubts:
+        doubts = " ".join(as_text(translate(doubt, say)) for doubt in result.matte_doubts)
+        ways = say("Look at the matte: paint it under Matte, or choose there to light the whole picture.")
+        line += f"<br>**{doubts}** {ways}"
     return (
         save_plain(folder, "prepared", foreground),
         save_plain(folder, "matte", matte),

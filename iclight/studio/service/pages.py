@@ -1,4 +1,4 @@
-"""The site as Gradio sees it: what comes in with a request is looked at in one place, before any component or handler.
+"""The page as Gradio sees it: what comes in with a request is looked at in one place, before any component or handler.
 
 A request names its files by their paths, and may name any. `accept_files` lets those pass that were uploaded here, and
 stores those that come inside of the request; it does not matter which component, named endpoint or event of the page
@@ -16,11 +16,15 @@ from typing import Any
 import gradio as gr
 
 from ...errors import ImageError, SettingsError, plain
+from ...parameters import PARAMETERS
 from ...weights.files import write_whole
 from ..ui.endpoints import Shown, shown
 from ..ui.i18n import english
 from .guard import visitor_of
 from .storage import Storage
+
+# What programs leave open is the default of the workflow that they name, not what the page shows for its own.
+OPEN = {name for name, parameter in PARAMETERS.items() if parameter.differing}
 
 
 class Pages(gr.Blocks):
@@ -60,6 +64,11 @@ class Pages(gr.Blocks):
             for endpoint in (info or {}).get(endpoints, {}).values():
                 for part in (*endpoint["parameters"], *endpoint["returns"]):
                     part["label"] = english(part["label"])
+                for part in endpoint["parameters"]:
+                    if part["parameter_name"] in OPEN:
+                        part["parameter_default"] = None
+                    elif part["type"] == {"type": "integer"} and part["parameter_default"]:
+                        part["parameter_default"] = int(part["parameter_default"])  # the page has it as text
         return info
 
 

@@ -1,11 +1,13 @@
-"""What the pages remember of each browser session, so that no visitor sees or stops another's work.
+"""What the page remembers of each visitor, so that none sees or stops another's work.
 
-`PerSession` holds values by session; `Runs` knows who waits, who runs, and who has asked to stop.
+`session_of` says whose a request is; `PerSession` holds values by session, `Visits` notices who has left, `Runs` knows
+who waits, who runs, and who has asked to stop.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import threading
 import time
@@ -13,12 +15,87 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
+# A browser's tab names itself in this header (`tab.js`), by 128 random bits that a reload does not change.
+HEADER, TOKEN = "x-iclight-tab", re.compile("[0-9a-f]{32}")
+# Seconds after which whoever left is gone: their running work is stopped; what is kept of them is dropped.
+ABSENT, GONE = 120.0, 1800.0
+
 # Seconds: a page asks for the strip more often than twice a second, one in the background every second.
 LAPSES = 20.0
+
+
+def session_of(request: Any) -> str:
+    """Under which key a request's things are kept: its tab's token, or for programs the session that they name."""
+    token = str((getattr(request, "headers", None) or {}).get(HEADER) or "")
+    return f"tab-{token}" if TOKEN.fullmatch(token) else str(getattr(request, "session_hash", None) or "")
+
+
+class Visits:
+    """Who is here. A tab that reloads, or loses its network for a while, comes back under its token.
+
+    `stop(session)` is called once it has been away for `ABSENT` seconds, `drop(session)` after `GONE`; both at once
+    for a program, which does not come back.
+    """
+
+    def __init__(
+        self, stop: Callable[[str], None], drop: Callable[[str], None], absent: float = ABSENT, gone: float = GONE
+    ) -> None:
+        self._stop, self._drop = stop, drop
+        self._absent, self._gone = absent, gone
+        # Gradio's sessions that are open -> whose they are; who is away -> since when, and whether they were stopped.
+        self._open: dict[str, str] = {}
+        self._away: dict[str, tuple[float, bool]] = {}
+        self._lock = threading.Lock()
+        self._watching = False
+
+    def here(self, request: Any) -> None:
+        """A tab is heard of."""
+        session = session_of(request)
+        if session.startswith("tab-"):
+            with self._lock:
+                self._open[str(request.session_hash)] = session
+                self._away.pop(session, None)
+
+    def left(self, request: Any) -> None:
+        """A connection ended: its tab may come back by another."""
+        name = str(request.session_hash or "")
+        with self._lock:
+            session = self._open.pop(name, None)
+            if session is not None:
+                if session not in self._open.values():
+                    self._away[session] = time.monotonic(), False
+                    self._watch()
+                return
+        self._stop(name)
+        self._drop(name)
+
+    def _watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            threading.Thread(target=self._look, name="visits", daemon=True).start()
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(min(1.0, self._absent / 4))
+            with self._lock:
+                now = time.monotonic()
+                absent = [one for one, (since, told) in self._away.items() if not told and now - since > self._absent]
+                gone = [one for one, (since, _) in self._away.items() if now - since > self._gone]
+                for one in absent:
+                    self._away[one] = self._away[one][0], True
+                for one in gone:
+                    del self._away[one]
+                self._watching = bool(self._away)
+            for one in absent:
+                self._stop(one)
+            for one in gone:
+                self._drop(one)
+            if not self._watching:
+                return
 
 
 class PerSession(Generic[T]):

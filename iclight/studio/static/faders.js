@@ -38,9 +38,8 @@
   const number = (id) => Number(document.querySelector(`#${id} input[type=number]`)?.value ?? 0);
   const ticked = (id) => Boolean(document.querySelector(`#${id} input[type=checkbox]`)?.checked);
   const tint = (id) => {
-    const button = document.querySelector(`#${id} .dialog-button, #${id} button`);
-    const levels = getComputedStyle(button).backgroundColor.match(/[\d.]+/g) ?? [255, 255, 255];
-    return levels.slice(0, 3).map((level) => toLinear[Math.round(level)]);
+    const colour = document.querySelector(`#${id} input[type=color]`)?.value ?? "#ffffff";
+    return [1, 3, 5].map((at) => toLinear[parseInt(colour.slice(at, at + 2), 16)]);
   };
 
   // As Stack.weights: what is muted, or not solo where one is, is off.
@@ -152,6 +151,8 @@
   // Decoded before the first touch; and the server's own mix, once nothing has moved for a while, takes its place back.
   document.addEventListener("load", (event) => {
     if (event.target.closest?.("#desk-lights")) {
+      const row = document.getElementById(`row-${event.target.dataset.light}`);
+      row?.style.setProperty("--thumb", `url(${event.target.src})`);
       const shown = document.querySelector("#mix img");
       if (shown) pixels(event.target, ...sizeOf(shown, event.target));
       drawn = "";

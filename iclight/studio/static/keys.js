@@ -1,10 +1,11 @@
-// Ctrl+Enter (or Cmd+Enter) relights, Esc cancels; on a phone the page goes to where the picture appears.
+// Ctrl+Enter (or Cmd+Enter) relights, Esc cancels.
 (() => {
   const press = (id) => document.getElementById(id)?.click();
   const running = () => document.querySelector("#live .live") !== null;
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
+      if (running()) return;
       document.querySelector("#tabs [data-tab-id='relight-tab']")?.click();
       // What is being typed reaches the server with the click: a box hands its text over when it loses the focus.
       document.activeElement?.blur?.();
@@ -13,8 +14,4 @@
       press("cancel");
     }
   }, true);
-  document.addEventListener("click", (event) => {
-    const button = event.target.closest?.("#relight, #vary");
-    if (button && window.innerWidth <= 640) document.getElementById("stage")?.scrollIntoView({ behavior: "smooth" });
-  });
 })();

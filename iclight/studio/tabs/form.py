@@ -1,4 +1,8 @@
-"""What a page asks for: pictures, words, a mood, a light, and, folded away, every other parameter."""
+"""What the page asks for, in one view: pictures, words, a mood, a light; how it is lit is chosen above them.
+
+What only one workflow asks for has the class `only-fc`, `only-fbc` or `only-env`, and what only one light asks for
+`when-…`: the style sheet shows them while that is chosen (`static/style.css`).
+"""
 
 from __future__ import annotations
 
@@ -6,136 +10,109 @@ from typing import Any
 
 import gradio as gr
 
-from ...parameters import FINISHING, LIGHTS, PARAMETERS
-from ...weights.catalogue import MATTING_CHOICES
+from ...parameters import LIGHTS, PARAMETERS
 from ..service.actions import look_at_map
-from ..ui.components import PanoramaInput
-from ..ui.endpoints import index_of
+from ..ui.components import PanoramaInput, ParameterChoice
+from ..ui.dial import show_handles
+from ..ui.i18n import Say
 from ..ui.inputs import parameter_input, picture_input
-from ..ui.page import DECODE, HIDDEN, Page
+from ..ui.page import DECODE, HIDDEN, QUIET, Page
+from ..ui.strip import Strip
 from . import examples
-from .painting import Painting, show_light_tools, show_matte_tools
+from .details import show_details
+from .painting import Painting, bind_light_tools, show_light_tools
 from .presets import bind_moods, show_moods
 
-MATTING_LABELS = {
-    "auto": "Automatic",
-    "rmbg": "RMBG-1.4 (non-commercial licence)",
-    "ormbg": "ORMBG (Apache-2.0)",
-    "u2netp": "U²-Net small (Apache-2.0)",
-    "grabcut": "GrabCut (no network)",
-    "none": "None: light the whole picture",
+WORKFLOWS = {"fc": "Words", "fbc": "Background", "env": "Environment"}
+# As the reference's pages name the lights, but for what is said by the label above them.
+SHORT = {
+    "left": "Left",
+    "right": "Right",
+    "top": "Top",
+    "bottom": "Bottom",
+    "angle": "Any angle",
+    "front": "Front",
+    "rim": "Rim",
+    "back": "Back",
+    "upload-flipped": "Flipped background",
 }
-ADVANCED = (
-    ("seed",),
-    ("num_images",),
-    ("width", "height"),
-    ("steps", "cfg"),
-    ("light_strength", "backdrop_blur"),
-    ("lowres_denoise",),
-    ("highres_scale", "highres_denoise"),
-)
-# The other workflows' first pass always starts from noise; only fbc has a backdrop.
-ONLY_IN = {"lowres_denoise": "fc", "backdrop_blur": "fbc"}
-SHAPE = (("angle", "falloff"), ("light_colour", "shadow_colour"), ("spot_x", "spot_y", "spot_size"))
-ENV_SHAPE = ("angle", "light_colour")  # an environment map has no ramp to shape
+UPLOADED = {"fc": "Light map", "fbc": "Background", "env": "Environment map"}
+# What a workflow's own defaults decide; another workflow's take their place where they stand at theirs.
+OPEN = ("light", *(name for name, parameter in PARAMETERS.items() if parameter.differing and name != "light"))
 
 
-def show_form(page: Page, painting: Painting, matting: str) -> dict[str, gr.Button]:
-    """The whole form; returns its buttons by name."""
-    backgrounds = _pictures(page)
-    _words(page)
-    moods = show_moods(page)
-    _light(page)
-    _show_map(page)
-    buttons = _buttons()
-    _quick_lists(page)
-    _shape(page, painting)
-    _matte(page, painting, matting)
-    _advanced(page)
-    _finish(page)
-    bind_moods(page, moods)
-    if backgrounds is not None:
-        _bind_backgrounds(page, backgrounds)
-    return buttons
+def light_choices(workflow: str) -> list[tuple[str, str]]:
+    """A workflow's lights as a radio's choices: (words, name)."""
+    own = {**SHORT, "upload": UPLOADED[workflow]}
+    return [(own.get(name, words), name) for name, words in LIGHTS[workflow].items()]
 
 
-def _pictures(page: Page) -> gr.Gallery | None:
-    with gr.Row():
-        page.add("image", picture_input(label="Picture", height=300, elem_id="image"), ...)
-        if page.workflow == "fbc":
-            page.add("background", picture_input(label="Background", height=300, elem_id="background"))
-        if page.workflow == "env":
-            with gr.Column(min_width=160):
-                label = "Environment map (.hdr, .exr, picture)"
-                page.add("environment", PanoramaInput(label=label, height=140, elem_id="environment"))
-                page.looks["map"] = gr.Image(
-                    label="The light; its middle is behind the subject",
-                    buttons=[],
-                    height=170,
-                    interactive=False,
-                    elem_id="map",
-                )
-    if page.workflow != "fbc":
-        return None
-    return gr.Gallery(
-        [examples.asset(name) for name in examples.BACKGROUNDS],
-        label="Backgrounds to pick from",
-        columns=6,
-        allow_preview=False,
-        object_fit="cover",
-        elem_id="backgrounds",
-        elem_classes="strip",
-        buttons=[],
+def show_workflows(page: Page) -> gr.Radio:
+    """The choice between words, background and environment."""
+    choices = [(words, name) for name, words in WORKFLOWS.items()]
+    return ParameterChoice(
+        choices, value=page.workflow, label="Light it by", elem_id="workflow", elem_classes="segments"
     )
 
 
-def _bind_backgrounds(page: Page, gallery: gr.Gallery) -> None:
-    def pick(event: gr.SelectData) -> Any:
-        index = index_of(event)
-        if not 0 <= index < len(examples.BACKGROUNDS):
-            return gr.skip(), gr.skip()
+def show_form(page: Page, painting: Painting, matting: str, workflow: gr.Radio) -> dict[str, gr.Button]:
+    """The whole form; returns its buttons by name."""
+    _pictures(page)
+    page.add("workflow", workflow)
+    page.add("prompt", _prompt())
+    _words_to_start_from(page)
+    moods = show_moods(page)
+    gr.Markdown("A mood adds words; the light stays where it was chosen.", elem_classes=["not-fc", "hint"])
+    _light(page, painting)
+    buttons = _buttons()
+    page.looks["said"] = gr.Markdown("", elem_id="said")
+    show_details(page, painting, matting)
+    bind_moods(page, moods)
+    _bind_backgrounds(page)
+    _show_map(page)
+    _bind_workflows(page)
+    return buttons
+
+
+def _pictures(page: Page) -> None:
+    with gr.Row(elem_id="pictures"):
+        with gr.Column(elem_id="photo", min_width=120):
+            page.add("image", picture_input(label="Picture", elem_id="image"), ...)
+            page.looks["peek"] = gr.HTML("", elem_id="peek")
+            show_handles()
+        with gr.Column(elem_classes="only-fbc", min_width=120):
+            page.add("background", picture_input(label="Background", elem_id="background"))
+        with gr.Column(elem_classes="only-env", min_width=120):
+            page.add("environment", PanoramaInput(label="Environment map", height=96, elem_id="environment"))
+            page.looks["map"] = gr.Image(
+                label="The light; its middle is behind the subject", buttons=[], interactive=False, elem_id="map"
+            )
+            page.looks["map-said"] = gr.Markdown("", elem_id="map-said")
+    with gr.Column(elem_classes="only-fbc"):
+        strip = Strip(examples.background_choices(Say()), label="Backgrounds to pick from", elem_id="backgrounds")
+        page.looks["backgrounds"] = strip
+
+
+def _bind_backgrounds(page: Page) -> None:
+    strip, background, light = page.looks["backgrounds"], page.inputs["background"], page.inputs["light"]
+
+    def pick(name: Any) -> Any:
+        if name is None:
+            return None, gr.skip()
         # Whoever picks a background wants to be lit by it, whatever light was chosen before.
-        return examples.asset(examples.BACKGROUNDS[index]), "upload"
+        return (examples.asset(name), "upload") if name in examples.BACKGROUNDS else (gr.skip(), gr.skip())
 
-    gallery.select(pick, None, [page.inputs["background"], page.inputs["light"]], queue=False, **HIDDEN)
-
-
-def _words(page: Page) -> None:
-    hint = "the light and the scene, e.g. sunset over sea"
-    page.add("prompt", gr.Textbox(label="Prompt", placeholder=hint, value="", elem_id="prompt"))
+    strip.input(pick, strip, [background, light], **QUIET)
+    background.upload(lambda: (None, "upload"), None, [strip, light], **QUIET)
+    background.clear(lambda: None, None, strip, **QUIET)
 
 
-def _light(page: Page) -> None:
-    choices = [(label, name) for name, label in LIGHTS[page.workflow].items()]
-    light = gr.Radio(choices, value=PARAMETERS["light"].default_for(page.workflow), label="Light", elem_id="light")
-    page.add("light", light)
+def _prompt() -> gr.Textbox:
+    hint = "subject and light, e.g. cat, sunset over sea"
+    return gr.Textbox(label="Prompt", placeholder=hint, value="", lines=1, max_lines=3, elem_id="prompt")
 
 
-def _show_map(page: Page) -> None:
-    """Keep the look at the light up to date."""
-    if "map" in page.looks:
-        sources = [page.inputs["environment"], page.inputs["light"]]
-        gr.on(
-            [component.change for component in sources],
-            look_at_map,
-            sources,
-            page.looks["map"],
-            show_progress="hidden",
-            **DECODE,
-            **HIDDEN,
-        )
-
-
-def _buttons() -> dict[str, gr.Button]:
-    with gr.Row(elem_id="buttons"):
-        return {
-            "relight": gr.Button("Relight", variant="primary", scale=3, min_width=120, elem_id="relight"),
-            "vary": gr.Button("Vary ×4", scale=2, min_width=80, elem_id="vary"),
-            "cancel": gr.Button("Cancel", variant="stop", scale=1, min_width=80, elem_id="cancel"),
-        }
-
-
-def _quick_lists(page: Page) -> None:
+def _words_to_start_from(page: Page) -> None:
     prompt = page.inputs["prompt"]
     lists = (
         ("Subjects", examples.SUBJECTS, examples.pick_subject),
@@ -143,68 +120,81 @@ def _quick_lists(page: Page) -> None:
     )
     with gr.Accordion("Words to start from", open=False, elem_id="words"):
         for label, entries, pick in lists:
-            rows = gr.Dataset(
-                components=[prompt],
-                samples=[[entry] for entry in entries],
-                label=label,
-                samples_per_page=20,
-                elem_id=f"quick-{label.lower()}",
-            )
+            strip = Strip([(entry, entry, [], "") for entry in entries], label=label, elem_id=f"quick-{label.lower()}")
 
-            def filled_in(row: Any, text: str | None, pick: Any = pick) -> Any:
-                return pick(str(row[0]), text or "") if row else gr.skip()
+            def filled_in(entry: Any, text: Any, pick: Any = pick) -> Any:
+                return (None, pick(entry, str(text or ""))) if isinstance(entry, str) else (gr.skip(), gr.skip())
 
-            rows.click(filled_in, [rows, prompt], prompt, queue=False, **HIDDEN)
+            strip.input(filled_in, [strip, prompt], [strip, prompt], **QUIET)
+            page.looks[f"quick-{label.lower()}"] = strip
 
 
-def _shape(page: Page, painting: Painting) -> None:
-    with gr.Accordion("Shape the light: angle, colours, spot", open=False, elem_id="shape"):
-        for row in SHAPE:
-            with gr.Row():
-                for name in row:
-                    made = page.add(name, parameter_input(name, page.workflow))
-                    made.visible = page.workflow != "env" or name in ENV_SHAPE
-        if page.workflow == "fc":
-            label = "Light map: bright where light comes from (choose 'Use Light Map')"
-            page.add("light_map", picture_input(label=label, height=200, elem_id="light-map"))
-    if page.workflow != "env":
-        with gr.Accordion("Paint the light", open=False, elem_id="paint"):
-            show_light_tools(page, painting, page.workflow)
-
-
-def _matte(page: Page, painting: Painting, matting: str) -> None:
-    with gr.Accordion("Matte: what is the subject", open=False, elem_id="matte-tools"):
-        choices = [(MATTING_LABELS[name], name) for name in MATTING_CHOICES]
-        page.add(
-            "matting",
-            gr.Radio(
-                choices,
-                value=matting,
-                label="Matting",
-                info="Who cuts the subject out. A picture's own transparency, or a mask, always wins.",
-                elem_id="matting",
-            ),
-        )
-        page.add("mask", picture_input(label="Own mask (white is subject)", height=200, elem_id="mask"))
-        show_matte_tools(page, painting)
-
-
-def _advanced(page: Page) -> None:
-    with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        for row in ADVANCED:
-            with gr.Row():
-                for name in row:
-                    if page.workflow != ONLY_IN.get(name, page.workflow):
-                        continue
-                    page.add(name, parameter_input(name, page.workflow))
-                if "seed" in row:
-                    page.add("random_seed", gr.Checkbox(False, label="Random seed", elem_id="random-seed"))
-        for name in ("added_prompt", "negative_prompt"):
+def _light(page: Page, painting: Painting) -> None:
+    light = ParameterChoice(
+        light_choices(page.workflow),
+        value=PARAMETERS["light"].default_for(page.workflow),
+        label="Light from",
+        elem_id="light",
+        elem_classes="segments",
+    )
+    page.add("light", light)
+    with gr.Column(elem_classes="when-angle"):
+        page.add("angle", parameter_input("angle", page.workflow))
+    with gr.Row(elem_classes="when-spot"):
+        for name in ("spot_x", "spot_y", "spot_size"):
             page.add(name, parameter_input(name, page.workflow))
+    show_light_tools(page, painting)
+    with gr.Column(elem_classes=["when-map", "only-fc"]):
+        page.add("light_map", picture_input(label="Light map: bright where light comes from", elem_id="light-map"))
+    page.add("light_strength", parameter_input("light_strength", page.workflow))
+    bind_light_tools(page, painting)
 
 
-def _finish(page: Page) -> None:
-    with gr.Accordion("Finish: keep the photo's pixels and background", open=False, elem_id="finish"):
-        for name in FINISHING:
-            page.add(name, parameter_input(name, page.workflow))
-        page.add("behind", picture_input(label="Own picture behind the subject", height=160, elem_id="behind"))
+def _show_map(page: Page) -> None:
+    """Keep the look at the environment's light up to date."""
+    sources = [page.inputs["environment"], page.inputs["light"]]
+    gr.on(
+        [component.change for component in sources],
+        look_at_map,
+        sources,
+        [page.looks["map"], page.looks["map-said"]],
+        show_progress="hidden",
+        **DECODE,
+        **HIDDEN,
+    )
+
+
+def _buttons() -> dict[str, gr.Button]:
+    with gr.Row(elem_id="buttons"):
+        return {
+            "relight": gr.Button("Relight", variant="primary", scale=3, min_width=120, elem_id="relight"),
+            "cancel": gr.Button("Cancel", scale=3, min_width=120, elem_id="cancel"),
+            "vary": gr.Button("Vary ×4", scale=2, min_width=80, elem_id="vary"),
+        }
+
+
+def _bind_workflows(page: Page) -> None:
+    """A change of workflow keeps what is there, but for what stands at the defaults of the one before."""
+    parts = [page.inputs[name] for name in OPEN]
+    known = gr.State(page.workflow)
+
+    def switch(workflow: Any, before: Any, *now: Any) -> Any:
+        if workflow not in WORKFLOWS or before not in WORKFLOWS:
+            return [gr.skip()] * (1 + len(parts))
+        return [workflow, *opened(workflow, before, dict(zip(OPEN, now, strict=True)))]
+
+    page.inputs["workflow"].change(switch, [page.inputs["workflow"], known, *parts], [known, *parts], **QUIET)
+    page.inputs["workflow"].change(lambda: [gr.update(visible=False)] * 2, None, page.looks["light-editor"], **QUIET)
+    page.looks["known-workflow"] = known
+
+
+def opened(workflow: str, before: str, now: dict[str, Any]) -> list[Any]:
+    """Updates of the inputs `OPEN` for a workflow that takes another's place; `now` are their values."""
+    values = {
+        name: PARAMETERS[name].default_for(workflow) if value in (None, PARAMETERS[name].default_for(before)) else value
+        for name, value in now.items()
+    }
+    if values["light"] not in LIGHTS[workflow]:
+        values["light"] = PARAMETERS["light"].default_for(workflow)
+    light = gr.Radio(choices=light_choices(workflow), value=values["light"])
+    return [light, *(values[name] for name in OPEN[1:])]

@@ -7,30 +7,27 @@ from typing import Any
 import gradio as gr
 
 from ...errors import IclightError, ImageError, RecipeError, plain
-from ...parameters import LIGHT_INPUTS, PARAMETERS
+from ...parameters import PARAMETERS
 from ...settings import INPUTS
 from ...weights.catalogue import MATTING_CHOICES
 from ..service.actions import Actions
 from ..service.history import caption
 from ..service.outputs import Shot
-from ..ui.components import PanoramaInput
+from ..service.sessions import session_of
+from ..ui.components import Compare, PanoramaInput
 from ..ui.endpoints import index_of, shown, with_signature
 from ..ui.i18n import Say, as_text, speaker
 from ..ui.page import DECODE, HIDDEN, QUIET, Page
-from .relight import slider
+from .form import light_choices
 
 
 def show_history(page: Page, work: Actions, tab: gr.Tab) -> None:
-    """The tab's content, bound; it is brought up to date when the tab is opened and when a relighting is done."""
+    """The tab's content, bound; it is brought up to date when the tab is opened and when a picture is made."""
     restore = Restore(work, list(page.inputs))
-    gr.Markdown(
-        "Everything this browser tab has made since it was opened. Click a picture to look at it; click another to "
-        "compare the two."
-    )
+    gr.Markdown("What this browser tab has made. Click a picture to look at it; click another to compare the two.")
     past = gr.Gallery(
         label="History",
         columns=4,
-        height=300,
         allow_preview=False,
         object_fit="cover",
         interactive=False,
@@ -38,10 +35,13 @@ def show_history(page: Page, work: Actions, tab: gr.Tab) -> None:
         buttons=[],
     )
     picked = gr.Markdown(elem_id="picked")
-    again = gr.Button("Restore these settings", variant="primary", interactive=False, elem_id="restore")
-    both = slider("The one clicked before | the one clicked last", "compare-two")
+    with gr.Row(elem_id="picked-row"):
+        again = gr.Button("Restore these settings", variant="primary", interactive=False, elem_id="restore")
+        take = gr.Button("Download", interactive=False, elem_id="take-past")
+        file = gr.DownloadButton("Download", visible="hidden", elem_id="past-file")
+    both = Compare(label="Divider between the two pictures", elem_id="compare-two")
     drop = PanoramaInput(
-        label="Drop a PNG made here: its settings come back", file_types=[".png"], height=120, elem_id="recipe"
+        label="Drop a PNG made here: its settings come back", file_types=[".png"], height=110, elem_id="recipe"
     )
     said = gr.Markdown(elem_id="recipe-said")
     recipe = gr.JSON(visible=False)
@@ -51,10 +51,13 @@ def show_history(page: Page, work: Actions, tab: gr.Tab) -> None:
             shot = work.history.pick(request, index_of(event))
         except IclightError as error:
             raise shown(error, request) from error
-        return as_text(caption(shot, speaker(request))), gr.Button(interactive=True), work.history.pair(request)
+        usable = gr.Button(interactive=True)
+        return as_text(caption(shot, speaker(request))), usable, usable, work.history.pair(request)
 
-    past.select(pick, None, [picked, again, both], **QUIET)
+    past.select(pick, None, [picked, again, take, both], **QUIET)
     tab.select(work.history.thumbnails, None, past, **QUIET)
+    got = take.click(with_signature(lambda request: work.history.picked(request).path, {}), None, file, **QUIET)
+    got.success(None, None, None, js="() => document.querySelector('#past-file')?.click()", **HIDDEN)
     # Programs ask for the same with the pictures themselves.
     listed = gr.Gallery(visible=False, format="png")
     gr.on(
@@ -62,24 +65,25 @@ def show_history(page: Page, work: Actions, tab: gr.Tab) -> None:
         with_signature(work.history.listed, {}),
         None,
         listed,
-        api_name=page.endpoint("history"),
+        api_name="history",
         api_description=work.history.listed.__doc__,
         queue=False,
     )
-    again.click(with_signature(restore.from_history, {}), None, page.values, **QUIET)
+    filled = [*page.values, page.looks["known-workflow"], page.looks["belongs"]]
+    again.click(with_signature(restore.from_history, {}), None, filled, **QUIET)
     gr.on(
         [],
         with_signature(restore.recipe, {"picture": ...}),
         drop,
         recipe,
-        api_name=page.endpoint("recipe"),
+        api_name="recipe",
         api_description=restore.recipe.__doc__,
         **DECODE,
     )
     drop.upload(
         with_signature(restore.from_recipe, {**dict.fromkeys(page.inputs), "recipe": None}),
         [*page.values, drop],
-        [*page.values, said],
+        [*filled, said],
         show_progress_on=said,
         **DECODE,
         **HIDDEN,
@@ -88,24 +92,31 @@ def show_history(page: Page, work: Actions, tab: gr.Tab) -> None:
 
 
 def refresh(page: Page, work: Actions, done: Any) -> None:
-    """After a relighting: its pictures stand in the history."""
+    """After a picture was made: it stands in the history."""
     done.success(work.history.thumbnails, None, page.looks["history"], **QUIET)
 
 
-PAGES = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}
+def filling(names: list[str], values: dict[str, Any]) -> list[Any]:
+    """Updates of the page's inputs `names`, of the workflow that they are for, and of what belongs to their picture."""
+    workflow, image = values["workflow"], values.get("image")
+    belongs = {"mask": image, "size": image if values.get("width") or values.get("height") else None}
+    light = gr.Radio(choices=light_choices(workflow), value=values["light"])
+    return [*(light if name == "light" else values.get(name) for name in names), workflow, belongs]
 
 
 class Restore:
-    """Fills a page's inputs in; `names` are the inputs in the page's order."""
+    """Fills the page's inputs in; `names` are the inputs in the page's order."""
 
     def __init__(self, work: Actions, names: list[str]) -> None:
         self.work = work
         self.names = names
 
     def from_history(self, request: gr.Request) -> list[Any]:
-        """The inputs of the picture clicked last, pictures and masks among them."""
-        values = self.work.history.picked(request).values
-        return [values.get(name) for name in self.names]
+        """The inputs of the picture clicked last, pictures and masks among them, its mood chosen again."""
+        shot = self.work.history.picked(request)
+        light = shot.values.get("light") or shot.settings.light
+        values = {**shot.values, "workflow": shot.settings.workflow, "light": light}
+        return filling(self.names, values)
 
     def recipe(self, request: gr.Request, **values: Any) -> dict[str, Any]:
         """What a PNG made here was made with: settings, model, matting, and its inputs by name and fingerprint."""
@@ -116,23 +127,18 @@ class Restore:
     def from_recipe(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Inputs and a line about them, from a PNG in `recipe`; `values` are the page's inputs as they are.
 
-        Raises RecipeError, and leaves everything as it is, for a recipe that this page and model cannot follow.
+        No mood is chosen: its words are in the prompt. A size is only brought back with the picture that it was for.
+        Raises RecipeError, and leaves everything as it is, for a recipe that this model cannot follow.
         """
         from ...recipes import check_model
 
         recipe = self._read(values.pop("recipe"))
-        workflow, say = self.work.engine.workflow, speaker(request)
+        settings, say = recipe.settings, speaker(request)
         if recipe.kind != "relight":
             raise RecipeError("This is not a relit picture; drop one that Relight made.")
-        if recipe.settings.workflow != workflow:
-            raise RecipeError(
-                "This was made by the {workflow} workflow: drop it on the page of {page}.",
-                workflow=recipe.settings.workflow,
-                page=PAGES[recipe.settings.workflow],
-            )
-        check_model(recipe, self.work.engine.get().identity(recipe.matting))
-        asked = {name: getattr(recipe.settings, name) for name in PARAMETERS if name in self.names}
-        asked |= {"random_seed": False, "mood": None}  # its words are in the prompt
+        check_model(recipe, self.work.engine.get(settings.workflow).identity(recipe.matting))
+        asked = {name: getattr(settings, name) for name in PARAMETERS if name in self.names}
+        asked |= {"workflow": settings.workflow, "random_seed": False, "mood": None}
         if recipe.matting in MATTING_CHOICES:
             asked |= {"matting": recipe.matting, "mask": None}
         known = self._known_inputs(request)
@@ -146,10 +152,9 @@ class Restore:
                 asked[name] = found
             else:
                 missing.append((name, entry["file"]))
-        for name in LIGHT_INPUTS.values():
-            if name in self.names and name not in recipe.inputs:
-                asked.setdefault(name, values.get(name))
-        return *(asked.get(name, values.get(name)) for name in self.names), self._line(missing, say)
+        if any(name == "image" for name, _ in missing):
+            asked |= {"width": None, "height": None}
+        return *filling(self.names, {**values, **asked}), self._line(missing, say)
 
     def _known_inputs(self, request: gr.Request) -> dict[str, str]:
         """Fingerprint -> file, of what this session was given before."""
@@ -159,7 +164,7 @@ class Restore:
         return {fingerprint(file): file for file in files}
 
     def _shots(self, request: gr.Request) -> tuple[Shot, ...]:
-        return self.work.history.of(request.session_hash).shots
+        return self.work.history.of(session_of(request)).shots
 
     @staticmethod
     def _line(missing: list[tuple[str, str]], say: Say) -> str:

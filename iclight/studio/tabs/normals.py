@@ -6,19 +6,20 @@ What a session estimated lies here, by session.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from ...errors import ImageError
-from ...parameters import NORMAL_PARAMETERS, SHADE_PARAMETERS, Parameter
+from ...parameters import NORMAL_LIGHTS, NORMAL_PARAMETERS, SHADE_PARAMETERS, Parameter
 from ..service import outputs as outcome
-from ..service.actions import Actions
-from ..service.progress import follow
-from ..service.sessions import PerSession
-from ..ui.components import ParameterSlider
+from ..service.actions import SAVING, Actions, workflow_of
+from ..service.progress import follow, tell
+from ..service.sessions import PerSession, session_of
+from ..ui.components import Colour, ParameterChoice, ParameterSlider
+from ..ui.dial import show_dial
 from ..ui.endpoints import with_signature
 from ..ui.i18n import Say, speaker
 from ..ui.page import HIDDEN, LIVE, Page
@@ -33,16 +34,17 @@ if TYPE_CHECKING:
 
 # Sessions whose normals are kept: the longest unused goes first.
 KEPT = 16
-# What the fbc workflow's own defaults decide on the other workflows' pages.
+# What the fbc workflow's own defaults decide where the page lights by another.
 FBC_ONLY = ("cfg", "steps")
 
 
 @dataclass(frozen=True)
 class Seen:
-    """An estimate, and the photo at its size, cropped once."""
+    """An estimate, the photo at its size, cropped once, and the file that the photo came from."""
 
     normals: Normals
     photo: NDArray[np.uint8]
+    image: str
 
 
 class NormalsTab:
@@ -56,7 +58,7 @@ class NormalsTab:
     def check(self, values: dict[str, Any]) -> tuple[Settings, dict[str, Any]]:
         """What fbc is asked with, and the inputs decoded. The lights are fixed: no background has to be given."""
         asked = {**values, "light": "ambient"}
-        if self.work.engine.workflow != "fbc":
+        if workflow_of(values, self.work.engine.workflow) != "fbc":
             asked = {name: value for name, value in asked.items() if name not in FBC_ONLY}
         return self.work.check(asked, "fbc")
 
@@ -64,12 +66,14 @@ class NormalsTab:
         """Estimate a subject's surface normals from four relightings (left, right, bottom, top)."""
         say, (settings, inputs) = speaker(request), self.check(values)
         exponent = _or_default(values.get("exponent"), NORMAL_PARAMETERS["exponent"])
-        with self.work.runs.of(request.session_hash) as flag:
+        with self.work.runs.of(session_of(request)) as flag:
             result = self._estimate(settings, inputs, values.get("matting"), exponent, flag, say)
-        height, width = result.normal.shape[:2]
-        self._made.put(request.session_hash, Seen(result, outcome.crop(result.picture, width, height)))
-        folder = self.work.folder(request)
-        paths = outcome.save_all(folder, result, inputs, "normals")
+            tell(flag, SAVING, say("Saving"))
+            height, width = result.normal.shape[:2]
+            photo = outcome.crop(result.picture, width, height)
+            self._made.put(session_of(request), Seen(result, photo, str(values["image"])))
+            folder = self.work.folder(request)
+            paths = outcome.save_all(folder, result, inputs, "normals")
         captions = [say(caption) for caption in outcome.NORMALS_CAPTIONS]
         return list(zip(paths, captions, strict=True)), *outcome.about(folder, result, say)
 
@@ -96,19 +100,27 @@ class NormalsTab:
         # At the size of the normals: this is a preview, and it answers while a slider moves.
         return self.work.live_picture(request, shade(seen.photo, seen.normals.normal, seen.normals.matte, **light))
 
-    def forget(self, request: gr.Request) -> None:
-        """Drop a closed tab's normals."""
-        self._made.drop(request.session_hash)
+    def leave(self, session: str, image: str) -> bool:
+        """Another picture was chosen: drop the normals of the one before; whether there were any."""
+        seen = self._made.get(session)
+        if seen is None or seen.image == image:
+            return False
+        self.drop(session)
+        return True
+
+    def drop(self, session: str) -> None:
+        """Forget a session's normals."""
+        self._made.drop(session)
 
     def _read(self, request: gr.Request, values: dict[str, Any]) -> Seen:
         """The session's normals, read with the exponent that is asked for, and kept so: sliders ask again at once."""
-        seen = self._made.get(request.session_hash)
+        seen = self._made.get(session_of(request))
         if seen is None:
             raise ImageError("There are no normals yet: press 'Estimate normals' first.")
         exponent = _or_default(values.get("exponent"), NORMAL_PARAMETERS["exponent"])
         if exponent != seen.normals.exponent:
-            seen = Seen(seen.normals.with_exponent(exponent), seen.photo)
-            self._made.put(request.session_hash, seen)
+            seen = replace(seen, normals=seen.normals.with_exponent(exponent))
+            self._made.put(session_of(request), seen)
         return seen
 
     def _estimate_here(
@@ -121,7 +133,7 @@ class NormalsTab:
             inputs["image"],
             settings,
             mask=inputs["mask"],
-            on_step=follow(flag, say),
+            on_step=follow(flag, say, len(NORMAL_LIGHTS), "light {number} of {count}"),
             exponent=exponent,
             matting=matting,
         )
@@ -133,43 +145,49 @@ def _or_default(value: Any, parameter: Parameter) -> Any:
 
 def show_relief(page: Page, relief: NormalsTab) -> gr.Button:
     """The tab's content but for the estimate, which takes the page's inputs; returns the button for that."""
-    gr.Markdown(
-        "Four relightings, from left, right, bottom and top, show which way each place of the subject faces. "
-        "The picture can then be lit from anywhere at once, without the model."
-    )
-    if page.workflow != "fbc":
-        gr.Markdown("Normals are made by the background model: the first press loads it beside this page's own.")
-    button = gr.Button("Estimate normals (4 relightings)", variant="primary", elem_id="normals")
-    exponent = _slider("exponent", "exponent", NORMAL_PARAMETERS)
-    with gr.Row():
-        surface = picture("Normal map", "normal-map", height=340)
-        lit = gr.Image(
-            label="Lit by the normals", format="jpeg", height=340, interactive=False, buttons=BUTTONS, elem_id="shaded"
+    with gr.Row(elem_classes="ask"):
+        gr.Markdown(
+            "Four relightings by the background model, from left, right, bottom and top, show which way each place of "
+            "the subject faces. The picture can then be lit from anywhere at once, without the model."
         )
-    light: dict[str, Any] = {name: _slider(name, f"shade-{name}") for name in ("angle", "elevation")}
-    with gr.Row():
-        colour = SHADE_PARAMETERS["colour"]
-        light["colour"] = gr.ColorPicker(colour.default, label=colour.label, min_width=80, elem_id="shade-colour")
-        light |= {name: _slider(name, f"shade-{name}") for name in ("ambient", "strength")}
-    light["exponent"] = exponent
-    with gr.Row():
-        parameter = NORMAL_PARAMETERS["green"]
-        choices = [(words, name) for name, words in parameter.choices.items()]
-        green = gr.Radio(choices, value=parameter.default, label=parameter.label, elem_id="green")
-        save = gr.Button("Save as 16-bit PNG", elem_id="save-normals")
-    file = gr.File(label="Normal map, 16 bits", interactive=False, elem_id="normals-file")
-    with gr.Accordion("How they were made: nine pictures", open=False, elem_id="nine"):
-        nine = gr.Gallery(
-            label="Normals, gains and relightings",
-            columns=3,
-            height=480,
-            format="png",
-            interactive=False,
-            object_fit="contain",
-            elem_id="normals-gallery",
-            buttons=BUTTONS,
-        )
-    page.looks |= {"nine": nine, "exponent": exponent}
+        button = gr.Button("Estimate normals (4 relightings)", variant="primary", elem_id="normals")
+    about = gr.Markdown(elem_id="normals-about")
+    with gr.Column(elem_id="relief"):
+        with gr.Row(elem_id="surfaces"):
+            surface = picture("Normal map", "normal-map")
+            lit = gr.Image(
+                label="Lit by the normals", format="jpeg", interactive=False, buttons=BUTTONS, elem_id="shaded"
+            )
+        with gr.Row(elem_id="shade-row"):
+            show_dial("shade-angle", "Where the light stands around the picture")
+            light: dict[str, Any] = {name: _slider(name, f"shade-{name}") for name in ("angle", "elevation")}
+        with gr.Row():
+            colour = SHADE_PARAMETERS["colour"]
+            light["colour"] = Colour(colour.default, label=colour.label, elem_id="shade-colour")
+            light |= {name: _slider(name, f"shade-{name}") for name in ("ambient", "strength")}
+        exponent = light["exponent"] = _slider("exponent", "exponent", NORMAL_PARAMETERS)
+        with gr.Row():
+            parameter = NORMAL_PARAMETERS["green"]
+            choices = [(words, name) for name, words in parameter.choices.items()]
+            green = ParameterChoice(choices, value=parameter.default, label=parameter.label, elem_id="green")
+            save = gr.Button("Save as 16-bit PNG", elem_id="save-normals")
+        file = gr.File(label="Normal map, 16 bits", interactive=False, elem_id="normals-file")
+        with gr.Accordion("How they were made: nine pictures", open=False, elem_id="nine"):
+            nine = gr.Gallery(
+                label="Normals, gains and relightings",
+                columns=3,
+                height=480,
+                format="png",
+                interactive=False,
+                object_fit="contain",
+                elem_id="normals-gallery",
+                buttons=BUTTONS,
+            )
+            # What programs get, and the Relight tab shows for its own pictures.
+            prepared = [picture(label, name, visible=False) for label, name in (("Foreground", "of"), ("Matte", "m"))]
+            seed = gr.Number(label="Seed used", visible=False)
+    page.looks |= {"normals": [nine, *prepared, seed, about], "of-normals": [surface, lit, file, nine, about]}
+    page.looks["exponent"] = exponent
 
     read = {
         "fn": with_signature(relief.map_picture, {"exponent": exponent.value}),
@@ -184,7 +202,7 @@ def show_relief(page: Page, relief: NormalsTab) -> gr.Button:
     gr.on(
         [one.input for one in light.values()],
         **shading,
-        api_name=page.endpoint("shade"),
+        api_name="shade",
         api_description=relief.shade.__doc__,
         trigger_mode="always_last",
         **LIVE,
@@ -195,7 +213,7 @@ def show_relief(page: Page, relief: NormalsTab) -> gr.Button:
         [green, exponent],
         file,
         show_progress_on=surface,
-        api_name=page.endpoint("normal_map"),
+        api_name="normal_map",
         api_description=relief.normal_map.__doc__,
     )
     page.looks["relief"] = (read, shading)

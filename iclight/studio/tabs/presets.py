@@ -5,7 +5,6 @@ Each has a thumbnail that the shipped model drew (`tools/make_moods.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -39,8 +38,8 @@ def bind_moods(page: Page, strip: Strip) -> None:
     decided = [page.inputs[name] for name in DECIDES]
     before = gr.State(None)
     strip.input(
-        choose(page.workflow),
-        [strip, before, *decided],
+        choose,
+        [page.inputs["workflow"], strip, before, *decided],
         [before, *decided],
         queue=False,
         show_progress="hidden",
@@ -48,14 +47,10 @@ def bind_moods(page: Page, strip: Strip) -> None:
     )
 
 
-def choose(workflow: str) -> Callable[..., Any]:
-    """What a click on a mood changes: (mood, lights before any mood, lights now) -> (lights before, lights)."""
-
-    def chosen(mood: Any, before: Any, *now: Any) -> Any:
-        if workflow != "fc":
-            return [gr.skip()] * (1 + len(now))
-        if isinstance(mood, str) and mood in MOODS:
-            return [before or list(now), *MOODS[mood].light.values()]
-        return [None, *(before or [gr.skip()] * len(now))]
-
-    return chosen
+def choose(workflow: Any, mood: Any, before: Any, *now: Any) -> list[Any]:
+    """What a click on a mood changes: the lights before any mood, and the lights now."""
+    if workflow != "fc":
+        return [gr.skip()] * (1 + len(now))
+    if isinstance(mood, str) and mood in MOODS:
+        return [before or list(now), *MOODS[mood].light.values()]
+    return [None, *(before or [gr.skip()] * len(now))]

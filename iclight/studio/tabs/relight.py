@@ -1,4 +1,4 @@
-"""The Relight tab: the pictures, a slider between before and after, and the matte."""
+"""The Relight tab: pictures in one place, before and after under a divider, the matte, and what can be taken away."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Any
 
 import gradio as gr
 
+from ...errors import IclightError
 from ..service.actions import Actions
-from ..ui.endpoints import index_of
-from ..ui.page import QUIET, Page
+from ..service.outputs import as_jpeg
+from ..ui.components import Compare, ParameterChoice
+from ..ui.endpoints import index_of, shown
+from ..ui.page import DECODE, HIDDEN, QUIET, Page
 
 BUTTONS = ["download", "fullscreen"]
+FORMATS = [("PNG", "png"), ("JPEG", "jpeg")]
 
 
 def picture(label: str, elem_id: str, **options: Any) -> gr.Image:
@@ -18,28 +22,13 @@ def picture(label: str, elem_id: str, **options: Any) -> gr.Image:
     return gr.Image(label=label, buttons=BUTTONS, format="png", interactive=False, elem_id=elem_id, **options)
 
 
-def slider(label: str, elem_id: str) -> gr.ImageSlider:
-    """Two pictures of one size under a divider that is dragged."""
-    return gr.ImageSlider(
-        label=label,
-        type="filepath",
-        format="png",
-        image_mode=None,
-        interactive=False,
-        max_height=620,
-        buttons=["fullscreen"],
-        elem_id=elem_id,
-    )
-
-
 def show_results(page: Page, work: Actions) -> None:
     """The tab's content; the relighting's outputs are registered with the page."""
-    about = gr.Markdown("Drop a picture, choose a mood, press Relight.", elem_id="about")
     with gr.Tabs(elem_id="views"):
         with gr.Tab("Pictures", id="pictures"):
+            gr.Markdown("Drop a picture, choose a mood, press Relight.", elem_id="empty")
             gallery = gr.Gallery(
                 label="Results",
-                height=600,
                 object_fit="contain",
                 columns=2,
                 preview=True,
@@ -49,27 +38,60 @@ def show_results(page: Page, work: Actions) -> None:
                 interactive=False,
             )
         with gr.Tab("Before and after", id="compare"):
-            both = slider("Before | after", "compare")
+            both = Compare(label="Divider between before and after", elem_id="compare")
         with gr.Tab("Matte", id="matte-view"), gr.Row(elem_id="matte-row"):
-            foreground = picture("Preprocessed foreground", "foreground", height=300)
-            matte = picture("Matte", "matte", height=300)
+            foreground = picture("Preprocessed foreground", "foreground")
+            matte = picture("Matte", "matte")
+    about = gr.Markdown("", elem_id="about")
+    chosen = gr.State(0)
+    with gr.Row(elem_id="take"):
+        hold = gr.Button("Hold to see the photo (B)", size="sm", elem_id="hold")
+        keep = gr.Button("Keep this seed", size="sm", elem_id="keep-seed")
+        kind = ParameterChoice(FORMATS, value="png", label="Format", elem_id="format", elem_classes="segments")
+        save = gr.Button("Download", size="sm", elem_id="save")
+    file = gr.DownloadButton("Download", visible="hidden", elem_id="saved")
     used_seed = gr.Number(label="Seed used", precision=0, interactive=False, visible="hidden", elem_id="used-seed")
     page.outputs = [gallery, foreground, matte, used_seed, about]
-    page.looks["compare"] = both
+    page.looks |= {"compare": both, "chosen": chosen, "hold": hold}
 
     def other(request: gr.Request, event: gr.SelectData) -> Any:
-        return work.history.latest(request, index_of(event)) or gr.skip()
+        index = index_of(event)
+        pair = work.history.latest(request, index)
+        return (pair, index) if pair else (gr.skip(), gr.skip())
 
-    gallery.select(other, None, both, **QUIET)
+    def seed(request: gr.Request, index: Any) -> tuple[str, bool]:
+        return str(_shot(work, request, index).settings.seed), False
+
+    def download(request: gr.Request, index: Any, ending: Any) -> str:
+        path = _shot(work, request, index).path
+        return as_jpeg(path) if ending == "jpeg" else path
+
+    gallery.select(other, None, [both, chosen], **QUIET)
+    keep.click(seed, chosen, [page.inputs["seed"], page.inputs["random_seed"]], **QUIET)
+    ready = save.click(download, [chosen, kind], file, show_progress="hidden", **DECODE, **HIDDEN)
+    ready.success(None, None, None, js="() => document.querySelector('#saved')?.click()", **HIDDEN)
+
+
+def _shot(work: Actions, request: gr.Request, index: Any) -> Any:
+    try:
+        return work.history.of_last(request, index if isinstance(index, int) else 0)
+    except IclightError as error:
+        raise shown(error, request) from error
 
 
 def show_pair(page: Page, work: Actions, done: Any) -> Any:
-    """After a relighting: the first picture opens large, and the slider has it beside its photo.
+    """After a relighting: one picture opens large, several as a grid, and the divider has the first beside its photo.
 
     The gallery's value itself stays a plain list, which is what programs get.
     """
 
-    def look(request: gr.Request) -> tuple[Any, Any]:
-        return gr.Gallery(selected_index=0), work.history.latest(request)
+    def look(request: gr.Request) -> tuple[Any, Any, int]:
+        return looked_at(work, request)
 
-    return done.success(look, None, [page.outputs[0], page.looks["compare"]], **QUIET)
+    return done.success(look, None, [page.outputs[0], page.looks["compare"], page.looks["chosen"]], **QUIET)
+
+
+def looked_at(work: Actions, request: gr.Request) -> tuple[Any, Any, int]:
+    """How the last relighting is looked at first."""
+    alone = work.history.latest(request, 1) is None
+    return gr.Gallery(selected_index=0 if alone else None), work.history.latest(request), 0

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 from gradio.components.base import server
 from gradio.components.image_editor import AcceptBlobs
+from gradio.data_classes import FileData
 
 from ...errors import ImageError
 from .endpoints import shown
@@ -80,11 +81,78 @@ class ParameterSlider(gr.Slider):
         return payload
 
 
-class ParameterNumber(gr.Number):
-    """A number that may be left empty and passes on whatever comes."""
+class ParameterChoice(gr.Radio):
+    """One of several that passes on whatever comes: which there are depends on the workflow."""
 
     is_template = True
 
     def preprocess(self, payload: Any) -> Any:
-        # An empty box becomes 0 in the browser once its accordion has been opened.
-        return None if payload == 0 and self.value is None else payload
+        return payload
+
+
+class ParameterNumber(gr.Textbox):
+    """A whole number that may be left empty; passes on what comes. (Gradio's own shows an empty box as 0.)"""
+
+    is_template = True
+
+    def preprocess(self, payload: Any) -> Any:
+        if not isinstance(payload, str):
+            return payload
+        text = payload.strip()
+        return int(text) if text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() else text or None
+
+    def postprocess(self, value: Any) -> str | None:
+        return None if value is None else str(value)
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "integer"}
+
+
+COLOUR = """<label class="colour"><span>${label}</span><input type="color" value="${value}"></label>"""
+COLOUR_SCRIPT = """
+element.addEventListener('input', (event) => {
+  props.value = event.target.value;
+  trigger('input');
+});
+"""
+
+
+class Colour(gr.HTML):
+    """A colour, "#rrggbb", by the browser's own picker, which no box clips and every keyboard opens."""
+
+    def __init__(self, value: str = "#ffffff", *, label: Any = "Colour", **options: Any) -> None:
+        super().__init__(
+            value,
+            label=label,
+            html_template=COLOUR,
+            js_on_load=COLOUR_SCRIPT,
+            apply_default_css=False,
+            **options,
+        )
+
+    def preprocess(self, payload: Any) -> Any:
+        return payload
+
+
+COMPARE = """${value ? `<div class="pair"><img class="after" alt="" src="${value.after.url}">
+  <img class="before" alt="" src="${value.before.url}">
+  <input type="range" min="0" max="100" value="50" step="1" aria-label="${label}"></div>` : ''}"""
+COMPARE_SCRIPT = """
+element.addEventListener('input', (event) => {
+  event.target.closest('.pair').style.setProperty('--at', `${event.target.value}%`);
+});
+"""
+
+
+class Compare(gr.HTML):
+    """Two pictures of one size under a divider that mouse, finger and arrow keys move: the files (before, after)."""
+
+    def __init__(self, value: Any = None, *, label: Any = "", **options: Any) -> None:
+        script: dict[str, Any] = {"html_template": COMPARE, "js_on_load": COMPARE_SCRIPT, "apply_default_css": False}
+        super().__init__(value, label=label, **{**script, **options})
+
+    def postprocess(self, value: Any) -> Any:
+        if value is None:
+            return None
+        before, after = (FileData(path=path, orig_name=path.rsplit("/", 1)[-1]).model_dump() for path in value)
+        return {"before": before, "after": after}

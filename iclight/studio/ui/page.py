@@ -1,4 +1,4 @@
-"""The components of a page that events tie together, by name."""
+"""The components of the page that events tie together, by name."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ DECODE: dict[str, Any] = {"concurrency_id": "decode", "concurrency_limit": 2}
 class Page:
     """`inputs` are what every kind of work is given, by the names of the API; `outputs` what a relighting fills in.
 
-    `suffix` ends the names of the page's endpoints: a site has three pages, and one of each name.
+    `workflow` is the one that the page opens on. `looks`: what else several rooms touch.
     """
 
     workflow: str
-    suffix: str = ""
     inputs: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     outputs: list[Any] = field(default_factory=list)
@@ -32,10 +31,6 @@ class Page:
         self.inputs[name] = component
         self.defaults[name] = default
         return component
-
-    def endpoint(self, name: str) -> str:
-        """The name by which programs call one of the page's events."""
-        return name + self.suffix
 
     @property
     def values(self) -> list[Any]:

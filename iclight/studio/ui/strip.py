@@ -45,7 +45,7 @@ class Strip(gr.HTML):
     """One of `choices` by its key, or None; what is chosen is let go by another click."""
 
     def __init__(
-        self, choices: Sequence[Choice] = (), value: str | None = None, *, label: Any = "", elem_id: str | None = None
+        self, choices: Sequence[Choice] = (), value: str | None = None, *, label: Any = "", **options: Any
     ) -> None:
         """`label`: the group's name for screen readers. A strip in an update carries what it changes alone."""
         self.choices = [list(choice) for choice in choices]
@@ -55,8 +55,8 @@ class Strip(gr.HTML):
             html_template=TEMPLATE,
             js_on_load=SCRIPT,
             apply_default_css=False,
-            elem_id=elem_id,
             choices=self.choices,
+            **options,
         )
 
     def preprocess(self, payload: Any) -> Any:

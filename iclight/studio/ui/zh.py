@@ -1,4 +1,4 @@
-"""The pages' Chinese, by the English that stands in the code. `tests/studio/test_studio_words.py` keeps it complete.
+"""The page's Chinese, by the English that stands in the code. `tests/studio/test_studio_words.py` keeps it complete.
 
 Names of models, licences and formats stay as they are, and so do prompts: the text encoder reads English only.
 """
@@ -6,19 +6,11 @@ Names of models, licences and formats stay as they are, and so do prompts: the t
 from __future__ import annotations
 
 FORM = {
-    "Relight a picture by words and a direction": "用文字和光的方向给照片重新打光",
-    "Relight a picture by a background": "用背景给照片重新打光",
-    "Relight a picture by an environment map": "用环境贴图给照片重新打光",
-    "By words": "用文字",
-    "By background": "用背景",
-    "By environment": "用环境",
     "Picture": "照片",
     "Background": "背景",
     "Backgrounds to pick from": "可选的背景",
-    "Environment map (.hdr, .exr, picture)": "环境贴图（.hdr、.exr 或图片）",
     "The light; its middle is behind the subject": "光照；图的中央在主体背后",
     "Prompt": "提示词",
-    "the light and the scene, e.g. sunset over sea": "用英文写光线和场景，例如 sunset over sea",
     "Moods of light": "光的氛围",
     "Window": "窗光",
     "Golden hour": "黄金时刻",
@@ -28,7 +20,6 @@ FORM = {
     "Campfire": "篝火",
     "Studio": "影棚",
     "Rim": "轮廓光",
-    "Light": "光源",
     "None": "无",
     "Left Light": "左侧光",
     "Right Light": "右侧光",
@@ -51,7 +42,6 @@ FORM = {
     "Subjects": "主体",
     "Lighting": "光线",
     "Examples": "示例",
-    "Shape the light: angle, colours, spot": "塑造光线：角度、颜色、聚光",
     "Angle": "角度",
     "For any angle: degrees from the right, counter-clockwise (90 top, 180 left, 270 bottom).": (
         "用于任意角度：从右侧起逆时针的度数（90 上，180 左，270 下）。"
@@ -59,17 +49,13 @@ FORM = {
     "Falloff": "衰减",
     "Above 1 the light is narrower, below 1 wider.": "大于 1 光更窄，小于 1 更宽。",
     "Light's colour": "光的颜色",
-    "Of the light's bright side.": "亮侧的颜色。",
     "Shadow's colour": "阴影的颜色",
-    "Of its dark side: a second light.": "暗侧的颜色：相当于第二盏灯。",
     "Spot x": "聚光横坐标",
     "From the left.": "从左边算起。",
     "Spot y": "聚光纵坐标",
     "From the top.": "从上边算起。",
     "Spot size": "聚光大小",
     "Its radius.": "半径。",
-    "Light map: bright where light comes from (choose 'Use Light Map')": "光照图：光从亮处来（请选“使用光照图”）",
-    "Paint the light": "画出光线",
     "Paint where light comes from": "在光来的地方涂抹",
     "Use this light": "使用这束光",
     "Matte: what is the subject": "蒙版：哪里是主体",
@@ -107,6 +93,32 @@ FORM = {
     "Own picture": "自选图片",
     "Transparent": "透明",
     "Own picture behind the subject": "放在主体背后的图片",
+    "Light": "光源",
+    "Light it by": "打光方式",
+    "Words": "文字",
+    "Environment": "环境",
+    "Environment map": "环境贴图",
+    "subject and light, e.g. cat, sunset over sea": "用英文写主体和光线，例如 cat, sunset over sea",
+    "A mood adds words; the light stays where it was chosen.": "氛围只添加提示词；光源保持您的选择。",
+    "Light from": "光的来向",
+    "Any angle": "任意角度",
+    "Front": "正面",
+    "Back": "背面",
+    "Flipped background": "翻转的背景",
+    "Light map": "光照图",
+    "Light map: bright where light comes from": "光照图：亮处为光的来向",
+    "Paint the light on the photo": "在照片上画光",
+    "Colours of the light": "光的颜色与衰减",
+    "By a window": "窗边",
+    "Forest": "森林",
+    "Grey studio": "灰色影棚",
+    "Neon street": "霓虹街道",
+    "Night": "夜晚",
+    "Sunset": "日落",
+    "This tab keeps its form, and the server its pictures, until it is closed.": (
+        "关闭本标签页之前，表单保存在标签页中，图片保存在服务器上。"
+    ),
+    "Forget all of it": "全部清除",
 }
 
 ADVANCED = {
@@ -153,19 +165,10 @@ TABS = {
     "Pictures": "画面",
     "Results": "结果",
     "Before and after": "前后对比",
-    "Before | after": "之前 | 之后",
     "Preprocessed foreground": "预处理后的前景",
     "Seed used": "所用种子",
     "Mix": "混光",
-    "Light the picture once from every side (prompt, size and seed as in the form); then mix the lights without "
-    "waiting: light adds up. A light of your own in the form is one more fader.": (
-        "先从各个方向各打一次光（提示词、尺寸和种子同表单），然后即时混合：光可以相加。表单里您自己的光会多一个推子。"
-    ),
-    "Your light map": "您的光照图",
-    "Your background": "您的背景",
-    "Your environment map": "您的环境贴图",
     "Light it from every side": "从各个方向打光",
-    "Dial: 0 right, 90 top, 180 left, 270 bottom": "转盘：0 右，90 上，180 左，270 下",
     "Exposure, stops": "曝光（档）",
     "Left": "左",
     "Right": "右",
@@ -177,13 +180,6 @@ TABS = {
     "Export: full-size mix, lights as TIFF and EXR": "导出：原尺寸混光，各光存为 TIFF 和 EXR",
     "Exported": "已导出",
     "Normals": "法线",
-    "Four relightings, from left, right, bottom and top, show which way each place of the subject faces. The picture "
-    "can then be lit from anywhere at once, without the model.": (
-        "从左、右、下、上四次打光，就能看出主体各处的朝向。之后不用模型，就能立刻从任何方向打光。"
-    ),
-    "Normals are made by the background model: the first press loads it beside this page's own.": (
-        "法线由背景模型计算：第一次按下时会在本页模型之外再加载它。"
-    ),
     "Estimate normals (4 relightings)": "估计法线（四次打光）",
     "Relief": "起伏",
     "The exponent of the height: 5 is the paper's, less is flatter, more is steeper.": (
@@ -201,34 +197,47 @@ TABS = {
     "How they were made: nine pictures": "如何算出：九张图",
     "Normals, gains and relightings": "法线、增益与打光",
     "History": "历史",
-    "Everything this browser tab has made since it was opened. Click a picture to look at it; click another to "
-    "compare the two.": "本标签页打开以来的全部作品。点一张查看，再点另一张对比。",
     "Restore these settings": "恢复这些设置",
-    "The one clicked before | the one clicked last": "上一次点的 | 最后点的",
     "Drop a PNG made here: its settings come back": "放入在这里生成的 PNG：恢复它的设置",
+    "Divider between before and after": "前后对比的分隔线",
+    "Divider between the two pictures": "两张图之间的分隔线",
+    "Download": "下载",
+    "Foreground": "前景",
+    "Form": "表单",
+    "Format": "格式",
+    "Hold to see the photo (B)": "按住看原照片（B）",
+    "Keep this seed": "保留这个种子",
+    "PNG": "PNG",
+    "JPEG": "JPEG",
+    "Four relightings by the background model, from left, right, bottom and top, show which way each place "
+    "of the subject faces. The picture can then be lit from anywhere at once, without the model.": (
+        "用背景模型从左、右、下、上打四次光，就能看出主体各处的朝向。之后不用模型，就能立刻从任何方向打光。"
+    ),
+    "The picture is lit once from every side, by the form's words, size and seed; then the lights are mixed "
+    "without waiting. A light map, background or panorama in the form is one more light.": (
+        "先按表单的文字、尺寸和种子从各个方向各打一次光，然后即时混合。表单里的光照图、背景或全景图是另一盏灯。"
+    ),
+    "Your own light": "您自己的光",
+    "What this browser tab has made. Click a picture to look at it; click another to compare the two.": (
+        "本标签页的作品。点一张查看，再点另一张对比。"
+    ),
 }
 
 # What the server says while it works.
 SAID = {
-    "Loading model **{name}** …": "正在加载模型 **{name}** …",
-    "Model **{name}**; the rest comes with the first request.": "模型 **{name}**；其余部分在第一次请求时载入。",
     "Model **{name}** on {place}, licence {licence}.": "模型 **{name}**，运行于 {place}，许可 {licence}。",
     "The model could not be loaded.": "模型无法加载。",
-    "First pass": "第一遍",
-    "Second pass": "第二遍",
-    "{stage}, step {step} of {steps}": "{stage}，第 {step} 步，共 {steps} 步",
     "about {seconds} s left": "约剩 {seconds} 秒",
     "In the queue: {ahead} before you": "排队中：前面还有 {ahead} 个",
     "Starting": "正在开始",
     "Preparing the picture": "正在准备照片",
-    "Loading the model": "正在加载模型",
     "**{seconds:.1f} s** · model {model} · {device} {dtype} · matting {matting} · {width}×{height}, seed {seed}": (
         "**{seconds:.1f} 秒** · 模型 {model} · {device} {dtype} · 抠图 {matting} · {width}×{height}，种子 {seed}"
     ),
     "seed {seed}": "种子 {seed}",
-    "**{seconds:.1f} s** for {count} lights.": "**{seconds:.1f} 秒**,{count} 种光。",
-    "Left, right, top and bottom together differ from the ambient picture by **{share:.0f} %** "
-    "(0: light adds exactly).": ("左、右、上、下之和与环境光画面相差 **{share:.0f} %**（0：光严格相加）。"),
+    "**{seconds:.1f} s** for {count} lights.": "**{seconds:.1f} 秒**，{count} 种光。",
+    "Left, right, top and bottom together differ from the ambient picture by **{share:.0f} %** (0: light "
+    "adds exactly).": ("左、右、上、下之和与环境光画面相差 **{share:.0f} %**（0：光严格相加）。"),
     "The settings are back.": "设置已恢复。",
     "A PNG does not hold what it was made from; give that again: {files}.": (
         "PNG 里没有原来的素材，请重新放入：{files}。"
@@ -253,6 +262,26 @@ SAID = {
     "Settings": "设置",
     "Recipe": "配方",
     "Error": "错误",
+    "Finishing": "正在收尾",
+    "Saving": "正在保存",
+    "Loading the model for backgrounds": "正在加载背景模型",
+    "Loading the model for environments": "正在加载环境模型",
+    "Loading the model for words": "正在加载文字模型",
+    "Loading the model …": "正在加载模型…",
+    "Model **{name}**; this way of lighting loads with the first request.": (
+        "模型 **{name}**；这种打光方式在第一次请求时加载。"
+    ),
+    "Pass {number} of {count}": "第 {number} 遍，共 {count} 遍",
+    "step {step} of {steps}": "第 {step} 步，共 {steps} 步",
+    "light {number} of {count}": "第 {number} 盏灯，共 {count} 盏",
+    "picture {number} of {count}": "第 {number} 张，共 {count} 张",
+    "The mask was another picture's and is put away.": "蒙版属于另一张照片，已移除。",
+    "The size was another picture's; now it follows this one.": "尺寸属于另一张照片，现在按这张照片。",
+    "Look at the matte: paint it under Matte, or choose there to light the whole picture.": (
+        "请看一下蒙版：可在“蒙版”里涂改，或在那里选择给整张照片打光。"
+    ),
+    "There is nothing for this picture yet.": "这张照片还没有结果。",
+    "Cancelled.": "已取消。",
 }
 
 CHINESE: dict[str, str] = {**FORM, **ADVANCED, **TABS, **SAID}

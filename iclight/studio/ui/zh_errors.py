@@ -175,9 +175,6 @@ SENTENCES: dict[str, str] = {
         "{path} 不是当时用的{what}：像素不同；请给出原来的。"
     ),
     "This is not a relit picture; drop one that Relight made.": "这不是重新打光的画面；请放入“重新打光”生成的 PNG。",
-    "This was made by the {workflow} workflow: drop it on the page of {page}.": (
-        "它由 {workflow} 流程生成：请放到 {page} 的页面。"
-    ),
     # Of the model and the device, on the page and while it works.
     "CPU, {threads} threads": "CPU，{threads} 线程",
     "Apple GPU (MPS)": "Apple GPU（MPS）",

@@ -1,0 +1,84 @@
+"""A reload loses nothing: the browser's tab keeps the form, the server the tab's pictures, and both are put back.
+
+The form lies in the tab's own storage (`tab.js`) and goes with the tab, or by "Forget this page". What the server keeps
+lies under a token that only the tab knows (`service.sessions`).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+
+from ...parameters import LIGHTS
+from ..service.actions import Actions
+from ..service.progress import Live
+from ..service.sessions import session_of
+from ..service.storage import Storage
+from ..ui.page import HIDDEN, QUIET, Page
+from .form import WORKFLOWS
+from .history import filling
+from .relight import looked_at
+
+# Characters of a form that a browser hands back.
+MOST = 100_000
+KEEP = "(...values) => { window.iclight?.keep(values); }"
+GIVE = "() => [window.iclight?.kept() ?? '']"
+
+
+def bind_memory(page: Page, work: Actions, live: Live, blocks: gr.Blocks) -> None:
+    """Keep what is typed; after a reload put it back, the last result with it, and watch what still runs."""
+    gr.on([one.change for one in page.values], None, page.values, None, js=KEEP, **HIDDEN)
+    kept = gr.Textbox(visible="hidden", elem_id="kept", label="Form")
+    names = list(page.inputs)
+    filled = [*page.values, page.looks["known-workflow"], page.looks["belongs"]]
+    results = [*page.outputs, page.looks["compare"], page.looks["chosen"], page.looks["history"]]
+
+    def refill(request: gr.Request, text: Any) -> list[Any]:
+        values = read_form(text, names, work.storage)
+        return [gr.skip()] * len(filled) if values is None else filling(names, values)
+
+    def again(request: gr.Request) -> list[Any]:
+        last = work.again(request)
+        if last is None:
+            return [*[gr.skip()] * (len(results) - 1), work.history.thumbnails(request)]
+        gallery, pair, index = looked_at(work, request)
+        shown = gr.Gallery(value=last[0], selected_index=gallery.constructor_args["selected_index"])
+        return [shown, *last[1:], pair, index, work.history.thumbnails(request)]
+
+    def arrive(request: gr.Request) -> tuple[Any, ...]:
+        live.visits.here(request)
+        running = live.now(request)
+        return running, gr.Timer(active=bool(running)), work.latest(session_of(request))
+
+    blocks.load(refill, kept, filled, js=GIVE, **QUIET)
+    blocks.load(again, None, results, **QUIET)
+    blocks.load(arrive, None, live.parts, **QUIET)
+    live.over.change(again, None, results, **QUIET)
+
+
+def read_form(text: Any, names: list[str], storage: Storage) -> dict[str, Any] | None:
+    """The values of the inputs `names` out of a browser's JSON; None for what is no form of this page.
+
+    Of files only the paths are kept, and only of those that are still among the visitors' own (`Storage.holds`).
+    """
+    if not isinstance(text, str) or not 0 < len(text) <= MOST:
+        return None
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(values, list) or len(values) != len(names):
+        return None
+    form = {name: _value(value, storage) for name, value in zip(names, values, strict=True)}
+    workflow = form.get("workflow")
+    if workflow not in WORKFLOWS or form.get("light") not in LIGHTS[workflow]:
+        return None
+    return form
+
+
+def _value(value: Any, storage: Storage) -> Any:
+    if isinstance(value, dict):
+        return value.get("path") if storage.holds(value.get("path")) else None
+    return value if isinstance(value, (str, int, float, bool)) else None
