@@ -45,7 +45,9 @@ def engine_arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 def add_setting_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:
     """One option for every parameter. Values stay text here: `settings_from` checks them and words the errors."""
-    group = parser.add_argument_group("settings")
+    group = parser.add_argument_group(
+        "settings", "Defaults are the reference's; a model's iclight.json may state others, as mini's does."
+    )
     for name, parameter in PARAMETERS.items():
         if name in without:
             continue
