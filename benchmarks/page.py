@@ -53,7 +53,7 @@ def first_picture(browser: Any, model: str, folder: Path) -> dict[str, float]:
         tab.goto(page.url)
         tab.wait_for_selector("#relight")
         found["the page is there (from its opening)"] = time.perf_counter() - opened
-        tab.click("#examples tbody tr >> nth=0")
+        tab.click("#examples button >> nth=0")
         tab.wait_for_selector("#image img")
         tab.click("#relight")
         tab.wait_for_selector("#results img")

@@ -18,14 +18,10 @@ from gradio_client import Client, handle_file
 from pages import MODEL, running
 from PIL import Image
 
-from iclight.cli.serve import keep_localhost_off_proxies, parse_auth, parse_options
-from iclight.errors import SettingsError
 from iclight.imaging.environment import fingerprint
 from iclight.parameters import LIGHT_INPUTS, PARAMETERS
 from iclight.recipes import read_recipe
-from iclight.settings import Settings
-from iclight.studio.service.actions import settings_of, workflow_of
-from iclight.studio.tabs.examples import BACKGROUNDS, EXAMPLES, asset, pick_lighting, pick_subject
+from iclight.studio.tabs.examples import asset
 
 PICTURE = str(GOLDEN / "cases" / "foreground.png")
 BACKGROUND = str(GOLDEN / "cases" / "background.png")
@@ -72,12 +68,6 @@ def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client):
         defaults = {name: p.get("parameter_default") for name, p in parameters.items()}
         assert defaults["matting"] == "grabcut" and defaults["workflow"] == "fc", "what the page was started with"
         assert [defaults[name] for name in ("light", "steps", "cfg")] == [None] * 3, "the workflow's own"
-
-
-def test_what_is_left_open_is_the_default_of_the_workflow_that_is_asked_for():
-    assert settings_of("fbc", dict.fromkeys(PARAMETERS)) == Settings.for_workflow("fbc", seed=None)
-    with pytest.raises(SettingsError, match="workflow is 'fcc', but it takes one of fc, fbc, env"):
-        workflow_of({"workflow": "fcc"}, "fc")
 
 
 @pytest.mark.parametrize("workflow", ["fc", "fbc", "env"])
@@ -324,124 +314,6 @@ def test_a_page_that_cannot_start_says_why_and_exits_with_one(site, tmp_path):
         assert done.returncode == 1
         assert words in done.stderr
         assert "Traceback" not in done.stderr
-
-
-# --- without a server -------------------------------------------------------------------------------------------------
-
-
-def test_quick_lists_do_what_the_references_do():
-    assert pick_subject("handsome man, detailed face", "anything") == "handsome man, detailed face"
-    kept = pick_lighting("neon light, city", "beautiful woman, detailed face, sunset over sea, more")
-    assert kept == "beautiful woman, detailed face, neon light, city"
-    assert pick_lighting("golden time", "") == "golden time"
-
-
-def test_a_mood_adds_its_words_to_a_request_and_no_other_mood_is_taken():
-    assert settings_of("fc", {"prompt": "my dog, ", "mood": "neon"}).prompt == "my dog, neon light, city"
-    assert settings_of("env", {"mood": "noon"}).prompt == "natural lighting, clear sky"
-    assert settings_of("fbc", {"prompt": "my dog", "mood": None}).prompt == "my dog"
-    for odd in ("sunny", ["noon"], 7):
-        with pytest.raises(SettingsError, match="it takes one of window, golden-hour"):
-            settings_of("fc", {"mood": odd})
-
-
-def test_every_example_is_there():
-    files = {name for example in EXAMPLES for name in (example.image, example.file) if name}
-    for name in {*files, *BACKGROUNDS}:
-        assert Path(asset(name)).is_file()
-
-
-def test_auth_is_a_name_and_a_password():
-    assert parse_auth("anna:pass:word") == ("anna", "pass:word")
-    assert parse_auth(None) is None
-    for wrong in ("anna", "anna:", ":secret", ""):
-        with pytest.raises(SettingsError, match="USER:PASSWORD"):
-            parse_auth(wrong)
-
-
-def test_localhost_is_kept_off_proxies_without_losing_what_was_there(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "intranet.example")
-    monkeypatch.delenv("no_proxy", raising=False)
-    keep_localhost_off_proxies()
-    keep_localhost_off_proxies()
-    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "intranet.example,localhost,127.0.0.1,::1"
-    monkeypatch.setenv("NO_PROXY", "*")
-    keep_localhost_off_proxies()
-    assert os.environ["NO_PROXY"] == "*"
-
-
-def test_pages_take_every_option_of_the_engine_and_the_server():
-    options = parse_options(
-        "fc",
-        ["--model", "sd15", "--offset", "fcon", "--lora", "a.safetensors:0.5", "--lora", "b.safetensors", "--matting",
-         "rmbg", "--device", "cuda", "--dtype", "float16", "--offload", "--host", "0.0.0.0", "--port", "7861",
-         "--share", "--auth", "a:b"],
-    )  # fmt: skip
-    assert options.lora == ["a.safetensors:0.5", "b.safetensors"]
-    assert options.host == "0.0.0.0"
-    assert parse_options("fc", []).host is None, "this machine only, unless asked"
-
-
-DESK = {"left": 1.0, "right": 0.0, "top": 0.0, "bottom": 0.0}
-
-
-def test_lights_are_relit_once_and_mixed_at_once_in_each_session_alone(site, client, tmp_path):
-    """Also: what one session lights, another neither hears nor exports."""
-    other = Client(site.url, verbose=False, download_files=tmp_path)
-    line = client.predict(handle_file(PICTURE), **QUICK, api_name="/lights")
-    assert "4 lights" in line
-    mixed = np.asarray(Image.open(client.predict(**DESK, api_name="/mix")).convert("RGB"))
-    assert mixed.shape == (64, 64, 3)
-    darker = np.asarray(Image.open(client.predict(**DESK, exposure=-2, api_name="/mix")).convert("RGB"))
-    assert darker.mean() < 0.7 * mixed.mean()
-    alone = np.asarray(Image.open(client.predict(**{**DESK, "right": 1.0, "left_solo": True}, api_name="/mix")))
-    np.testing.assert_allclose(alone, mixed, atol=1)
-    red = {**DESK, "left_colour": "#ff0000"}
-    tinted = np.asarray(Image.open(client.predict(**red, api_name="/mix")).convert("RGB")).astype(float)
-    assert tinted[..., 1:].mean() < 0.2 * tinted[..., 0].mean(), "JPEG leaves a little of green and blue"
-    with pytest.raises(Exception, match="Light it from every side"):
-        other.predict(**DESK, api_name="/mix")
-    files = client.predict(**DESK, api_name="/export")
-    assert [os.path.basename(path) for path in files] == ["foreground-mix-12345.png", "lights.tiff", "lights.exr"]
-    assert Image.open(files[0]).size == Image.open(PICTURE).size
-    recipe = read_recipe(files[0])
-    assert recipe.kind == "mix" and recipe.mix["channels"]["left"]["strength"] == 1.0
-    assert client.predict(api_name="/history")[0]["caption"] == "Mix · seed 12345"
-    with pytest.raises(Exception, match="Light it from every side"):
-        other.predict(**DESK, api_name="/export")
-
-
-def test_a_light_of_ones_own_is_one_more_fader_and_moves_nothing_where_there_is_none(client):
-    nothing = dict.fromkeys(DESK, 0.0)
-    client.predict(handle_file(PICTURE), **QUICK, workflow="fbc", api_name="/lights")
-    dark = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix")))
-    assert not dark.any()
-    line = client.predict(
-        handle_file(PICTURE), background=handle_file(BACKGROUND), **QUICK, workflow="fbc", api_name="/lights"
-    )
-    assert "6 lights" in line
-    lit = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix")))
-    alone, *_ = client.predict(
-        handle_file(PICTURE),
-        background=handle_file(BACKGROUND),
-        light="upload",
-        **QUICK,
-        workflow="fbc",
-        api_name="/relight",
-    )
-    made = np.asarray(Image.open(alone[0]["image"]).convert("RGB"))
-    # The golden model's pictures are noise, which JPEG keeps badly; what it keeps are means.
-    means = [picture.reshape(4, 16, 4, 16, 3).mean((1, 3)) for picture in (lit.astype(float), made.astype(float))]
-    assert abs(means[0] - means[1]).max() < 8, "it is the picture that /relight makes"
-
-
-def test_a_desk_refuses_what_it_cannot_mix(client):
-    client.predict(handle_file(PICTURE), **QUICK, api_name="/lights")
-    with pytest.raises(Exception, match="9.0"):
-        client.predict(left=9.0, api_name="/mix")
-    with pytest.raises(Exception, match="olour"):
-        client.predict(left=1.0, left_colour="nonsense", api_name="/mix")
-    assert client.predict(**DESK, api_name="/mix")
 
 
 def test_the_matte_is_given_at_the_pictures_size(client):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -12,9 +14,8 @@ from pages import MODEL, running
 from PIL import Image
 
 from iclight.recipes import read_recipe
-from iclight.studio.service.progress import time_left
-from iclight.studio.service.sessions import PerSession, Runs
 
+BACKGROUND = str(GOLDEN / "cases" / "background.png")
 PICTURE = str(GOLDEN / "cases" / "foreground.png")
 QUICK = {"width": 64, "height": 64, "steps": 1, "highres_scale": 1.0}
 
@@ -119,36 +120,63 @@ def test_a_light_map_of_another_aspect_is_cropped_and_used(client, tmp_path):
     assert Image.open(gallery[0]["image"]).size == (64, 64)
 
 
-# --- without a server -------------------------------------------------------------------------------------------------
+DESK = {"left": 1.0, "right": 0.0, "top": 0.0, "bottom": 0.0}
 
 
-def test_sessions_are_forgotten_longest_unused_first():
-    kept: PerSession[int] = PerSession(2)
-    kept.put("a", 1)
-    kept.put("b", 2)
-    assert kept.get("a") == 1
-    kept.put("c", 3)
-    assert [kept.get(name) for name in "abc"] == [1, None, 3]
-    kept.drop("a")
-    assert kept.change("a", lambda value: 10 if value is None else value + 1) == 10
+def test_lights_are_relit_once_and_mixed_at_once_in_each_session_alone(fc, client, tmp_path):
+    """Also: what one session lights, another neither hears nor exports."""
+    other = Client(fc.url, verbose=False, download_files=tmp_path)
+    line = client.predict(handle_file(PICTURE), **QUICK, api_name="/lights")
+    assert "4 lights" in line
+    mixed = np.asarray(Image.open(client.predict(**DESK, api_name="/mix")).convert("RGB"))
+    assert mixed.shape == (64, 64, 3)
+    darker = np.asarray(Image.open(client.predict(**DESK, exposure=-2, api_name="/mix")).convert("RGB"))
+    assert darker.mean() < 0.7 * mixed.mean()
+    alone = np.asarray(Image.open(client.predict(**{**DESK, "right": 1.0, "left_solo": True}, api_name="/mix")))
+    np.testing.assert_allclose(alone, mixed, atol=1)
+    red = {**DESK, "left_colour": "#ff0000"}
+    tinted = np.asarray(Image.open(client.predict(**red, api_name="/mix")).convert("RGB")).astype(float)
+    assert tinted[..., 1:].mean() < 0.2 * tinted[..., 0].mean(), "JPEG leaves a little of green and blue"
+    with pytest.raises(Exception, match="Light it from every side"):
+        other.predict(**DESK, api_name="/mix")
+    files = client.predict(**DESK, api_name="/export")
+    assert [os.path.basename(path) for path in files] == ["foreground-mix-12345.png", "lights.tiff", "lights.exr"]
+    assert Image.open(files[0]).size == Image.open(PICTURE).size
+    recipe = read_recipe(files[0])
+    assert recipe.kind == "mix" and recipe.mix["channels"]["left"]["strength"] == 1.0
+    assert client.predict(api_name="/history")[0]["caption"] == "Mix · seed 12345"
+    with pytest.raises(Exception, match="Light it from every side"):
+        other.predict(**DESK, api_name="/export")
 
 
-def test_a_place_in_the_line_counts_who_waits_and_who_runs_before():
-    runs = Runs()
-    for name in ("a", "b", "c"):
-        runs.wait(name)
-    assert [runs.ahead(name) for name in ("a", "b", "c", "d")] == [0, 1, 2, None]
-    with runs.of("a") as flag:
-        assert [runs.ahead(name) for name in ("a", "b", "c")] == [None, 1, 2]
-        assert runs.running("a") == flag and runs.running("b") is None
-        runs.stop("b")
-        assert not flag.exists() and runs.ahead("c") == 1
-        runs.stop("a")
-        assert flag.exists() and runs.running("a") is None
-    assert not flag.exists() and runs.ahead("c") == 0
+def test_a_light_of_ones_own_is_one_more_fader_and_moves_nothing_where_there_is_none(client):
+    nothing = dict.fromkeys(DESK, 0.0)
+    client.predict(handle_file(PICTURE), **QUICK, workflow="fbc", api_name="/lights")
+    dark = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix")))
+    assert not dark.any()
+    line = client.predict(
+        handle_file(PICTURE), background=handle_file(BACKGROUND), **QUICK, workflow="fbc", api_name="/lights"
+    )
+    assert "6 lights" in line
+    lit = np.asarray(Image.open(client.predict(**nothing, ambient=0.0, own=1.0, api_name="/mix")))
+    alone, *_ = client.predict(
+        handle_file(PICTURE),
+        background=handle_file(BACKGROUND),
+        light="upload",
+        **QUICK,
+        workflow="fbc",
+        api_name="/relight",
+    )
+    made = np.asarray(Image.open(alone[0]["image"]).convert("RGB"))
+    # The golden model's pictures are noise, which JPEG keeps badly; what it keeps are means.
+    means = [picture.reshape(4, 16, 4, 16, 3).mean((1, 3)) for picture in (lit.astype(float), made.astype(float))]
+    assert abs(means[0] - means[1]).max() < 8, "it is the picture that /relight makes"
 
 
-def test_time_left_follows_the_share_of_the_work_done():
-    assert time_left((10.0, 0.1), (10.0, 0.1)) is None, "nothing to go by yet"
-    assert time_left((10.0, 0.1), (14.0, 0.5)) == 5
-    assert time_left((10.0, 0.1), (19.0, 1.0)) == 0
+def test_a_desk_refuses_what_it_cannot_mix(client):
+    client.predict(handle_file(PICTURE), **QUICK, api_name="/lights")
+    with pytest.raises(Exception, match="9.0"):
+        client.predict(left=9.0, api_name="/mix")
+    with pytest.raises(Exception, match="olour"):
+        client.predict(left=1.0, left_colour="nonsense", api_name="/mix")
+    assert client.predict(**DESK, api_name="/mix")

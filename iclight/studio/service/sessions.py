@@ -23,6 +23,8 @@ T = TypeVar("T")
 HEADER, TOKEN = "x-iclight-tab", re.compile("[0-9a-f]{32}")
 # Seconds after which whoever left is gone: their running work is stopped; what is kept of them is dropped.
 ABSENT, GONE = 120.0, 1800.0
+# Connections that are remembered at once: the longest unheard of goes first.
+CONNECTIONS = 4096
 
 # Seconds: a page asks for the strip more often than twice a second, one in the background every second.
 LAPSES = 20.0
@@ -47,7 +49,7 @@ class Visits:
         self._stop, self._drop = stop, drop
         self._absent, self._gone = absent, gone
         # Gradio's sessions that are open -> whose they are; who is away -> since when, and whether they were stopped.
-        self._open: dict[str, str] = {}
+        self._open: OrderedDict[str, str] = OrderedDict()
         self._away: dict[str, tuple[float, bool]] = {}
         self._lock = threading.Lock()
         self._watching = False
@@ -58,6 +60,9 @@ class Visits:
         if session.startswith("tab-"):
             with self._lock:
                 self._open[str(request.session_hash)] = session
+                self._open.move_to_end(str(request.session_hash))
+                while len(self._open) > CONNECTIONS:
+                    self._open.popitem(last=False)
                 self._away.pop(session, None)
 
     def left(self, request: Any) -> None:

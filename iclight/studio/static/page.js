@@ -16,15 +16,43 @@
     }
   };
 
-  // Names: a thumbnail's is its caption, which stands below it; a label that only repeats what is shown is none.
+  const name = (one, words) => { if (words && one.getAttribute("aria-label") !== words) one.setAttribute("aria-label", words); };
+  const titleOf = (one) => one.closest(".block")?.querySelector("[data-testid=block-label]")?.innerText.trim() ?? "";
+
+  // Names: a thumbnail's is its caption; a button's begins with what its box is called, and has all that it shows.
   const names = () => {
     for (const button of document.querySelectorAll(".thumbnail-item, .thumbnail-lg, .thumbnail-small")) {
-      const caption = button.querySelector(".caption-label")?.innerText.trim();
-      if (caption && button.getAttribute("aria-label") !== caption) button.setAttribute("aria-label", caption);
+      name(button, button.querySelector(".caption-label")?.innerText.trim());
       const picture = button.querySelector("img");
       if (picture?.alt) picture.alt = "";
     }
+    for (const button of document.querySelectorAll("button.upload-container")) {
+      name(button, `${titleOf(button)}: ${button.innerText.replace(/\s+/g, " ").trim()}`);
+    }
+    for (const button of document.querySelectorAll(".image-container > button:not(.upload-container)")) name(button, titleOf(button));
+    for (const one of document.querySelectorAll("div[aria-label]:not([role])")) one.setAttribute("role", "img");
+    for (const picture of document.querySelectorAll("footer img[alt]:not([alt=''])")) picture.alt = "";
   };
+
+  // One stop of the Tab key for a strip and one for a slider, whose number takes arrow keys, too.
+  const stops = () => {
+    for (const strip of document.querySelectorAll(".strip")) {
+      const buttons = [...strip.querySelectorAll("button")].filter((one) => one.offsetParent);
+      const stop = buttons.find((one) => one === document.activeElement) ??
+        buttons.find((one) => one.getAttribute("aria-pressed") === "true") ?? buttons[0];
+      for (const one of buttons) one.tabIndex = one === stop ? 0 : -1;
+    }
+    for (const one of document.querySelectorAll(".reset-button, .slider_input_container input[type=range]")) one.tabIndex = -1;
+  };
+  document.addEventListener("keydown", (event) => {
+    const strip = event.target.closest?.(".strip");
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!strip || !step) return;
+    event.preventDefault();
+    const buttons = [...strip.querySelectorAll("button")].filter((one) => one.offsetParent);
+    buttons[(buttons.indexOf(event.target.closest("button")) + step + buttons.length) % buttons.length]?.focus();
+    stops();
+  });
 
   // Told when it changes, without the numbers that change all the time.
   let told = "";
@@ -44,7 +72,7 @@
   };
 
   let due = false;
-  const mend = () => { due = false; radios(); names(); tell(); };
+  const mend = () => { due = false; radios(); names(); stops(); tell(); };
   const watch = () => new MutationObserver(() => {
     if (!due) { due = true; setTimeout(mend, 120); }
   }).observe(document.body, { childList: true, subtree: true, characterData: true });

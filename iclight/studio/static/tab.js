@@ -1,5 +1,5 @@
 // What a reload must not lose: the tab's own token, by which the server knows it again, and its form.
-// Both lie in sessionStorage: they are this tab's alone, and go with it, or by "Forget this page".
+// Both lie in sessionStorage: they are this tab's alone, and go with it, or by "Forget all of it".
 (() => {
   const read = (key) => { try { return sessionStorage.getItem(key); } catch { return null; } };
   const write = (key, value) => { try { sessionStorage.setItem(key, value); } catch { /* private windows: no memory */ } };

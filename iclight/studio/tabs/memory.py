@@ -1,6 +1,6 @@
 """A reload loses nothing: the browser's tab keeps the form, the server the tab's pictures, and both are put back.
 
-The form lies in the tab's own storage (`tab.js`) and goes with the tab, or by "Forget this page". What the server keeps
+The form lies in the tab's own storage (`tab.js`) and goes with the tab, or by "Forget all of it". What the server keeps
 lies under a token that only the tab knows (`service.sessions`).
 """
 
@@ -43,9 +43,9 @@ def bind_memory(page: Page, work: Actions, live: Live, blocks: gr.Blocks) -> Non
         last = work.again(request)
         if last is None:
             return [*[gr.skip()] * (len(results) - 1), work.history.thumbnails(request)]
-        gallery, pair, index = looked_at(work, request)
-        shown = gr.Gallery(value=last[0], selected_index=gallery.constructor_args["selected_index"])
-        return [shown, *last[1:], pair, index, work.history.thumbnails(request)]
+        selected, pair = looked_at(work, request)
+        gallery = gr.Gallery(value=last[0], selected_index=selected)
+        return [gallery, *last[1:], pair, 0, work.history.thumbnails(request)]
 
     def arrive(request: gr.Request) -> tuple[Any, ...]:
         live.visits.here(request)

@@ -86,12 +86,14 @@ def show_pair(page: Page, work: Actions, done: Any) -> Any:
     """
 
     def look(request: gr.Request) -> tuple[Any, Any, int]:
-        return looked_at(work, request)
+        selected, pair = looked_at(work, request)
+        return gr.Gallery(selected_index=selected), pair, 0
 
     return done.success(look, None, [page.outputs[0], page.looks["compare"], page.looks["chosen"]], **QUIET)
 
 
-def looked_at(work: Actions, request: gr.Request) -> tuple[Any, Any, int]:
-    """How the last relighting is looked at first."""
+def looked_at(work: Actions, request: gr.Request) -> tuple[int | None, Any]:
+    """How the last relighting is looked at first: which picture is large (None: all side by side), and the divider's
+    two."""
     alone = work.history.latest(request, 1) is None
-    return gr.Gallery(selected_index=0 if alone else None), work.history.latest(request), 0
+    return 0 if alone else None, work.history.latest(request)

@@ -1,0 +1,115 @@
+"""What is remembered of a visitor: whose a request is, who has left, who waits, and what a reload may bring back."""
+
+from __future__ import annotations
+
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("gradio")
+
+from iclight.studio.service.progress import time_left
+from iclight.studio.service.sessions import CONNECTIONS, HEADER, PerSession, Runs, Visits, session_of
+from iclight.studio.service.storage import Storage
+from iclight.studio.tabs.memory import read_form
+
+TOKEN = "0123456789abcdef" * 2
+
+
+def request(session: str, token: str | None = None) -> SimpleNamespace:
+    return SimpleNamespace(session_hash=session, headers={HEADER: token} if token else {})
+
+
+@pytest.mark.parametrize("odd", [None, "", "abc", TOKEN.upper(), TOKEN + "0", "../" + TOKEN])
+def test_a_tab_is_known_by_its_token_and_whoever_sends_none_by_the_session(odd):
+    assert session_of(request("a", TOKEN)) == session_of(request("b", TOKEN)) == f"tab-{TOKEN}"
+    assert session_of(request("a", odd)) == "a"
+
+
+def until(done) -> None:
+    deadline = time.monotonic() + 30
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert done()
+
+
+def test_a_tab_that_comes_back_loses_nothing_and_one_that_does_not_is_stopped_then_forgotten():
+    stopped, dropped = [], []
+    visits = Visits(stopped.append, dropped.append, absent=0.2, gone=0.4)
+    visits.here(request("before", TOKEN))
+    visits.left(request("before", TOKEN))
+    visits.here(request("after", TOKEN))  # the reloaded page, under another of Gradio's sessions
+    time.sleep(0.6)
+    assert not stopped and not dropped
+    visits.left(request("after"))  # a connection's end names no token
+    until(lambda: dropped)
+    assert stopped == dropped == [f"tab-{TOKEN}"]
+
+
+def test_a_program_that_hangs_up_is_stopped_at_once():
+    stopped, dropped = [], []
+    Visits(stopped.append, dropped.append).left(request("program"))
+    assert stopped == dropped == ["program"]
+
+
+def test_tokens_by_the_thousand_take_no_memory():
+    visits = Visits(lambda session: None, lambda session: None)
+    for number in range(CONNECTIONS + 100):
+        visits.here(request(f"s{number}", f"{number:032x}"))
+    assert len(visits._open) == CONNECTIONS
+
+
+NAMES = ["image", "prompt", "workflow", "light", "steps"]
+
+
+def test_a_form_comes_back_with_the_files_that_are_still_there_and_no_others(tmp_path):
+    storage = Storage(tmp_path / "files")
+    photo, secret = storage.root / "photo.png", tmp_path / "secret.png"
+    photo.write_bytes(b"x")
+    secret.write_bytes(b"x")
+    (storage.root / "link.png").symlink_to(secret)
+    for path, back in ((photo, str(photo)), (secret, None), (storage.root / "link.png", None), ("/nothing", None)):
+        form = read_form(json.dumps([{"path": str(path)}, "dawn", "fc", "left", 7]), NAMES, storage)
+        assert form == {"image": back, "prompt": "dawn", "workflow": "fc", "light": "left", "steps": 7}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "7", "[" * 90_000, json.dumps(["x"] * 6), json.dumps([None, "", "fc", "ambient", 1]), None, 7],
+)
+def test_what_is_no_form_of_this_page_brings_nothing_back(tmp_path, text):
+    assert read_form(text, NAMES, Storage(tmp_path)) is None
+
+
+def test_sessions_are_forgotten_longest_unused_first():
+    kept: PerSession[int] = PerSession(2)
+    kept.put("a", 1)
+    kept.put("b", 2)
+    assert kept.get("a") == 1
+    kept.put("c", 3)
+    assert [kept.get(name) for name in "abc"] == [1, None, 3]
+    kept.drop("a")
+    assert kept.change("a", lambda value: 10 if value is None else value + 1) == 10
+
+
+def test_a_place_in_the_line_counts_who_waits_and_who_runs_before():
+    runs = Runs()
+    for name in ("a", "b", "c"):
+        runs.wait(name)
+    assert [runs.ahead(name) for name in ("a", "b", "c", "d")] == [0, 1, 2, None]
+    with runs.of("a") as flag:
+        assert [runs.ahead(name) for name in ("a", "b", "c")] == [None, 1, 2]
+        assert runs.running("a") == flag and runs.running("b") is None
+        runs.stop("b")
+        assert not flag.exists() and runs.ahead("c") == 1
+        runs.stop("a")
+        assert flag.exists() and runs.running("a") is None
+    assert not flag.exists() and runs.ahead("c") == 0
+
+
+def test_time_left_follows_the_share_of_the_work_done():
+    assert time_left((10.0, 0.1), (10.0, 0.1)) is None, "nothing to go by yet"
+    assert time_left((10.0, 0.1), (14.0, 0.5)) == 5
+    assert time_left((10.0, 0.1), (19.0, 1.0)) == 0
