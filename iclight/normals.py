@@ -87,7 +87,8 @@ def estimate_normals(
     if relighter.workflow != "fbc":
         raise SettingsError("Normals need the fbc workflow: load the relighter with workflow='fbc'.")
     check_parameters(NORMAL_PARAMETERS, {"exponent": exponent})
-    picture, own, settings = relighter.open_request(image, settings, mask, matting)
+    source, own, settings = relighter.open_request(image, settings, mask, matting)
+    picture = source.rgb
     settings = settings.replace(num_images=1, light_strength=1.0)
     with relighter.exclusive():
         prepared = relighter.prepare(picture, own, matting, sigma=BRIGHTENING)

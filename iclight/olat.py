@@ -75,7 +75,8 @@ def relight_olat(
     `Relighter.relight`.
     """
     started = time.perf_counter()
-    picture, matte, settings = relighter.open_request(image, settings, mask, matting)
+    source, matte, settings = relighter.open_request(image, settings, mask, matting)
+    picture = source.rgb
     # Lights add up as the model draws them; how strong each is, the faders say.
     settings = settings.replace(num_images=1, light_strength=1.0)
     runs = _runs(settings, desk_lights(settings.workflow) if lights is None else lights, own or {})

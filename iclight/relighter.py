@@ -33,7 +33,7 @@ from .imaging import environment as maps
 from .imaging import light_maps as lights
 from .imaging.environment import Floats
 from .imaging.grabcut import grabcut_matte
-from .imaging.images import ImageLike
+from .imaging.images import ImageLike, Picture
 from .imaging.matte_doubts import matte_doubts
 from .loading import LoadedModel, load_model
 from .matting import estimate_matte, estimate_saliency, load_matting_network, prepare_foreground
@@ -129,7 +129,8 @@ class Relighter:
         Raises SettingsError or ImageError before any model runs; ModelError, OutOfMemory or Cancelled afterwards.
         """
         started = time.perf_counter()
-        picture, own, settings = self.open_request(image, settings, mask, matting)
+        source, own, settings = self.open_request(image, settings, mask, matting)
+        picture = source.rgb
         lit_by = background if self.workflow == "fbc" else light_map
         backdrop, around = read_backdrop(settings, lit_by), read_map(settings, environment)
         ground = read_behind(settings, behind)
@@ -144,11 +145,14 @@ class Relighter:
         if rendering.even is not None:
             runs = zip(made, rendering.lowres, rendering.even, strict=True)
             made = [strengthen(*run, prepared.alpha, settings.light_strength) for run in runs]
-        light = None
+        light, native = None, None
         if settings.finishes:
             kind, strength, background = settings.finish, settings.finish_strength, settings.finish_background
             own_colours = mask is None and prepared.matting == "alpha"
-            made, light = finished(made, picture, prepared.alpha, kind, strength, background, ground, own_colours)
+            native = source.native if kind == "native" else None
+            made, light = finished(
+                made, picture, prepared.alpha, kind, strength, background, ground, own_colours, native
+            )
         return Result(
             images=made,
             foreground=prepared.foreground,
@@ -161,21 +165,23 @@ class Relighter:
             seconds=time.perf_counter() - started,
             environment=around,
             light=light,
+            icc=None if native is None else native.space.icc,
             matte_doubts=prepared.matte_doubts,
         )
 
     def open_request(
         self, image: ImageLike, settings: Settings | None, mask: ImageLike | None, matting: str | None
-    ) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None, Settings]:
-        """What every request opens with: the picture HxWx3, its own matte HxWx1 if it brings one, complete settings.
+    ) -> tuple[Picture, NDArray[np.float32] | None, Settings]:
+        """What every request opens with: the picture, its own matte HxWx1 if it brings one, complete settings.
 
         Raises SettingsError or ImageError.
         """
         settings = settings or Settings.for_workflow(self.workflow)
         self.check_settings(settings)
         self.check_matting(matting)
-        picture, own = images.read_own_matte(image, mask)
-        return picture, own, self.complete(settings, picture)
+        picture = images.read_picture(image)
+        _, own = images.read_own_matte(picture, mask)
+        return picture, own, self.complete(settings, picture.rgb)
 
     def exclusive(self) -> threading.Lock:
         """Held while a request runs: one at a time, so that two do not crowd each other out of memory."""

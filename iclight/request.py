@@ -5,7 +5,6 @@ Ramps are not here: they depend on the passes' sizes (`light_maps.light_map`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,10 +53,7 @@ def decode_inputs(
 
 def decode_file(source: ImageLike, what: str) -> Picture:
     """A file's `Picture`; what is one already stays it."""
-    if isinstance(source, Picture):
-        return source
-    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
-    return Picture(*images.read_image(source, what), name)
+    return images.read_picture(source, what)
 
 
 def read_backdrop(settings: Settings, picture: ImageLike | None) -> NDArray[np.uint8] | None:

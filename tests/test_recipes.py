@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
@@ -260,3 +261,10 @@ def test_an_input_at_an_absolute_path_is_not_opened(tmp_path, monkeypatch):
 def test_a_name_that_is_no_text_can_be_written():
     made = Recipe(recipe().settings, MODEL, "none", {"image": describe_input(PICTURE, "x\udcff.png")})
     assert b'"x?.png"' in png_bytes(PICTURE, made)
+
+
+def test_a_picture_says_that_it_is_srgb_or_carries_its_profile():
+    with Image.open(io.BytesIO(png_bytes(PICTURE, recipe()))) as saved:
+        assert "srgb" in saved.info and "icc_profile" not in saved.info
+    with Image.open(io.BytesIO(png_bytes(PICTURE, icc=b"a profile"))) as saved:
+        assert saved.info["icc_profile"] == b"a profile" and "srgb" not in saved.info

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from golden_data import PICTURE, quick
+from PIL import Image
 
 from iclight import SettingsError
 from iclight.errors import ImageError
+from iclight.imaging.declared_colours import icc_of_code
+from iclight.imaging.images import read_image
+from iclight.imaging.profiles import profile_of
+from iclight.recipes import save_png
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +68,26 @@ def test_the_default_finish_is_the_models_own_picture(fc):
     for bad in ({"finish": "magic"}, {"finish_strength": 1.6}, {"finish_background": "old"}):
         with pytest.raises(SettingsError, match=next(iter(bad))):
             quick(**bad)
+
+
+def test_a_native_finish_stays_in_the_photos_own_colours(fc, cut, tmp_path):
+    """At strength 0 it is the photo's pixels and profile; otherwise it looks like the same photo's finish in sRGB."""
+    icc = icc_of_code(12, 13)
+    space = profile_of(icc).space
+    stored = np.dstack([space.of_srgb(cut[..., :3]), cut[..., 3]])
+    buffer = io.BytesIO()
+    Image.fromarray(stored).save(buffer, "PNG", icc_profile=icc)
+    behind = np.full((80, 80, 3), (10, 200, 90), np.uint8)
+    for background in ("new", "original", "own", "transparent"):
+        wide = fc.relight(buffer.getvalue(), quick(finish="native", finish_background=background), behind=behind)
+        plain = fc.relight(cut, quick(finish="native", finish_background=background), behind=behind)
+        save_png(tmp_path / "wide.png", wide.images[0], icc=wide.icc)
+        seen, wanted = read_image(tmp_path / "wide.png")[0].astype(int), plain.images[0][..., :3].astype(int)
+        shown = cut[..., 3] > 0 if background == "transparent" else slice(None)
+        assert np.abs(seen - wanted)[shown].mean() < 1.5, background
+    still = fc.relight(buffer.getvalue(), quick(finish="native", finish_strength=0, finish_background="original"))
+    save_png(tmp_path / "still.png", still.images[0], icc=still.icc)
+    with Image.open(tmp_path / "still.png") as saved:
+        assert np.array_equal(np.asarray(saved), stored[..., :3])
+        assert saved.info["icc_profile"] == icc
+    assert fc.relight(buffer.getvalue(), quick()).icc is None, "what the model draws is sRGB"

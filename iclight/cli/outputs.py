@@ -88,6 +88,6 @@ def save_pictures(
             continue
         several = len(result.images) > 1 and only is None
         path = target.with_name(f"{target.stem}-{index + 1}{target.suffix}") if several else target
-        save_png(path, picture, replace(recipe, index=index))
+        save_png(path, picture, replace(recipe, index=index), icc=result.icc)
         outputs.append(str(path))
     return outputs

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError
 from ..imaging import crop, images
-from ..imaging.colour import LINEAR, quick_srgb, to_srgb
+from ..imaging.colour import LINEAR, to_srgb
 from ..imaging.crop import enlarged, placed, stripes
+from ..imaging.spaces import SRGB, Native, Space
 from ..parameters import PARAMETERS
 from .foreground import foreground_colours
 from .gain_map import FLOOR, GainMap, blurred, fit_matte, gain_planes, measure_gain
@@ -34,11 +35,13 @@ def apply_light(
     alpha: Floats | None = None,
     strength: float = 1.0,
     background: Pixels | None = None,
+    space: Space = SRGB,
 ) -> Pixels:
     """The source at its own resolution (HxWx3) under a light; `strength` 0 leaves it as it is, 1.5 overdoes it.
 
     `alpha` HxWx1 is the source's matte at its own size; None enlarges the light's. Outside of the matte, `background`
-    (HxWx3) shows, by default the source itself, unchanged to the byte. Edges are mixed in linear light.
+    (HxWx3) shows, by default the source itself, unchanged to the byte. Edges are mixed in linear light. `space`: the
+    colours of the source and of the background, in which the result is, too.
     """
     images.check_pixels(source)
     check_strength(strength)
@@ -52,7 +55,7 @@ def apply_light(
     made = source.copy() if background is None else background.copy()
     if strength == 0 and background is None:
         return made
-    gain_of = gain_planes(light, source)
+    gain_of = gain_planes(light, source, space)
     matte = light.matte if alpha is None else None
     for rows in stripes(height):
         part = source[rows]
@@ -61,10 +64,10 @@ def apply_light(
         if not inside.any():
             continue
         gain = gain_of(part, rows)
-        lit = (LINEAR[part] + np.float32(FLOOR)) * np.exp2(np.float32(strength) * gain) - np.float32(FLOOR)
+        lit = space.brightened(space.light(part), np.exp2(np.float32(strength) * gain), FLOOR)
         behind = made[rows]
-        ground = LINEAR[behind]
-        pixels = quick_srgb(ground + cover * (lit.clip(0, 1) - ground))
+        ground = space.light(behind)
+        pixels = space.pixels(ground + cover * (lit.clip(0, 1) - ground))
         made[rows] = np.where(inside[..., None], pixels, behind)
     return made
 
@@ -78,6 +81,7 @@ def finished(
     background: str = "new",
     behind: Pixels | None = None,
     cut_out_already: bool = False,
+    native: Native | None = None,
 ) -> tuple[list[Pixels], GainMap | None]:
     """A request's relit pictures (hxwx3), finished, and the light that "native" measured, else None.
 
@@ -85,14 +89,16 @@ def finished(
     size for each of `made`), or "native" (one of the source's size for all of them). `background`: "new", "original",
     "own" (`behind`, cropped to fill) or "transparent" (HxWx4). At strength 0 new and original are the source itself.
     Where the background is replaced, the old one is taken out of soft edges (`foreground_colours`), unless the picture
-    is `cut_out_already`: with alpha of its own, its colours are the subject's alone.
+    is `cut_out_already`: with alpha of its own, its colours are the subject's alone. `native`: the source in its own
+    space, in which a "native" finish then is, too.
     """
     check_strength(strength)
     if background == "own" and behind is None:
         raise ImageError("Give the picture to put behind the subject, or choose another background.")
     if kind == "native":
         light = measure_gain(made, picture, alpha)
-        return [_native(made[0], picture, alpha, light, strength, background, behind, cut_out_already)], light
+        native = native or Native(picture, SRGB)
+        return [_native(made[0], native, alpha, light, strength, background, behind, cut_out_already)], light
     size = made[0].shape[1], made[0].shape[0]
     shown = crop.resize_and_center_crop(picture, *size)
     matte = fit_matte(alpha, picture.shape, *size)
@@ -111,7 +117,7 @@ def finished(
 
 def _native(
     relit: Pixels,
-    picture: Pixels,
+    native: Native,
     alpha: Floats,
     light: GainMap,
     strength: float,
@@ -119,22 +125,24 @@ def _native(
     behind: Pixels | None,
     cut_out_already: bool,
 ) -> Pixels:
+    picture, space = native.pixels, native.space
     height, width = picture.shape[:2]
     if background == "original" or (background == "new" and strength == 0):
-        return apply_light(picture, light, alpha, strength)
-    subject = picture if cut_out_already else foreground_colours(picture, alpha)
+        return apply_light(picture, light, alpha, strength, space=space)
+    subject = picture if cut_out_already else foreground_colours(picture, alpha, space)
     if background == "transparent":
         # Colours go on a little way under the matte's edge, so that it stays clean over whatever comes behind.
-        return cut_out(apply_light(subject, light, np.broadcast_to(np.float32(1), alpha.shape), strength), alpha)
+        everywhere = np.broadcast_to(np.float32(1), alpha.shape)
+        return cut_out(apply_light(subject, light, everywhere, strength, space=space), alpha)
     if background == "own":
         assert behind is not None
-        ground = crop.resize_and_center_crop(behind, width, height)
+        ground = space.of_srgb(crop.resize_and_center_crop(behind, width, height))
     else:
-        ground = placed(relit, width, height, picture)
+        ground = placed(space.of_srgb(relit), width, height, picture)
         if strength < 1:  # on the way to the photo itself, which is what strength 0 gives
             ground = cv2.addWeighted(ground, strength, picture, 1 - strength, 0)
             subject = cv2.addWeighted(subject, strength, picture, 1 - strength, 0)
-    return apply_light(subject, light, alpha, strength, ground)
+    return apply_light(subject, light, alpha, strength, ground, space)
 
 
 def _towards(made: Pixels, shown: Pixels, strength: float) -> Pixels:

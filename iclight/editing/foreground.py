@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..imaging import crop
-from ..imaging.colour import LINEAR, quick_srgb
 from ..imaging.crop import enlarged, stripes
 from ..imaging.guided_filter import box_mean
+from ..imaging.spaces import SRGB, Space
 from .gain_map import fit_matte
 
 Floats = NDArray[np.float32]
@@ -24,13 +24,13 @@ WORK_SIDE = 1024  # means are taken at this longer side; they are smooth
 REACHES = (0.16, 0.08, 0.04, 0.02, 0.01, 0.005)
 
 
-def foreground_colours(image: Pixels, alpha: Floats) -> Pixels:
+def foreground_colours(image: Pixels, alpha: Floats, space: Space = SRGB) -> Pixels:
     """A HxWx3 photo with the old background taken out of its soft edges; `alpha` HxWx1 is the subject's matte.
 
     Pixels that are wholly the subject, or none of it, stay to the byte. A stripe at a time: memory is the result's.
     """
     height, width = image.shape[:2]
-    subject, behind = _means(image, alpha)
+    subject, behind = _means(image, alpha, space)
     pure = image.copy()
     for rows in stripes(height):
         cover = alpha[rows]
@@ -38,17 +38,17 @@ def foreground_colours(image: Pixels, alpha: Floats) -> Pixels:
         if not soft.any():
             continue
         near, far = enlarged(subject, rows, width, height), enlarged(behind, rows, width, height)
-        alone = near + cover * (LINEAR[image[rows]] - cover * near - (1 - cover) * far)
-        pure[rows] = np.where(soft, quick_srgb(alone), image[rows])
+        alone = near + cover * (space.light(image[rows]) - cover * near - (1 - cover) * far)
+        pure[rows] = np.where(soft, space.pixels(alone), image[rows])
     return pure
 
 
-def _means(image: Pixels, alpha: Floats) -> tuple[Floats, Floats]:
+def _means(image: Pixels, alpha: Floats, space: Space) -> tuple[Floats, Floats]:
     """The subject's and the background's colours near each pixel, hxwx3 linear light, at `WORK_SIDE`."""
     height, width = image.shape[:2]
     shrink = min(1.0, WORK_SIDE / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    light = LINEAR[crop.resize_and_center_crop(image, *size)]
+    light = space.light(crop.resize_and_center_crop(image, *size))
     cover = fit_matte(alpha, image.shape, *size)
     subject = behind = light
     for reach in REACHES:

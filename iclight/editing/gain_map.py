@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError
 from ..imaging import crop
-from ..imaging.colour import LINEAR, LUMINANCE
+from ..imaging.colour import LINEAR
 from ..imaging.crop import enlarged, stripes
 from ..imaging.guided_filter import Mean, local_fit
+from ..imaging.spaces import SRGB, Space
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -95,9 +96,9 @@ def _mean(planes: Sequence[Floats]) -> Floats:
     return np.mean(planes, axis=0, dtype=np.float32)
 
 
-def _guide(pixels: Pixels) -> Floats:
+def _guide(pixels: Pixels, space: Space = SRGB) -> Floats:
     """Log luminance, HxWx1: the edges that light may have."""
-    luminance = cv2.transform(LINEAR[pixels], np.array([LUMINANCE], np.float32))
+    luminance = cv2.transform(space.light(pixels), np.array([space.luminance], np.float32))
     return (np.log2(luminance + np.float32(0.02)) / 4)[..., None]
 
 
@@ -116,14 +117,15 @@ def _weighed_mean(matte: Floats, sigma: float) -> Mean:
     return lambda x: blurred(weight * x, sigma) / total
 
 
-def gain_planes(light: GainMap, source: Pixels) -> Callable[[Pixels, slice], Floats]:
+def gain_planes(light: GainMap, source: Pixels, space: Space = SRGB) -> Callable[[Pixels, slice], Floats]:
     """The gain at the source's own resolution: a function of a stripe of it (rxWx3) and of its rows, rxWx3 in stops.
 
     Near each place the gain goes up and down with the source's log luminance by some slope; what is finer than the
     gain's own pixels follows it by that slope (He and Sun 2015). At the gain's own size it is the gain, unchanged.
+    `space`: the source's colours.
     """
     small_height, small_width = light.gain.shape[:2]
-    guide = _guide(crop.resize_and_center_crop(source, small_width, small_height))
+    guide = _guide(crop.resize_and_center_crop(source, small_width, small_height), space)
     mean = _weighed_mean(light.matte, max(1.0, min(small_width, small_height) / 192))
     slope = mean(local_fit([guide], light.gain, mean, EDGES)[0][0])
     planes = slope, light.gain - slope * guide
@@ -131,7 +133,7 @@ def gain_planes(light: GainMap, source: Pixels) -> Callable[[Pixels, slice], Flo
 
     def gain_of(part: Pixels, rows: slice) -> Floats:
         slope, offset = (enlarged(plane, rows, width, height) for plane in planes)
-        return np.clip(slope * _guide(part) + offset, -LIMIT, LIMIT)
+        return np.clip(slope * _guide(part, space) + offset, -LIMIT, LIMIT)
 
     return gain_of
 

@@ -50,6 +50,11 @@ def check_decode(width: int, height: int, bytes_per_pixel: float, what: str, mos
         raise too_large(what, most)
 
 
+def fits(width: int, height: int, bytes_per_pixel: float) -> bool:
+    """Whether width x height pixels are within `DECODE_BYTES`."""
+    return width * height * bytes_per_pixel <= DECODE_BYTES
+
+
 def too_large(what: str, most: int) -> ImageError:
     """What is said of a picture of more than `most` pixels; rounded down, so that what it allows is taken."""
     return ImageError("{what} has more than {most} megapixels; scale it down first.", what=what, most=most // 1_000_000)

@@ -1,4 +1,7 @@
-"""A picture that a decoder fills part by part, so that nothing but the result is ever held whole a second time."""
+"""A picture that a decoder fills part by part, so that nothing but the result is ever held whole a second time.
+
+Here stored values become sRGB, whichever decoder they come from.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .profiles import Profile
+from .spaces import Native
 
 Box = tuple[int, int, int, int]
 
@@ -18,23 +24,48 @@ class Canvas:
     """An upright picture, filled in the stored one's coordinates: `rgb` HxWx3 uint8, `alpha` HxW uint8 or None.
 
     `width` and `height` are the stored picture's; `orientation` is EXIF's, 1 to 8, of which 5 to 8 swap the sides.
+    `profile`: what the pixels mean where they are no sRGB; they become it. `keep`: as they were, they stay in `native`,
+    too, where a finish may stay in their space.
     """
 
-    def __init__(self, width: int, height: int, has_alpha: bool, orientation: int = 1) -> None:
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        has_alpha: bool,
+        orientation: int = 1,
+        profile: Profile | None = None,
+        keep: bool = False,
+    ) -> None:
         sides = (width, height) if orientation >= 5 else (height, width)
         # Zeros: whatever a decoder leaves out, nothing of an earlier picture's memory shows there.
         self.rgb = np.zeros((*sides, 3), np.uint8)
         self.alpha = np.zeros(sides, np.uint8) if has_alpha else None
+        self.native: Native | None = None
+        self._profile = profile
         self._stored_rgb = _as_stored(self.rgb, orientation)
+        if keep and profile is not None and profile.space is not None:
+            self.native = Native(np.zeros_like(self.rgb), profile.space)
+            self._stored_native = _as_stored(self.native.pixels, orientation)
         self._stored_alpha = None if self.alpha is None else _as_stored(self.alpha, orientation)
 
     def put(self, left: int, top: int, pixels: NDArray[np.uint8]) -> None:
-        """Fill from (left, top) on with hxw grey, hxwx3 RGB or, if there is an alpha, hxwx4 RGBA."""
+        """Fill from (left, top) on with hxw grey, hxwx3 RGB or, if there is an alpha, hxwx4 RGBA, as it is stored."""
         height, width = pixels.shape[:2]
         place = slice(top, top + height), slice(left, left + width)
-        self._stored_rgb[place] = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
+        colours = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
+        if self.native is not None:
+            self._stored_native[place] = colours
+        self._stored_rgb[place] = self._srgb(colours)
         if self._stored_alpha is not None:
             self._stored_alpha[place] = pixels[..., 3]
+
+    def _srgb(self, colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self._profile is None:
+            return colours
+        if self._profile.colours == "GRAY":
+            return self._profile.to_srgb(colours[..., 0])
+        return self._profile.to_srgb(colours if colours.shape[2] == 3 else colours.repeat(3, axis=2))
 
 
 def parts(width: int, height: int) -> Iterator[Box]:

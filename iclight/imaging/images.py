@@ -7,6 +7,7 @@ reference's to the digit: 127 is exactly 0, and pixels are truncated, not rounde
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import os
@@ -24,6 +25,9 @@ from ..errors import ImageError, first_line
 from ..weights.files import check_bytes, open_regular
 from . import budgets, exif
 from .canvas import PART, Canvas, parts
+from .declared_colours import declared_icc
+from .profiles import Profile, profile_of, rgb_of_inks
+from .spaces import Native
 from .tiff_directory import MAGIC as TIFF_MAGIC
 
 # What a person may hand over: pixels, a Pillow picture, a path, a file's bytes, or a `Picture`.
@@ -34,6 +38,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "MPO", "JPEG2000
 # progressive), and any other one: four for Pillow's picture, three of RGB, one of alpha.
 BYTES_PER_PIXEL = {"JPEG": 12, "MPO": 12, "WEBP": 16, "AVIF": 18, "JPEG2000": 25}
 PLAIN = 8
+GREY = ("1", "L", "I", "F")  # how Pillow's names of grey modes begin, with alpha or without
 ORIENTATION = 274  # EXIF's tag
 
 
@@ -42,16 +47,19 @@ class Picture:
     """A picture that is decoded already: `rgb` HxWx3 uint8, `alpha` HxWx1 float32 in [0, 1] or None; not to be changed.
 
     It stands wherever a picture is taken, and whoever takes it decodes nothing. `name`: its file's, for recipes.
+    `native`: its pixels as the file has them, where their profile is not sRGB and a finish can stay in it.
     """
 
     rgb: NDArray[np.uint8]
     alpha: NDArray[np.float32] | None
     name: str = ""
+    native: Native | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes that it holds."""
-        return self.rgb.nbytes + (0 if self.alpha is None else self.alpha.nbytes)
+        held = self.rgb.nbytes + (0 if self.alpha is None else self.alpha.nbytes)
+        return held if self.native is None else held + self.native.pixels.nbytes
 
     @cached_property
     def sha256(self) -> str:
@@ -69,21 +77,30 @@ def read_image(
     """Decode a picture into (HxWx3 uint8 RGB, HxWx1 float32 alpha or None).
 
     Takes a uint8 or uint16 array (HxW, HxWx1, HxWx3 or HxWx4), a Pillow picture, a `Picture`, a path, or encoded
-    bytes. EXIF rotation is applied; greyscale, palette, CMYK, 16-bit and float pictures become 8-bit RGB. An alpha
-    channel that is opaque everywhere counts as none. Raises ImageError, opening with `what`, for anything that cannot
-    be used, of more than `most` pixels, or not to be decoded within `budgets.DECODE_BYTES`.
+    bytes. EXIF rotation is applied; greyscale, palette, CMYK, 16-bit and float pictures become 8-bit RGB, and all sRGB,
+    from the profile that is embedded. An alpha channel that is opaque everywhere counts as none. Raises ImageError,
+    opening with `what`, for anything that cannot be used, of more than `most` pixels, or not to be decoded within
+    `budgets.DECODE_BYTES`.
     """
+    picture = read_picture(image, what, most, keep_native=False)
+    return picture.rgb, picture.alpha
+
+
+def read_picture(
+    image: ImageLike, what: str = "The picture", most: int = budgets.MAX_PIXELS, keep_native: bool = True
+) -> Picture:
+    """What `read_image` takes, with its name and, if `keep_native` and memory allows it, its native pixels."""
     if isinstance(image, Picture):
         check_size(image.rgb.shape[1], image.rgb.shape[0], what, most)
-        return image.rgb, image.alpha
+        return image
     if isinstance(image, np.ndarray):
-        return _split_alpha(_array_to_uint8(image, what, most), what)
+        return Picture(*_split_alpha(_array_to_uint8(image, what, most), what))
     if isinstance(image, (bytes, bytearray)):
         check_bytes(len(image), budgets.PICTURE_FILE, what)
-        return _read_file(io.BytesIO(image), what, most)
+        return _read_file(io.BytesIO(image), what, most, keep_native)
     if isinstance(image, (str, os.PathLike)):
         with open_regular(image, what, budgets.PICTURE_FILE) as file:
-            return _read_file(file, what, most)
+            return dataclasses.replace(_read_file(file, what, most, keep_native), name=os.fspath(image))
     if not isinstance(image, Image.Image):
         raise ImageError(
             "{what} is a {type}; give a picture file, a Pillow image or a uint8 array.",
@@ -91,15 +108,15 @@ def read_image(
             type=type(image).__name__,
         )
     check_size(image.width, image.height, what, most)
-    return _finished(_decoded(image, what, most), what)
+    return _finished(_decoded(image, what, most, keep_native), what)
 
 
-def _read_file(file: BinaryIO, what: str, most: int) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+def _read_file(file: BinaryIO, what: str, most: int, keep_native: bool) -> Picture:
     if _opening(file) in TIFF_MAGIC:
         with budgets.turn():
-            return _finished(_read_tiff(file.read(), what, most), what)
+            return _finished(_read_tiff(file.read(), what, most, keep_native), what)
     with _open(file, what, most) as picture, budgets.turn(picture.width * picture.height):
-        painted = _decoded(picture, what, most)
+        painted = _decoded(picture, what, most, keep_native, file)
     return _finished(painted, what)
 
 
@@ -123,10 +140,14 @@ def _open(file: BinaryIO, what: str, most: int) -> Image.Image:
         raise ImageError(
             "{what} is not an image this can read; give a PNG, JPEG, WebP or another common format.", what=what
         ) from error
-    held = BYTES_PER_PIXEL.get(picture.format or "", PLAIN)
-    budgets.check_decode(picture.width, picture.height, held, what, most)
+    budgets.check_decode(picture.width, picture.height, held_by(picture), what, most)
     exif.check_info(picture.info, what)
     return picture
+
+
+def held_by(picture: Image.Image) -> int:
+    """Bytes per pixel while it is decoded."""
+    return BYTES_PER_PIXEL.get(picture.format or "", PLAIN)
 
 
 def _formats() -> list[str]:
@@ -140,15 +161,15 @@ def check_size(width: int, height: int, what: str, most: int = budgets.MAX_PIXEL
     budgets.check_decode(width, height, PLAIN, what, most)
 
 
-def _decoded(image: Image.Image, what: str, most: int) -> Canvas:
+def _decoded(image: Image.Image, what: str, most: int, keep_native: bool, file: BinaryIO | None = None) -> Canvas:
     """A Pillow picture, painted. A TIFF that is not decoded yet goes the way of TIFF files."""
     try:
         if isinstance(image, TiffImageFile) and image.tile and image.fp is not None and image.tell() == 0:
             image.fp.seek(0)
-            return _read_tiff(image.fp.read(), what, most)
+            return _read_tiff(image.fp.read(), what, most, keep_native)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _painted(image, what, most)
+            return _painted(image, what, most, keep_native, file)
     except ImageError:
         raise
     except Exception as error:  # decoders raise whatever their parsers trip over
@@ -158,57 +179,66 @@ def _decoded(image: Image.Image, what: str, most: int) -> Canvas:
         ) from error
 
 
-def _read_tiff(data: bytes, what: str, most: int) -> Canvas:
+def _read_tiff(data: bytes, what: str, most: int, keep_native: bool) -> Canvas:
     from .tiff_reader import read_tiff
 
-    read = read_tiff(data, what, most)
+    read = read_tiff(data, what, most, keep_native)
     return read if isinstance(read, Canvas) else _deep_canvas(read)
 
 
-def _painted(image: Image.Image, what: str, most: int) -> Canvas:
+def _painted(image: Image.Image, what: str, most: int, keep_native: bool, file: BinaryIO | None) -> Canvas:
     """A Pillow picture on a canvas, upright, converted part by part."""
+    icc = declared_icc(image, file)
     image.load()
     check_size(image.width, image.height, what, most)  # an ICO holds a picture that may be larger than it says
     orientation = 1
     with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to refuse the picture
         orientation = int(image.getexif().get(ORIENTATION, 1))
     orientation = orientation if 1 <= orientation <= 8 else 1
+    profile = profile_of(icc) if icc else None
+    if profile is not None and not profile.fits(image.mode.startswith(GREY), image.mode == "CMYK"):
+        profile = None
     if image.mode.startswith("I") or image.mode == "F":
-        return _deep_canvas(np.asarray(image), orientation)
+        return _deep_canvas(np.asarray(image), orientation, profile)
     has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or (
         image.mode != "RGB" and "transparency" in image.info
     )
     mode = "RGBA" if has_alpha else "RGB"
-    canvas = Canvas(image.width, image.height, has_alpha, orientation)
+    inks = image.mode == "CMYK"
+    keep = keep_native and budgets.fits(image.width, image.height, held_by(image) + 3)
+    canvas = Canvas(image.width, image.height, has_alpha, orientation, None if inks else profile, keep)
     for box in parts(image.width, image.height):
         part = image.crop(box)
-        canvas.put(box[0], box[1], np.asarray(part if part.mode == mode else part.convert(mode)))
+        if inks:
+            canvas.put(box[0], box[1], rgb_of_inks(np.asarray(part), profile))
+        else:
+            canvas.put(box[0], box[1], np.asarray(part if part.mode == mode else part.convert(mode)))
     return canvas
 
 
-def _deep_canvas(values: NDArray[Any], orientation: int = 1) -> Canvas:
+def _deep_canvas(values: NDArray[Any], orientation: int = 1, profile: Profile | None = None) -> Canvas:
     """Greyscale of more than 8 bits, HxW: 16-bit integers, or floats in [0, 1] or [0, 255]."""
     height, width = values.shape
     is_float = values.dtype.kind == "f"
     boxes = list(parts(width, height))
     most = max(float(np.nan_to_num(values[top:bottom, left:right]).max()) for left, top, right, bottom in boxes)
     scale = (255.0 if most <= 1.0 else 1.0) if is_float else (1 / 257.0 if most > 255 else 1.0)
-    canvas = Canvas(width, height, False, orientation)
+    canvas = Canvas(width, height, False, orientation, profile)
     for left, top, right, bottom in boxes:
         grey = np.nan_to_num(values[top:bottom, left:right].astype(np.float64)) * scale
         canvas.put(left, top, np.rint(grey).clip(0, 255).astype(np.uint8))
     return canvas
 
 
-def _finished(canvas: Canvas, what: str) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
+def _finished(canvas: Canvas, what: str) -> Picture:
     cover = canvas.alpha
     if cover is None or int(cover.min()) == 255:
-        return canvas.rgb, None
+        return Picture(canvas.rgb, None, native=canvas.native)
     if not cover.any():
         raise ImageError("{what} is fully transparent; there is nothing in it to light.", what=what)
     matte = cover[..., None].astype(np.float32)
     matte /= np.float32(255)
-    return canvas.rgb, matte
+    return Picture(canvas.rgb, matte, native=canvas.native)
 
 
 def _array_to_uint8(array: NDArray[Any], what: str, most: int) -> NDArray[np.uint8]:
@@ -304,7 +334,7 @@ def read_own_matte(
 
 def fingerprint(image: ImageLike) -> str:
     """SHA-256 over a picture's size and decoded pixels, alpha included: the same for any lossless copy of it."""
-    return (image if isinstance(image, Picture) else Picture(*read_image(image))).sha256
+    return (image if isinstance(image, Picture) else read_picture(image, keep_native=False)).sha256
 
 
 def unit_to_pixels(image: NDArray[np.float32]) -> NDArray[np.uint8]:

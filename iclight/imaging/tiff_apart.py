@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from ..errors import ImageError, plain
 from . import budgets
 from .canvas import PART, Canvas
+from .profiles import Profile, rgb_of_inks
 
 SECONDS = 60
 # The process may address what decoding may take, and what Python and Pillow map before it.
@@ -62,7 +63,7 @@ def decoded(fill):
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         return image if image.mode == "I;16" else image.convert("I")
-    if image.mode in ("L", "RGB", "RGBA", "I", "F"):
+    if image.mode in ("L", "RGB", "RGBA", "CMYK", "I", "F"):
         return image
     has_alpha = image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
     return image.convert("RGBA" if has_alpha else "RGB")
@@ -90,7 +91,7 @@ except Exception as error:
 """
 
 
-def decode_apart(data: bytes, what: str, most: int) -> Canvas | NDArray[np.generic]:
+def decode_apart(data: bytes, what: str, most: int, profile: Profile | None = None) -> Canvas | NDArray[np.generic]:
     """The first page of a TIFF, upright: a `Canvas`, or HxW of uint16, int32 or float32 where greys are deep.
 
     Raises ImageError, opening with `what`, where libtiff complains of anything, beyond `most` pixels and `SECONDS`.
@@ -101,12 +102,14 @@ def decode_apart(data: bytes, what: str, most: int) -> Canvas | NDArray[np.gener
             values = np.frombuffer(pipe.read(), _DEEP[mode])
             return values.reshape(height, width)
         channels = len(mode)
-        canvas = Canvas(width, height, channels == 4)
+        inks = mode == "CMYK"
+        canvas = Canvas(width, height, mode == "RGBA", profile=None if inks else profile)
         rows = max(1, PART // width)
         for top in range(0, height, rows):
             count = min(rows, height - top)
             band = np.frombuffer(pipe.read(count * width * channels), np.uint8)
-            canvas.put(0, top, band.reshape((count, width, channels) if channels > 1 else (count, width)))
+            pixels = band.reshape((count, width, channels) if channels > 1 else (count, width))
+            canvas.put(0, top, rgb_of_inks(pixels, profile) if inks else pixels)
         return canvas
 
 

@@ -17,12 +17,24 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES = 273, 274, 277, 278, 279
 PLANAR, PREDICTOR, COLOURS, EXTRA, FORMAT = 284, 317, 320, 338, 339
-TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
+TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, ICC = 322, 323, 324, 325, 34675
 _KNOWN = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS}
-_KNOWN |= {STRIP_BYTES, PLANAR, PREDICTOR, COLOURS, EXTRA, FORMAT, TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES}
+_KNOWN |= {
+    STRIP_BYTES,
+    PLANAR,
+    PREDICTOR,
+    COLOURS,
+    EXTRA,
+    FORMAT,
+    TILE_WIDTH,
+    TILE_HEIGHT,
+    TILE_OFFSETS,
+    TILE_BYTES,
+    ICC,
+}
 UNCOMPRESSED = 1
-# Types of entries that hold whole numbers: BYTE, SHORT, LONG, IFD, LONG8, IFD8.
-_TYPES = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
+# Types of entries that hold whole numbers: BYTE, SHORT, LONG, UNDEFINED, IFD, LONG8, IFD8.
+_TYPES = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8", 18: "u8"}
 
 
 class Damaged(ValueError):
@@ -57,6 +69,7 @@ class Page:
     offsets: NDArray[np.uint64]
     counts: NDArray[np.uint64]
     size: int  # of the file, in bytes
+    icc: bytes  # empty where there is no profile
 
     @property
     def across(self) -> int:
@@ -131,6 +144,7 @@ def read_page(data: bytes) -> Page:
         offsets,
         tags.get(TILE_BYTES, tags.get(STRIP_BYTES, nothing)),
         len(data),
+        tags.get(ICC, nothing).astype(np.uint8).tobytes(),
     )
 
 
@@ -156,6 +170,8 @@ def _tags(data: bytes, order: str) -> dict[int, NDArray[np.uint64]]:
             start = 0 if needed <= inline else struct.unpack(order + place, value)[0]
             source = value if needed <= inline else data
             if not 0 < needed <= len(source) - start:
+                if tag == ICC:
+                    continue  # a broken profile is none
                 raise Damaged(f"its entry {tag} lies beyond its end")
             total += needed
             if total > len(data):  # entries that share their bytes could ask for any amount of memory

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..errors import ImageError, first_line
 from . import budgets, exif
 from .canvas import PART, Canvas
+from .profiles import Profile, profile_of, rgb_of_inks
 from .tiff_apart import decode_apart, unfold_apart
 from .tiff_directory import MAGIC, UNCOMPRESSED, Damaged, Page, Unsupported, read_page
 
@@ -39,16 +39,21 @@ _WHOLE = 16
 _ASSOCIATED, _ALPHAS = 1, (1, 2, 999)
 
 
-def read_tiff(data: bytes, what: str, most: int = budgets.MAX_PIXELS) -> Canvas | NDArray[np.generic]:
+def read_tiff(
+    data: bytes, what: str, most: int = budgets.MAX_PIXELS, keep_native: bool = False
+) -> Canvas | NDArray[np.generic]:
     """The first page of a TIFF: a finished `Canvas`, or HxW of int32, uint16 or float32, not scaled.
 
-    Raises ImageError, opening with `what`, for what is damaged, of a kind that cannot be read, or too large.
+    `keep_native`: pixels in a space of their own are kept beside those in sRGB. Raises ImageError, opening with `what`,
+    for what is damaged, of a kind that cannot be read, or too large.
     """
+    profile = None
     try:
         page = read_page(data)
+        profile = _profile(page)
         budgets.check_decode(page.width, page.height, 8, what, most)
         if _is_plain(page):
-            return _paint(page, data, what)
+            return _paint(page, data, what, keep_native)
         budgets.check_decode(page.width, page.height, _WHOLE, what, most)
         if page.compression == JPEG:
             _check_jpegs(page, data)
@@ -56,7 +61,7 @@ def read_tiff(data: bytes, what: str, most: int = budgets.MAX_PIXELS) -> Canvas 
         pass
     except Damaged as error:
         raise _broken(what, error) from error
-    return decode_apart(data, what, min(most, budgets.DECODE_BYTES // _WHOLE))
+    return decode_apart(data, what, min(most, budgets.DECODE_BYTES // _WHOLE), profile)
 
 
 def read_deep_rgb(data: bytes, what: str, beside: float) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
@@ -226,13 +231,24 @@ def _twelve(rows: NDArray[np.uint8]) -> NDArray[np.uint16]:
 # --- samples to pixels ------------------------------------------------------------------------------------------------
 
 
-def _paint(page: Page, data: bytes, what: str) -> Canvas:
+def _profile(page: Page) -> Profile | None:
+    profile = profile_of(page.icc) if page.icc else None
+    grey, cmyk = page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO), page.photometric == CMYK
+    return profile if profile is not None and profile.fits(grey, cmyk) else None
+
+
+def _paint(page: Page, data: bytes, what: str, keep_native: bool) -> Canvas:
     alpha = _alpha(page)
-    budgets.check_decode(page.width, page.height, max(8, 3 + _held(page) + (alpha > 0)), what)
+    held = max(8, 3 + _held(page) + (alpha > 0))
+    budgets.check_decode(page.width, page.height, held, what)
     orientation = page.orientation if 1 <= page.orientation <= 8 else 1
-    canvas = Canvas(page.width, page.height, alpha > 0, orientation)
+    keep = keep_native and budgets.fits(page.width, page.height, held + 3)
+    profile = _profile(page)
+    canvas = Canvas(
+        page.width, page.height, alpha > 0, orientation, None if page.photometric == CMYK else profile, keep
+    )
     for left, top, samples in _samples(page, data, what):
-        pixels = _pixels(page, samples)
+        pixels = _pixels(page, samples, profile)
         if alpha:
             cover = _eight(samples[..., alpha], page.bits[0])
             if page.extra[:1] == (_ASSOCIATED,):
@@ -250,13 +266,13 @@ def _alpha(page: Page) -> int:
     return colours if page.samples > colours and page.extra[:1] and page.extra[0] in _ALPHAS else 0
 
 
-def _pixels(page: Page, samples: NDArray[Any]) -> NDArray[np.uint8]:
-    """hxwx3 RGB of hxwxsamples."""
+def _pixels(page: Page, samples: NDArray[Any], profile: Profile | None) -> NDArray[np.uint8]:
+    """hxwx3 RGB of hxwxsamples; `profile`: that of inks makes it sRGB."""
     if page.photometric == PALETTE:
         return _palette(page)[samples[..., 0]]
     colours = _eight(samples[..., : _COLOURS[page.photometric]], page.bits[0])
     if page.photometric == CMYK:
-        return np.array(Image.fromarray(np.ascontiguousarray(colours), "CMYK").convert("RGB"))
+        return rgb_of_inks(colours, profile)
     if page.photometric == RGB:
         return colours
     grey = 255 - colours if page.photometric == WHITE_IS_ZERO else colours

@@ -39,38 +39,46 @@ class Shot:
     kind: str = "relight"
 
 
-def save_all(folder: Path, result: Any, pictures: dict[str, Any], kind: str) -> list[str]:
-    """Every picture of a result, with its recipe; the paths in the result's order."""
+def save_all(folder: Path, result: Any, pictures: dict[str, Any], kind: str, icc: bytes | None = None) -> list[str]:
+    """Every picture of a result, with its recipe and colours (`Result.icc`); the paths in the result's order."""
     from ...recipes import recipe_of, save_png
 
     recipe, paths = recipe_of(result, pictures, kind), []
     stem = Path(recipe.inputs["image"]["file"]).stem[:40]
     for index, picture in enumerate(result.images):
         path = folder / f"{stem}-{kind}-{recipe.settings.seed}-{index + 1}.png"
-        save_png(path, picture, replace(recipe, index=index))
+        save_png(path, picture, replace(recipe, index=index), icc=icc)
         paths.append(str(path))
     return paths
 
 
-def save_plain(folder: Path, name: str, picture: Any) -> str:
+def save_plain(folder: Path, name: str, picture: Any, icc: bytes | None = None) -> str:
     """A PNG that is looked at and not kept: written quickly rather than small."""
     from ...recipes import save_png
 
-    save_png(folder / f"{name}.png", picture, quick=True)
+    save_png(folder / f"{name}.png", picture, quick=True, icc=icc)
     return str(folder / f"{name}.png")
 
 
 def shots_of(folder: Path, result: Any, paths: list[str], values: dict[str, Any], photo: Picture) -> list[Shot]:
     """The pictures of a relighting for the slider and the history. `photo` is what was lit."""
-    return shots(folder, result.settings, dict(zip(paths, result.images, strict=True)), values, photo.rgb, "relight")
+    pictures = dict(zip(paths, result.images, strict=True))
+    return shots(folder, result.settings, pictures, values, photo.rgb, "relight", result.icc)
 
 
 def shots(
-    folder: Path, settings: Settings, pictures: dict[str, Any], values: dict[str, Any], photo: Any, kind: str
+    folder: Path,
+    settings: Settings,
+    pictures: dict[str, Any],
+    values: dict[str, Any],
+    photo: Any,
+    kind: str,
+    icc: bytes | None = None,
 ) -> list[Shot]:
     """Saved pictures (path -> pixels, all of one size) of a photo (HxWx3 uint8) for the slider and the history.
 
-    `values`: the page's inputs as they were; `kind` as a recipe has it.
+    `values`: the page's inputs as they were; `kind` as a recipe has it. `icc`: the profile that the
+    saved pictures are in, None for sRGB; the photo is sRGB.
     """
     height, width = next(iter(pictures.values())).shape[:2]
     size = shown_size(width, height)
@@ -80,8 +88,8 @@ def shots(
     for path, picture in pictures.items():
         after = path
         if size != (width, height):
-            after = save_plain(folder, f"{Path(path).stem}-shown", crop(picture, *size))
-        made.append(Shot(path, before, after, _thumbnail(Path(path), picture), used, settings, kind))
+            after = save_plain(folder, f"{Path(path).stem}-shown", crop(picture, *size), icc)
+        made.append(Shot(path, before, after, _thumbnail(Path(path), picture, icc), used, settings, kind))
     return made
 
 
@@ -100,18 +108,18 @@ def as_jpeg(path: str) -> str:
         with Image.open(path, formats=("PNG",)) as picture:
             ground = Image.new("RGB", picture.size, "white")
             ground.paste(picture, mask=picture.getchannel("A") if picture.mode == "RGBA" else None)
-        ground.save(target, quality=95, subsampling=0)
+        ground.save(target, quality=95, subsampling=0, icc_profile=picture.info.get("icc_profile"))
     return str(target)
 
 
-def _thumbnail(path: Path, picture: Any) -> str:
+def _thumbnail(path: Path, picture: Any, icc: bytes | None) -> str:
     from PIL import Image
 
     small = Image.fromarray(picture).convert("RGB")
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     target = path.with_name(f"{path.stem}-small.jpg")
     with whole_file(target) as draft:
-        small.save(draft, "JPEG", quality=85)
+        small.save(draft, "JPEG", quality=85, icc_profile=icc)
     return str(target)
 
 
