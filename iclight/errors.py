@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 # Longest message, and longest part of one that came from a file or a request, in characters.
@@ -70,6 +71,14 @@ class Message(str):
         message = super().__new__(cls, "\n".join(UNSEEN.sub("", line) for line in text.split("\n")))
         message.key, message.values = key if values else str(message), values
         return message
+
+
+def joined(messages: Iterable[Message]) -> Message:
+    """Sentences one behind another, each still to be translated; an empty message of none."""
+    said = Message("")
+    for one in messages:
+        said = Message("{first} {second}", first=said, second=one) if said else one
+    return said
 
 
 class Words(tuple[str, ...]):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,16 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from .diffusion import devices
-from .diffusion.checkpoints import Components, check_checkpoint, load_components
+from .diffusion.checkpoints import Components, build_components, check_checkpoint, open_parts
 from .diffusion.devices import Placement
 from .diffusion.environment_encoder import EnvironmentEncoder, load_environment_encoder
-from .diffusion.tensors import open_tensors
-from .diffusion.unet import add_loras, check_kind, load_unet, parse_lora
+from .diffusion.lora import open_loras, parse_lora
+from .diffusion.unet import check_kind, load_unet, open_offset
 from .diffusion.vae import VAE
+from .errors import joined
 from .settings import check_workflow
 from .weights.manifest import sha256_of
-from .weights.resolve import Model, resolve_model
+from .weights.resolve import Model, resolve_file, resolve_model, resolve_vae
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     *,
+    vae: str | Path | None = None,
     lora: str | Path | Sequence[str | Path] = (),
     offload: bool = False,
     share: LoadedModel | None = None,
@@ -75,16 +77,15 @@ def load_model(
     resolved = resolve_model(
         str(model), workflow, None if offset is None else str(offset), device_type=placement.device.type
     )
-    offset_tensors = open_tensors(resolved.offset)
+    parts = open_parts(resolved.base, resolved.config, None if vae is None else resolve_vae(str(vae)))
+    offset_tensors = open_offset(resolved.offset, parts.sources["unet"].shapes)
     check_kind(offset_tensors, workflow)
-    same = share is not None and share.model.base == resolved.base and share.placement == placement
-    shared = share if same else None
-    components = load_components(
-        resolved.base,
-        resolved.config,
-        placement.dtype,
-        placement.vae_dtype,
-        share=None if shared is None else shared.components,
+    lora_files = [str(one) for one in ([lora] if isinstance(lora, (str, Path)) else lora)]
+    asked = {"lora": lora_files, "vae": None if vae is None else str(vae)}
+    loras = open_loras([(resolve_file(path), scale) for path, scale in map(parse_lora, lora_files)], parts.shapes)
+    shared = share if share is not None and _serves(share, resolved, placement, asked) else None
+    components = build_components(
+        parts, placement.dtype, placement.vae_dtype, loras, None if shared is None else shared.components
     )
     with devices.memory_errors_explained(placement, "Start with --offload, or use --model mini."):
         encoder = None
@@ -92,26 +93,31 @@ def load_model(
             width = components.text_encoder.config.hidden_size
             encoder = load_environment_encoder(offset_tensors, width, placement.dtype, placement.home)
         unet = load_unet(
-            components.unet, components.unet_config, offset_tensors, workflow, placement.dtype, placement.home
+            components.unet, components.unet_config, offset_tensors, workflow, placement.dtype, placement.home, loras
         )
-        lora_files = [str(one) for one in ([lora] if isinstance(lora, (str, Path)) else lora)]
-        loras = [parse_lora(one) for one in lora_files]
-        add_loras(unet, loras)
-        vae = VAE(components.vae.to(placement.home), placement) if shared is None else shared.vae
+        vae_part = VAE(components.vae.to(placement.home), placement) if shared is None else shared.vae
         text_encoder = components.text_encoder.to(placement.home)
-    asked = {"model": str(model), "offset": None if offset is None else str(offset), "lora": lora_files}
+    asked |= {"model": str(model), "offset": None if offset is None else str(offset)}
+    notices = [one for one in (resolved.notice, parts.notice, *loras.unused) if one]
     return LoadedModel(
         components.tokenizer,
         text_encoder,
-        vae,
+        vae_part,
         unet,
         placement,
-        resolved,
+        replace(resolved, notice=joined(notices)),
         encoder,
         components.prediction_type,
         components,
-        _identify(resolved, components.files, loras, placement, asked),
+        _identify(resolved, components.files, loras.files, placement, asked),
     )
+
+
+def _serves(share: LoadedModel, model: Model, placement: Placement, asked: Mapping[str, Any]) -> bool:
+    """Whether another model's text encoder and VAE are those of `model`: of one base, changed by the same files."""
+    other = (share.identity or {}).get("asked", {})
+    same = all(other.get(name) == value for name, value in asked.items())
+    return same and share.model.base == model.base and share.placement == placement
 
 
 def _identify(

@@ -79,6 +79,7 @@ class Relighter:
         device: str = "auto",
         dtype: str = "auto",
         *,
+        vae: str | Path | None = None,
         lora: str | Path | Sequence[str | Path] = (),
         offload: bool = False,
         share: Relighter | None = None,
@@ -88,7 +89,8 @@ class Relighter:
         `model`: "auto", "mini", "sd15", a folder or hub id in diffusers layout, or an SD1.5 .safetensors checkpoint.
         `offset`: path or hub file of an IC-Light offset, None for the model's own. `matting`: "auto", "rmbg", "ormbg",
         "u2netp", "grabcut" or "none". `device`: "auto", "cuda", "mps", "cpu". `dtype`: "auto", "float32", "float16",
-        "bfloat16". `lora`: one or more "PATH" or "PATH:SCALE". `offload` keeps parts off the GPU while they idle.
+        "bfloat16". `vae`: another VAE than the model's own: a file, folder or hub id. `lora`: one or more "PATH" or
+        "PATH:SCALE", on the hub too. `offload` keeps parts off the GPU while they idle.
         `share`: a relighter for another workflow, whose text encoder and VAE are used instead of read again where they
         are the same.
 
@@ -96,7 +98,7 @@ class Relighter:
         """
         cls.check_matting(matting)
         shared = None if share is None else share.loaded
-        loaded = load_model(model, workflow, offset, device, dtype, lora=lora, offload=offload, share=shared)
+        loaded = load_model(model, workflow, offset, device, dtype, vae=vae, lora=lora, offload=offload, share=shared)
         relighter = cls(loaded, matting)
         if matting in MATTINGS and MATTINGS[matting].file:
             relighter.matting_network(matting)  # missing weights are said now, not after the first upload

@@ -16,7 +16,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from safetensors.torch import load_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from iclight.diffusion.checkpoints import prediction_type
+from iclight.diffusion.configs import prediction_type
 from iclight.diffusion.environment_encoder import PREFIX, EnvironmentEncoder
 from iclight.diffusion.unet import CONV_IN
 from iclight.errors import WeightsError

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iclight.diffusion.checkpoints import PREDICTION_TYPES
+from iclight.diffusion.configs import PREDICTION_TYPES
 from iclight.errors import SettingsError
 
 from .data.batches import Schedule

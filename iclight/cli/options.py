@@ -11,11 +11,11 @@ from ..parameters import LIGHTS, PARAMETERS, WORKFLOWS, Parameter
 from ..settings import Settings
 from ..weights.catalogue import MATTING_CHOICES
 
-ENGINE_OPTIONS = ("model", "offset", "lora", "matting", "device", "dtype", "offload")
+ENGINE_OPTIONS = ("model", "offset", "vae", "lora", "matting", "device", "dtype", "offload")
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --offset, --lora, --matting, --device, --dtype, --offload."""
+    """--model, --offset, --vae, --lora, --matting, --device, --dtype, --offload."""
     group = parser.add_argument_group("engine")
     group.add_argument(
         "--model",
@@ -23,8 +23,13 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="auto, mini, sd15, a folder or hub id in diffusers layout, or an SD1.5 .safetensors checkpoint",
     )
     group.add_argument("--offset", help="an IC-Light offset: a path, 'fcon', or owner/name/file on the hub")
+    group.add_argument("--vae", help="another VAE than the model's own: a file, a folder, or a hub id or file")
     group.add_argument(
-        "--lora", action="append", default=[], metavar="PATH[:SCALE]", help="a LoRA file for the UNet; repeatable"
+        "--lora",
+        action="append",
+        default=[],
+        metavar="PATH[:SCALE]",
+        help="a LoRA file for UNet and text encoder, here or on the hub (owner/name/file); repeatable",
     )
     group.add_argument(
         "--matting",

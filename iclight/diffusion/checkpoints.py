@@ -1,35 +1,48 @@
 """The parts of a base model: tokenizer, text encoder, VAE, and the UNet's weights and config, still unmerged.
 
+    parts = open_parts(base, config)  # names and shapes of all three parts, checked; nothing is built
+    components = build_components(parts, dtype, vae_dtype)
+
 Out of a folder in diffusers layout, or out of a single-file SD1.5 checkpoint; checked to be whole either way.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
-from transformers import CLIPTextModel, CLIPTokenizer
-from transformers.utils import logging as transformers_logging
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from ..errors import ModelError, WeightsError, first_line, quoted
-from ..weights.catalogue import weight_names
-from ..weights.files import check_bytes, check_regular
-from ..weights.manifest import JSON_BYTES, read_json
-from .tensors import MemorySource, SafetensorsSource, TensorSource, check_floats, open_tensors
+from ..errors import Message, ModelError, WeightsError, first_line, plain, quoted
+from .configs import check_small_files, numbers_in, prediction_type, read_config, weights_file, zero_snr
+from .lora import Loras
+from .names import ldm_unet, text_name, vae_names
+from .tensors import SafetensorsSource, TensorSource, check_floats, named_alike, open_tensors
 
-# What a UNet's output means, by diffusers' names (Ho et al. 2020; Salimans and Ho 2022).
-PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
-# What a config may ask to be built: layers are blocks x layers x layers within; SD1.5 has 12.
-MAX_LAYERS = 500
-MAX_BLOCKS = 32
-AGAIN = "Fetch it again."
+PARTS = ("unet", "vae", "text_encoder")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A base model's files, opened; all by part.
+
+    `folder`: where the tokenizer and configs are. `notice`: what the user should know of where the parts come from.
+    """
+
+    folder: Path
+    files: Mapping[str, Path]
+    configs: Mapping[str, Mapping[str, Any]]
+    sources: Mapping[str, TensorSource]
+    prediction_type: str = "epsilon"
+    notice: Message = field(default=Message(""))
+
+    @property
+    def shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        return {part: source.shapes for part, source in self.sources.items()}
 
 
 @dataclass
@@ -45,29 +58,109 @@ class Components:
     prediction_type: str = "epsilon"
 
 
-def load_components(
-    base: Path, config: Path, dtype: torch.dtype, vae_dtype: torch.dtype, share: Components | None = None
-) -> Components:
-    """Load what `base` holds (a folder, or a .safetensors checkpoint whose configs and tokenizer are in `config`).
+def open_parts(base: Path, config: Path, vae: Path | None = None) -> Parts:
+    """Open what `base` holds (a folder, or a .safetensors checkpoint whose configs and tokenizer are in `config`).
 
-    Text encoder in `dtype`, VAE in `vae_dtype`, both on the CPU in eval mode. `share`: components of the same base and
-    formats that are in memory; of a folder, the UNet alone is opened then. Raises ModelError or WeightsError.
+    `vae`: another VAE instead of its own: a folder with its config.json, or a file of the same architecture. Raises
+    ModelError or WeightsError where anything is missing, of another shape than its config says, or of another kind.
     """
-    with _no_bars():
-        if share is not None and base.is_dir():
-            return replace(share, unet=open_tensors(share.files["unet"]), unet_config=read_config(base / "unet"))
-        parts = _from_folder(base, vae_dtype) if base.is_dir() else _from_checkpoint(base, config)
+    parts = _open_folder(base, vae) if base.is_dir() else _open_checkpoint(base, config, vae)
     _check_fit(parts, base)
-    if parts.vae.dtype != vae_dtype:
-        parts.vae = parts.vae.to(vae_dtype)
-    parts.text_encoder = parts.text_encoder.to(dtype).requires_grad_(False).eval()
-    parts.vae = parts.vae.requires_grad_(False).eval()
     return parts
 
 
-def _check_fit(parts: Components, base: Path) -> None:
+def build_components(
+    parts: Parts,
+    dtype: torch.dtype,
+    vae_dtype: torch.dtype,
+    loras: Loras = Loras(),  # noqa: B008
+    share: Components | None = None,
+) -> Components:
+    """Build an opened base model: the text encoder in `dtype`, the VAE in `vae_dtype`, on the CPU and in eval mode.
+
+    `loras` are folded into the text encoder. `share`: components of the same base, formats and LoRAs that are in
+    memory; only the UNet's tensors are not shared.
+    """
+    if share is not None:
+        tokenizer, text_encoder, vae = share.tokenizer, share.text_encoder, share.vae
+    else:
+        tokenizer = _tokenizer(parts.folder)
+        text_encoder = _built("text_encoder", parts, dtype, loras)
+        vae = _built("vae", parts, vae_dtype, loras)
+    return Components(
+        tokenizer, text_encoder, vae, parts.sources["unet"], parts.configs["unet"], parts.files, parts.prediction_type
+    )
+
+
+def _built(part: str, parts: Parts, dtype: torch.dtype, loras: Loras) -> Any:
+    model, source = _described(part, parts.configs[part], parts.files[part]), parts.sources[part]
+    tensors = {name: loras.fold(part, name, source.read(name)).to(dtype) for name in model.state_dict()}
+    model.load_state_dict(tensors, strict=True, assign=True)
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_meta:  # no weight: CLIP counts its tokens' places
+                assert name == "position_ids", name
+                module.register_buffer(name, torch.arange(buffer.shape[-1]).expand(buffer.shape), persistent=False)
+    return model.requires_grad_(False).eval()
+
+
+def _described(part: str, config: Mapping[str, Any], file: Path) -> torch.nn.Module:
+    """The module that a part's config describes, without memory for its weights. Raises ModelError."""
+    try:
+        with torch.device("meta"):
+            if part == "text_encoder":
+                return CLIPTextModel(CLIPTextConfig.from_dict(dict(config)))
+            cls = UNet2DConditionModel if part == "unet" else AutoencoderKL
+            model: torch.nn.Module = cls.from_config(config)
+            return model
+    except Exception as error:  # whatever the library trips over in a config that makes no sense
+        raise ModelError(
+            "The config.json of {path} describes no model ({reason}). Fetch it again.",
+            path=file,
+            reason=first_line(error),
+        ) from error
+
+
+def _named(part: str, config: Mapping[str, Any], source: TensorSource, file: Path) -> TensorSource:
+    """A part's tensors under the names of its config's module. Raises ModelError where one is missing or misshapen."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in _described(part, config, file).state_dict().items()}
+    ldm = ldm_unet(wanted) if part == "unet" else {}
+    blocks = len(config.get("block_out_channels", ()))
+
+    def candidates(name: str) -> Iterator[str]:
+        if part == "text_encoder":
+            bare = text_name(name)
+            yield from (bare, f"text_model.{bare}")
+            for prefix in ("cond_stage_model.transformer.", "cond_stage_model.clip_l.transformer."):
+                yield from (f"{prefix}text_model.{bare}", prefix + bare)  # NovelAI's leave text_model out
+        elif part == "vae":
+            for one in vae_names(name, blocks):
+                yield from (one, f"first_stage_model.{one}", f"vae.{one}")
+        elif name in ldm:
+            yield f"model.diffusion_model.{ldm[name]}"
+            yield "model_ema." + f"diffusion_model.{ldm[name]}".replace(".", "")  # averaged weights, where alone
+
+    found = named_alike(source, wanted, candidates)
+    missing = sorted(wanted.keys() - found.shapes.keys())
+    other = sorted(name for name, shape in found.shapes.items() if shape != wanted[name])
+    if missing or other:
+        raise ModelError(
+            "{path} does not match its config.json, or is not of SD1.5's kind: of the {part}'s tensors, {missing} are "
+            "missing and {other} of another shape ({names}). Fetch it again, or get another version of the model.",
+            path=file,
+            part=part,
+            missing=len(missing),
+            other=len(other),
+            names=", ".join([*missing, *other][:2]),
+        )
+    check_floats(found, wanted)
+    return found
+
+
+def _check_fit(parts: Parts, base: Path) -> None:
     """Raise ModelError where text encoder, UNet and VAE cannot work together, or the VAE's scale is no number."""
-    scale, channels = parts.vae.config.scaling_factor, parts.vae.config.latent_channels
+    vae, text, unet = (parts.configs[part] for part in ("vae", "text_encoder", "unet"))
+    scale, channels = vae.get("scaling_factor", 0.18215), vae.get("latent_channels", 4)
     if not isinstance(scale, (int, float)) or not 0 < scale < 1000 or channels != 4:
         raise ModelError(
             "The VAE of {base} is not of SD1.5's kind: {channels} latent channels, scaled by {scale}.",
@@ -75,8 +168,8 @@ def _check_fit(parts: Components, base: Path) -> None:
             channels=quoted(channels),
             scale=quoted(scale),
         )
-    width, reads = parts.text_encoder.config.hidden_size, parts.unet_config.get("cross_attention_dim", 1280)
-    if {*_numbers(reads)} - {width, 1280, 2048}:  # the last are SDXL's, of which the UNet's own check says more
+    width, reads = text.get("hidden_size", 512), unet.get("cross_attention_dim", 1280)
+    if {*numbers_in(reads)} - {width, 1280, 2048}:  # the last are SDXL's, of which the UNet's own check says more
         raise ModelError(
             "{base} is not of one piece: its text encoder gives {width}, its UNet reads {reads}.",
             base=base,
@@ -85,211 +178,95 @@ def _check_fit(parts: Components, base: Path) -> None:
         )
 
 
-@contextlib.contextmanager
-def _no_bars() -> Iterator[None]:
-    """Loading from disk takes a second; the libraries' bars for it are noise."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+def _tokenizer(folder: Path) -> CLIPTokenizer:
+    check_small_files(folder / "tokenizer")
     try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-def weights_file(folder: Path, part: str) -> Path:
-    """The file that a part's weights are read from, and hashed for recipes: the best of those that a model folder may
-    hold (`catalogue.weight_names`). Raises WeightsError if there is none."""
-    names = weight_names(part)
-    for name in names:
-        if os.path.isfile(folder / name):
-            return folder / name
-    raise WeightsError(
-        "{path} holds no weights; expected {name} there.", path=folder / part, name=names[0].split("/")[-1]
-    )
-
-
-def _from_folder(folder: Path, vae_dtype: torch.dtype) -> Components:
-    config = read_config(folder / "unet")
-    _check_small_files(folder / "tokenizer")
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
+        return CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exception
         raise WeightsError(
             "{path} could not be loaded ({reason}).", path=folder / "tokenizer", reason=first_line(error)
         ) from error
-    text_encoder = _whole(CLIPTextModel, folder, "text_encoder")
-    vae = _whole(AutoencoderKL, folder, "vae", torch_dtype=vae_dtype)
-    files = {part: weights_file(folder, part) for part in ("unet", "vae", "text_encoder")}
-    unet = open_tensors(files["unet"])
-    return Components(tokenizer, text_encoder, vae, unet, config, files, prediction_type(folder))
 
 
-def prediction_type(folder: Path) -> str:
-    """What a folder's UNet predicts, by its scheduler's config: one of `PREDICTION_TYPES`; noise if it does not say."""
-    path = folder / "scheduler" / "scheduler_config.json"
-    found = read_json(path, AGAIN).get("prediction_type", "epsilon") if path.is_file() else "epsilon"
-    if found not in PREDICTION_TYPES:
-        raise ModelError(
-            "{path} names the prediction type {found}; it takes one of {types}.",
-            path=path,
-            found=quoted(found),
-            types=", ".join(PREDICTION_TYPES),
+def _open_folder(folder: Path, vae: Path | None) -> Parts:
+    configs = {part: read_config(folder / part) for part in PARTS}
+    files = {part: weights_file(folder, part) for part in PARTS}
+    sources = {"unet": open_tensors(files["unet"])}  # compared when an offset is: its messages know both
+    sources["text_encoder"] = _open_part("text_encoder", configs, files)
+    if vae is not None:
+        files["vae"], configs["vae"] = _other_vae(vae, configs["vae"])
+    sources["vae"] = _open_part("vae", configs, files)
+    return Parts(folder, files, configs, sources, prediction_type(folder))
+
+
+def _open_part(part: str, configs: Mapping[str, Mapping[str, Any]], files: Mapping[str, Path]) -> TensorSource:
+    return _named(part, configs[part], open_tensors(files[part]), files[part])
+
+
+def _other_vae(vae: Path, config: dict[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """A VAE's file and config: of a folder that holds both, or a model's vae/; a file has the base's own config."""
+    if not vae.is_dir():
+        return vae, config
+    folder = vae / "vae" if (vae / "vae").is_dir() else vae
+    return weights_file(folder.parent, "vae", folder), read_config(folder)
+
+
+def _open_checkpoint(path: Path, config: Path, vae: Path | None) -> Parts:
+    source = check_checkpoint(path)
+    configs = {part: read_config(config / part) for part in PARTS}
+    files, notice = dict.fromkeys(PARTS, path), Message("")
+    if vae is not None:
+        files["vae"], configs["vae"] = _other_vae(vae, configs["vae"])
+    elif not any(name.startswith(("first_stage_model.", "vae.")) for name in source.shapes):
+        try:
+            files["vae"] = weights_file(config, "vae")
+        except WeightsError as error:
+            raise WeightsError(
+                "{path} brings no VAE. Give one with --vae: a file, a folder or a hub id, such as "
+                "stabilityai/sd-vae-ft-mse.",
+                path=path,
+            ) from error
+        notice = Message(
+            "{file} brings no VAE; {other} is used. --vae takes another.", file=path.name, other=files["vae"]
         )
-    return str(found)
+    sources = {part: _named(part, configs[part], source, path) for part in ("unet", "text_encoder")}
+    own = files["vae"] == path
+    sources["vae"] = _named("vae", configs["vae"], source, path) if own else _open_part("vae", configs, files)
+    marked = "v_pred" in source.shapes or source.metadata.get("modelspec.prediction_type") in ("v", "v_prediction")
+    return Parts(config, files, configs, sources, "v_prediction" if marked else "epsilon", notice)
 
 
-def read_config(part: Path) -> dict[str, Any]:
-    """A part's config.json. Raises WeightsError; ModelError where building what it asks for would take minutes."""
-    path = part / "config.json"
-    config = read_json(path, AGAIN)
-    if "quantization_config" in config:
-        raise ModelError("{path} is of a quantised model; get its weights in float16, bfloat16 or float32.", path=path)
-    per_block = [value for name, value in config.items() if "block" in name and isinstance(value, list)]
-    blocks = max(map(len, per_block), default=1)
-    layers: float = blocks
-    for name, value in config.items():
-        if "layers" in name:
-            layers *= max([1, *_numbers(value)])
-    if blocks > MAX_BLOCKS or layers > MAX_LAYERS:
-        raise ModelError(
-            "{path} describes a model of {layers:,} layers; at most {most} are built.",
-            path=path,
-            layers=layers,
-            most=MAX_LAYERS,
-        )
-    return config
+# Families of models, by a name that only their files hold.
+_FAMILIES = {
+    "conditioner.embedders.": "an SDXL",
+    "cond_stage_model.model.": "a Stable Diffusion 2",
+    "model.diffusion_model.joint_blocks.": "a Stable Diffusion 3",
+    "model.diffusion_model.double_blocks.": "a Flux",
+    "double_blocks.": "a Flux",
+}
+_FIRST = "model.diffusion_model.input_blocks.0.0.weight"
+_FIRST_AVERAGED = "model_ema.diffusion_modelinput_blocks00weight"
 
 
-def _numbers(value: Any) -> Iterator[float]:
-    """The numbers in a value of JSON, at any depth of its lists."""
-    if isinstance(value, (int, float)):
-        yield value
-    elif isinstance(value, list):
-        for part in value:
-            yield from _numbers(part)
-
-
-def _check_small_files(folder: Path) -> None:
-    """Raise WeightsError for what a library would hang or choke on: pipes, and JSON that is broken, deep or huge."""
-    try:
-        files = sorted(folder.iterdir())
-    except OSError as error:
-        raise WeightsError(
-            "{folder} cannot be read ({reason}). Fetch it again.", folder=folder, reason=error.strerror
-        ) from error
-    for file in files:
-        if file.suffix == ".json" and not file.is_dir():
-            read_json(file, AGAIN)
-        elif not file.is_dir():
-            size = check_regular(file, "The file", WeightsError).st_size
-            check_bytes(size if file.suffix == ".txt" else 0, JSON_BYTES, str(file), WeightsError)
-
-
-def _whole(cls: Any, folder: Path, name: str, **options: Any) -> Any:
-    """A part with all of its weights: the libraries would fill gaps with random numbers and only log it."""
-    options |= {"local_files_only": True, "output_loading_info": True}
-    _check_small_files(folder / name)
-    config = read_config(folder / name)
-    file = weights_file(folder, name)
-    # Both libraries look for a file by these two, and load .bin files with weights_only.
-    options |= {"use_safetensors": file.suffix == ".safetensors", "variant": "fp16" if ".fp16." in file.name else None}
-    _check_weights(cls, config, file)
-    try:
-        model, info = cls.from_pretrained(str(folder / name), **options)
-    except Exception as error:
-        raise WeightsError(
-            "{path} could not be loaded ({reason}). Fetch it again.", path=folder / name, reason=first_line(error)
-        ) from error
-    missing = [key for key in info.get("missing_keys", ()) if not key.endswith("position_ids")]
-    if missing or info.get("mismatched_keys"):
-        raise ModelError(
-            "{path} does not match its config.json: {missing} tensors missing, {mismatched} of another shape "
-            "({names}).",
-            path=folder / name,
-            missing=len(missing),
-            mismatched=len(info.get("mismatched_keys") or ()),
-            names=", ".join(sorted(missing)[:2]),
-        )
-    return model
-
-
-def _check_weights(cls: Any, config: Mapping[str, Any], file: Path) -> None:
-    """Raise ModelError unless a part's weights are real numbers, and about as many as its config.json describes.
-
-    The libraries compare names and shapes, but allocate what a config asks for first.
-    """
-    source, folder = open_tensors(file), file.parent
-    check_floats(source, [name for name in source.shapes if not name.endswith("position_ids")])
-    try:
-        with torch.device("meta"):
-            if cls is AutoencoderKL:
-                model = cls.from_config(config)
-            else:
-                model = cls(cls.config_class.from_pretrained(str(folder), local_files_only=True))
-    except Exception as error:  # whatever the library trips over in a config that makes no sense
-        raise ModelError(
-            "{path} describes no model ({reason}). Fetch it again.",
-            path=folder / "config.json",
-            reason=first_line(error),
-        ) from error
-    described = sum(tensor.numel() for tensor in model.parameters())
-    held = sum(math.prod(shape) for shape in source.shapes.values())
-    if described > 2 * held:
-        raise ModelError(
-            "{folder} does not match its config.json: it holds {held:,} numbers, {described:,} are described. "
-            "Fetch it again.",
-            folder=folder,
-            held=held,
-            described=described,
-        )
-
-
-def _from_checkpoint(path: Path, config: Path) -> Components:
-    from diffusers import StableDiffusionPipeline  # slow to import, needed for checkpoints only
-
-    check_checkpoint(path)
-    for part in ("unet", "vae", "text_encoder"):
-        read_config(config / part)
-    _check_small_files(config / "tokenizer")
-    try:
-        # float32 whatever the file's type: the offsets are added in float32, and casting comes last.
-        pipe = StableDiffusionPipeline.from_single_file(
-            str(path),
-            config=str(config),
-            local_files_only=True,
-            torch_dtype=torch.float32,
-            safety_checker=None,
-            feature_extractor=None,
-        )
-    except Exception as error:
-        raise ModelError(
-            "{path} could not be taken apart as an SD1.5 checkpoint ({reason}). Give a model folder in "
-            "diffusers layout instead.",
-            path=path,
-            reason=first_line(error),
-        ) from error
-    files = dict.fromkeys(("unet", "vae", "text_encoder"), path)
-    unet = MemorySource(pipe.unet.state_dict(), str(path))
-    return Components(pipe.tokenizer, pipe.text_encoder, pipe.vae, unet, dict(pipe.unet.config), files)
-
-
-def check_checkpoint(path: Path) -> None:
-    """Raise ModelError unless a .safetensors file is a plain SD1.5 checkpoint; looks at its header alone."""
+def check_checkpoint(path: Path) -> TensorSource:
+    """A .safetensors file as a plain SD1.5 checkpoint, by its header alone. Raises ModelError for any other kind."""
     source = SafetensorsSource(path)
     shapes = source.shapes
-    if any(name.startswith("conditioner.embedders.") for name in shapes):
-        raise ModelError(
-            "{path} is an SDXL checkpoint; IC-Light's published offsets are for Stable Diffusion 1.5. Give an "
-            "SD1.5 checkpoint.",
-            path=path,
-        )
-    first = shapes.get("model.diffusion_model.input_blocks.0.0.weight")
+    for prefix, family in _FAMILIES.items():
+        if any(name.startswith(prefix) for name in shapes):
+            raise ModelError(
+                "{path} is {family} checkpoint; IC-Light's published offsets are for Stable Diffusion 1.5. Give an "
+                "SD1.5 checkpoint.",
+                path=path,
+                family=family,
+            )
+    first = shapes.get(_FIRST, shapes.get(_FIRST_AVERAGED))
     if first is None:
         raise ModelError(
-            "{path} is not an SD1.5 checkpoint: it holds no model.diffusion_model.input_blocks.0.0.weight. "
-            "Offsets and LoRA files go to --offset and --lora.",
+            "{path} is not an SD1.5 checkpoint: it holds no {name}. Offsets, LoRA files and VAEs go to --offset, "
+            "--lora and --vae.",
             path=path,
+            name=_FIRST,
         )
     found = first[1] if len(first) == 4 else 0
     if found != 4:
@@ -300,4 +277,13 @@ def check_checkpoint(path: Path) -> None:
             found=found,
             kind=kind,
         )
-    check_floats(source, [name for name in shapes if name.startswith(("model.diffusion_model.", "first_stage_model."))])
+    if "ztsnr" in shapes:
+        raise zero_snr(path)
+    if scaled := next((name for name in shapes if name.endswith(("scaled_fp8", ".scale_weight"))), None):
+        raise ModelError(
+            "{path} holds float8 weights with scales of their own ({name}); get a version in float16, or in float8 "
+            "without scales.",
+            path=path,
+            name=plain(scaled),
+        )
+    return source

@@ -5,26 +5,31 @@ from __future__ import annotations
 import contextlib
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from ..errors import ModelError, WeightsError, first_line, plain
 from ..weights.files import check_regular
-from ..weights.manifest import check_safetensors
+from ..weights.manifest import check_safetensors, is_index, shards
 
 # How .safetensors files name the types that weights may have.
 FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 
 
 class TensorSource(ABC):
-    """A named set of tensors. `label` is how messages call it; `others`: type by name, of those not of real numbers."""
+    """A named set of tensors.
+
+    `label` is how messages call it; `others`: type by name, of those not of real numbers; `metadata`: the file's own.
+    """
 
     label: str
     shapes: dict[str, tuple[int, ...]]
     others: dict[str, str]
+    metadata: Mapping[str, str] = MappingProxyType({})
 
     @abstractmethod
     def read(self, name: str) -> torch.Tensor:
@@ -54,6 +59,7 @@ class SafetensorsSource(TensorSource):
                 slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
                 self.shapes = {name: tuple(part.get_shape()) for name, part in slices.items()}
                 types = {name: str(part.get_dtype()) for name, part in slices.items()}
+                self.metadata = file.metadata() or {}
         except Exception as error:  # the library raises its own, undocumented types
             raise WeightsError(
                 "{path} is not a readable .safetensors file ({reason}). Fetch it again.",
@@ -94,17 +100,64 @@ class MemorySource(TensorSource):
 
 
 class SelectedSource(TensorSource):
-    """Some of another source's tensors, under names of their own: `names` maps ours to the other's."""
+    """Some of another source's tensors, under names of their own: `names` maps ours to the other's.
 
-    def __init__(self, source: TensorSource, names: Mapping[str, str]) -> None:
+    `shapes` names those to be read in another shape of as many numbers: old VAEs hold matrices as 1x1 convolutions.
+    """
+
+    def __init__(
+        self,
+        source: TensorSource,
+        names: Mapping[str, str],
+        shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+    ) -> None:
         self.label = source.label
+        self.metadata = source.metadata
         self._source = source
-        self._names = dict(names)
-        self.shapes = {ours: source.shapes[theirs] for ours, theirs in self._names.items()}
-        self.others = {ours: source.others[name] for ours, name in self._names.items() if name in source.others}
+        self.names = dict(names)
+        self.shapes = {ours: shapes.get(ours, source.shapes[theirs]) for ours, theirs in self.names.items()}
+        self.others = {ours: source.others[name] for ours, name in self.names.items() if name in source.others}
 
     def read(self, name: str) -> torch.Tensor:
-        return self._source.read(self._names[name])
+        return self._source.read(self.names[name]).reshape(self.shapes[name])
+
+
+class ShardedSource(TensorSource):
+    """The tensors of several files as one: a model saved in shards, by its `.index.json`."""
+
+    def __init__(self, index: Path) -> None:
+        self.label = str(index)
+        self._sources = [open_tensors(path) for path in shards(index)]
+        self._of = {name: source for source in self._sources for name in source.shapes}
+        self.shapes = {name: source.shapes[name] for name, source in self._of.items()}
+        self.others = {name: kind for source in self._sources for name, kind in source.others.items()}
+
+    def read(self, name: str) -> torch.Tensor:
+        return self._of[name].read(name)
+
+
+def named_alike(
+    source: TensorSource, expected: Mapping[str, tuple[int, ...]], candidates: Callable[[str], Iterable[str]]
+) -> SelectedSource:
+    """`source` under the names of `expected`, each taken from the first of its `candidates` that is there.
+
+    Names that are not found are left out; others of the source do not come along. A 1x1 convolution and a matrix of the
+    same numbers stand for one another.
+    """
+    names, shapes = {}, {}
+    for name, shape in expected.items():
+        found = next((one for one in candidates(name) if one in source.shapes), None)
+        if found is None:
+            continue
+        names[name] = found
+        held = source.shapes[found]
+        if held != shape and _squeezed(held) == _squeezed(shape):
+            shapes[name] = shape
+    return SelectedSource(source, names, shapes)
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape[:2] if shape[2:] in ((), (1, 1)) else shape
 
 
 def check_names(source: TensorSource, expected: Mapping[str, tuple[int, ...]], whose: str) -> None:
@@ -154,8 +207,11 @@ def check_floats(source: TensorSource, names: Collection[str]) -> None:
 def open_tensors(path: Path) -> TensorSource:
     """A .safetensors file, or a PyTorch file (.bin, .pt, .pth, .ckpt) read without executing anything in it.
 
-    Raises WeightsError when it is neither, or when the pickle holds more than tensors.
+    An `.index.json` stands for its shards. Raises WeightsError when it is none of these, or when the pickle holds more
+    than tensors.
     """
+    if is_index(path):
+        return ShardedSource(path)
     if path.suffix == ".safetensors":
         return SafetensorsSource(path)
     check_regular(path, "The file of weights", WeightsError)

@@ -6,29 +6,44 @@ name and shape is checked before anything is allocated; then tensors stream thro
 
 from __future__ import annotations
 
-import contextlib
-import math
-import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
 
-from ..errors import Message, ModelError, SettingsError, WeightsError, first_line, plain
-from ..weights.files import check_regular
+from ..errors import Message, ModelError, first_line
 from .environment_encoder import PREFIX
-from .tensors import SelectedSource, TensorSource, check_floats, check_names, open_tensors
+from .lora import Loras
+from .names import ldm_unet
+from .tensors import SelectedSource, TensorSource, check_names, named_alike, open_tensors
 
 CONV_IN = "conv_in.weight"
 LATENT_CHANNELS = 4
 INPUT_CHANNELS = {"fc": 8, "fbc": 12, "env": 8}
-# The library matches names as regular expressions: in these no character but the dot means another thing than itself.
-LORA_NAME = re.compile(r"[\w.-]{1,300}", re.ASCII)
-LORA_MATRIX = re.compile(r"(?P<layer>.+)[._](?P<side>lora_A|lora_B|down|up)\.weight")
-LORA_TENSORS = 20_000
+
+
+def open_offset(path: Path, base: Mapping[str, tuple[int, ...]]) -> TensorSource:
+    """An offset file for a UNet whose tensors are `base`, under diffusers' names.
+
+    ComfyUI's and Forge's form of the same files, with ldm's names behind `diffusion_model.`, is renamed.
+    """
+    source = open_tensors(path)
+    if CONV_IN in source.shapes:
+        return source
+    ldm = ldm_unet(base)
+
+    def candidates(name: str) -> Iterator[str]:
+        for prefix in ("", "unet.", "diffusion_model.", "model.diffusion_model."):
+            yield prefix + name
+            if name in ldm:
+                yield prefix + ldm[name]
+
+    renamed = named_alike(source, base, candidates)
+    known = set(renamed.names.values())
+    others = {name: name for name in source.shapes.keys() - known}
+    return SelectedSource(source, {**renamed.names, **others})
 
 
 def load_unet(
@@ -38,12 +53,14 @@ def load_unet(
     workflow: str,
     dtype: torch.dtype,
     device: torch.device | None = None,
+    loras: Loras = Loras(),  # noqa: B008
 ) -> UNet2DConditionModel:
-    """Merge `base` and `offset` into the workflow's UNet, in eval mode.
+    """Merge `base`, `loras` and `offset` into the workflow's UNet, in eval mode.
 
-    `config` is the base UNet's diffusers config. Sums are taken in float32, then cast to `dtype`. Neither source is
-    changed. At most one tensor more than the finished model is in memory. Raises ModelError naming the file, what was
-    found and what was expected.
+    `config` is the base UNet's diffusers config. LoRA files change the base, for which they were made; then it is
+    widened, and the offset added. Sums are taken in float32, then cast to `dtype`. No source is changed. At most one
+    tensor more than the finished model is in memory. Raises ModelError naming the file, what was found and what was
+    expected.
     """
     check_base(base, config)
     check_kind(offset, workflow)
@@ -63,7 +80,7 @@ def load_unet(
 
     merged = {}
     for name, shape in expected.items():
-        total = base.read(name).float()
+        total = loras.fold("unet", name, base.read(name).float())
         if name == CONV_IN:
             total = _widen(total, shape[1])
         total = total + offset.read(name).float()
@@ -142,86 +159,3 @@ def check_kind(offset: TensorSource, workflow: str) -> None:
             belongs=belongs,
             advice=advice,
         )
-
-
-def parse_lora(text: str) -> tuple[Path, float]:
-    """ "PATH" or "PATH:SCALE" -> (path, scale). A scale is a number; anything else belongs to the path."""
-    path, colon, scale = text.rpartition(":")
-    if colon:
-        with contextlib.suppress(ValueError):
-            number = float(scale)
-            if not math.isfinite(number):
-                raise SettingsError(
-                    "lora scale is {scale}, but it takes a number, e.g. {path}:0.7.",
-                    scale=plain(scale),
-                    path=plain(path),
-                )
-            return Path(path), number
-    return Path(text), 1.0
-
-
-def add_loras(unet: UNet2DConditionModel, loras: Sequence[tuple[Path, float]]) -> None:
-    """Fold LoRA files (diffusers, PEFT or kohya naming), each at its scale, into the UNet's weights.
-
-    Folding costs nothing at run time. Text-encoder parts of a file are left aside. Raises ModelError or WeightsError
-    naming the file when it is missing, holds no UNet LoRA, or was made for another architecture.
-    """
-    from diffusers.loaders import StableDiffusionLoraLoaderMixin  # slow to import, seldom needed
-
-    for path, scale in loras:
-        held = _read_lora(path)
-        try:
-            tensors, alphas = StableDiffusionLoraLoaderMixin.lora_state_dict(held)
-        except Exception as error:
-            raise WeightsError(
-                "LoRA file {path} cannot be read ({reason}).", path=path, reason=first_line(error)
-            ) from error
-        if not any(name.startswith("unet.") for name in tensors):
-            raise ModelError("LoRA file {path} holds nothing for the UNet of an SD1.5 model.", path=path)
-        _check_pairs(path, {name: tensor.shape for name, tensor in tensors.items()})
-        try:
-            StableDiffusionLoraLoaderMixin.load_lora_into_unet(tensors, alphas, unet, adapter_name="lora")
-            unet.fuse_lora(lora_scale=scale)
-        except Exception as error:  # two libraries raise whatever they trip over
-            raise ModelError(
-                "LoRA file {path} does not fit this UNet ({reason}). Is it made for SD1.5?",
-                path=path,
-                reason=first_line(error),
-            ) from error
-        finally:
-            unet.unload_lora()
-
-
-def _read_lora(path: Path) -> dict[str, torch.Tensor]:
-    """A LoRA file's tensors by name, looked at before any is read."""
-    if not os.path.exists(path):
-        raise WeightsError("LoRA file {path} does not exist.", path=plain(path))
-    check_regular(path, "LoRA file", WeightsError)
-    source = open_tensors(path)
-    if len(source.shapes) > LORA_TENSORS or not all(LORA_NAME.fullmatch(name) for name in source.shapes):
-        raise ModelError("LoRA file {path} holds tensors that no LoRA for SD1.5 has.", path=path)
-    if any("dora_scale" in name for name in source.shapes):
-        # The library would leave the scales out, and fold something else than was trained.
-        raise ModelError(
-            "LoRA file {path} is a DoRA, which cannot be folded into the weights; get a plain LoRA.", path=path
-        )
-    check_floats(source, [name for name, shape in source.shapes.items() if shape])  # a lone number may be an integer
-    return {name: source.read(name) for name in source.shapes}
-
-
-def _check_pairs(path: Path, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Raise ModelError unless each layer's two matrices are there, down (rank x in) and up (out x rank)."""
-    pairs: dict[str, dict[str, Sequence[int]]] = {}
-    for name, shape in shapes.items():
-        if name.startswith("unet.") and (match := LORA_MATRIX.fullmatch(name)):
-            side = "down" if match["side"] in ("lora_A", "down") else "up"
-            pairs.setdefault(match["layer"], {})[side] = shape
-    for layer, sides in pairs.items():
-        down, up = sides.get("down", ()), sides.get("up", ())
-        if len(down) not in (2, 4) or len(up) != len(down) or down[0] != up[1]:
-            raise ModelError(
-                "LoRA file {path} is not whole: {layer} lacks one of its two matrices, or they do not fit one "
-                "another. Fetch it again.",
-                path=path,
-                layer=plain(layer),
-            )

@@ -5,6 +5,7 @@ Facts and nothing else: `find` and `resolve` look for and check these things on 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -20,8 +21,17 @@ PARTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "unet": ("diffusion_pytorch_model",),
     }
 )
-# Safetensors before pickles; full precision before half, which is what the reference read.
-ENDINGS = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
+# Safetensors before pickles; full precision before half, which is what the reference read; averaged weights first.
+ENDINGS = (
+    ".safetensors",
+    ".safetensors.index.json",
+    ".fp16.safetensors",
+    ".safetensors.index.fp16.json",
+    ".bf16.safetensors",
+    ".non_ema.safetensors",
+    ".bin",
+    ".fp16.bin",
+)
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json", "tokenizer.json")
 ROOT_FILES = ("model_index.json", "iclight.json", "scheduler/scheduler_config.json")
 
@@ -152,8 +162,17 @@ def files_to_fetch(offered: Sequence[str], present: Sequence[str] = (), *, weigh
     for part in PARTS if weights else ():
         names = weight_names(part)
         if not any(name in present for name in names):
-            chosen += [name for name in names if name in offered][:1]
+            best = [name for name in names if name in offered][:1]
+            chosen += best + [name for name in offered if best and is_shard_of(best[0], name)]
     return chosen
+
+
+def is_shard_of(index: str, name: str) -> bool:
+    """Whether a file of a model folder is one of the shards that an index of it may name."""
+    stem, is_index, _ = index.partition(".safetensors.index.")
+    return (
+        bool(is_index) and re.fullmatch(re.escape(stem) + r"[\w.]*-\d+-of-\d+(\.\w+)?\.safetensors", name) is not None
+    )
 
 
 def gigabytes(size: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,11 @@ from . import hub
 from .catalogue import MODELS, PARTS, SD15, ModelEntry, files_to_fetch, gigabytes, weight_names
 from .folders import ModelCard, folder_name, mini_folder, missing_of, models_root, names_in, read_card, used_of
 from .hub import HubRefused, HubUnreachable, Say
+from .hub_names import HubName, hub_name
 
-HUB_ID = re.compile(r"(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[^/\s]+))?")
-HUB_FILE = re.compile(HUB_ID.pattern + r"/(?P<file>(?!.*\.\.)\S+\.safetensors)")
 ACCEPTED = (
     '"auto", "mini", "sd15", a model folder in diffusers layout, a hub id (owner/name), '
-    "or an SD1.5 checkpoint (.safetensors)"
+    "or an SD1.5 checkpoint (.safetensors, here or as owner/name/file.safetensors)"
 )
 
 
@@ -45,9 +43,11 @@ def find_base(wanted: str, download: bool, say: Say) -> Base:
         return _folder(path, None, download, say)
     if os.path.isfile(path):
         return _checkpoint(path, download, say)
-    if match := HUB_ID.fullmatch(wanted):
+    if name := hub_name(wanted):
         try:
-            return published(*hub_model(match), download, say)
+            if name.file is not None:
+                return _checkpoint(hub_file(name, download, say), download, say)
+            return published(*hub_model(name), download, say)
         except (HubRefused, HubUnreachable) as error:
             raise type(error)(f"{error} (A folder {quoted(wanted)} is not on this disk either.)") from error
     if wanted and Path(wanted).name == wanted and os.path.isdir(models_root() / wanted):
@@ -67,8 +67,11 @@ def _folder(folder: Path, entry: ModelEntry | None, download: bool, say: Say) ->
 
 
 def _checkpoint(path: Path, download: bool, say: Say) -> Base:
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"{path} is not a .safetensors file; convert it first, pickled checkpoints are not opened.")
+    if path.suffix.lower() != ".safetensors":
+        raise WeightsError(
+            f"{path} is not a .safetensors file, and pickled checkpoints are not opened as models. Convert it with "
+            f"`iclight models --convert {path.name}`, or get the .safetensors version of it."
+        )
     hub.check_files(path.parent, [path.name], download=download, say=say)
     # The checkpoint brings weights only: SD1.5's tokenizer and configs come from sd15, a few small files.
     config = published(SD15, models_root() / SD15.name, download, say, weights=False).config
@@ -153,11 +156,10 @@ def _fetched(folder: Path, known: hub.HubFile | None, file: hub.HubFile) -> bool
     return known.sha256 == file.sha256 if file.sha256 else known.revision == file.revision
 
 
-def hub_model(match: re.Match[str]) -> tuple[ModelEntry, Path]:
-    repo, revision = match["repo"], match["revision"]
-    page = f"{hub.endpoint()}/{repo}"
-    entry = ModelEntry(match[0], f"see {page}", f"From {page}.", repo=repo, revision=revision or "main")
-    return entry, models_root() / folder_name(repo, revision)
+def hub_model(name: HubName) -> tuple[ModelEntry, Path]:
+    page = f"{hub.endpoint()}/{name.repo}"
+    entry = ModelEntry(name.id, f"see {page}", f"From {page}.", repo=name.repo, revision=name.revision or "main")
+    return entry, models_root() / folder_name(name.repo, name.revision)
 
 
 def one_file(repo: str, revision: str, file: str, places: list[Path], download: bool, say: Say, size: int = 0) -> Path:
@@ -215,8 +217,8 @@ def find_offset(found: Base, workflow: str, offset: str | None, download: bool, 
         return path
     if offset in found.facts.offsets or offset in SD15.offsets:
         return _offset_by_name(found, workflow, offset, download, say)
-    if match := HUB_FILE.fullmatch(offset):
-        return hub_file(match, download, say)
+    if (name := hub_name(offset)) and name.file is not None:
+        return hub_file(name, download, say)
     names = ", ".join(sorted({*SD15.offsets, *found.facts.offsets}))
     raise WeightsError(
         f"There is no offset {quoted(offset)}: no such file. Use a path to a .safetensors file, a name ({names}), "
@@ -282,7 +284,7 @@ def _sd15_offset(name: str, download: bool, say: Say) -> Path:
     return one_file(SD15.offsets_repo, SD15.offsets_revision, file, places, download, say, SD15.offset_size)
 
 
-def hub_file(match: re.Match[str], download: bool, say: Say) -> Path:
-    repo, revision, file = match["repo"], match["revision"], match["file"]
-    folder = models_root() / folder_name(repo, revision)
-    return one_file(repo, revision or "main", file, [folder], download, say)
+def hub_file(name: HubName, download: bool, say: Say) -> Path:
+    assert name.file is not None
+    folder = models_root() / folder_name(name.repo, name.revision)
+    return one_file(name.repo, name.revision or "main", name.file, [folder], download, say)

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..errors import SettingsError, WeightsError, plain, quoted
 from ..parameters import LIGHTS, PARAMETERS
-from .catalogue import PARTS, SD15, ModelEntry, files_to_fetch, small_files, weight_names
+from .catalogue import PARTS, SD15, ModelEntry, files_to_fetch, is_shard_of, small_files, weight_names
 from .hub import read_manifest
-from .manifest import cache_root, read_json
+from .manifest import cache_root, is_index, read_json
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # Of a model's name, licence or description, in characters.
@@ -61,7 +61,7 @@ def mini_folder() -> Path:
 
 
 def folder_name(repo: str, revision: str | None) -> str:
-    return repo.replace("/", "--") + (f"@{revision}" if revision else "")
+    return (repo + (f"@{revision}" if revision else "")).replace("/", "--")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,11 @@ class ModelCard:
 
 def names_in(folder: Path) -> list[str]:
     names = [*small_files(), *(name for part in PARTS for name in weight_names(part))]
-    return [name for name in names if os.path.isfile(folder / name)]
+    there = [name for name in names if os.path.isfile(folder / name)]
+    for index in filter(is_index, list(there)):
+        beside = (f"{Path(index).parent.as_posix()}/{path.name}" for path in (folder / index).parent.iterdir())
+        there += sorted(name for name in beside if is_shard_of(index, name))
+    return there
 
 
 def used_of(names: Collection[str], weights: bool = True) -> list[str]:

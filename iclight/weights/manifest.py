@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..errors import WeightsError, first_line
+from ..errors import WeightsError, first_line, plain
 from .files import open_regular, read_regular, write_whole
 
 # Bytes of JSON that are read. A header of SD1.5 has 0.1 MB, its largest small file (a tokenizer's) 3 MB; parsed, JSON
@@ -124,6 +124,25 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
     return value
 
 
+# ---------------------------------------------------------------- shards
+
+
+def is_index(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is the index of weights in shards, by its name."""
+    return ".safetensors.index." in os.path.basename(path)
+
+
+def shards(index: Path) -> list[Path]:
+    """The files that an index of shards names, beside it. Raises WeightsError for names that are no such files'."""
+    names = read_json(index, "Fetch it again.").get("weight_map")
+    files = sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []
+    if not files or not all(name.endswith(".safetensors") and Path(name).name == name for name in files):
+        raise WeightsError(f"{index} is broken: it names no .safetensors files beside it. Fetch it again.")
+    if missing := [name for name in files if not os.path.isfile(index.with_name(name))]:
+        raise WeightsError(f"{index.parent} is not whole: {plain(missing[0])} is missing. Fetch it again.")
+    return [index.with_name(name) for name in files]
+
+
 # ---------------------------------------------------------------- fingerprints
 
 
@@ -133,8 +152,10 @@ _hashes: dict[str, tuple[int, int, str]] = {}
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """The file's sha256 in hex, remembered by path, size and mtime: gigabytes are read once, not at every start.
 
-    Raises OSError where the file cannot be read.
+    Of an index of shards: that of its shards' own, in their order. Raises OSError where a file cannot be read.
     """
+    if is_index(path):
+        return hashlib.sha256("".join(map(sha256_of, shards(Path(path)))).encode()).hexdigest()
     path = Path(path).resolve()
     stat = path.stat()
     for known in (_hashes, _remembered()):

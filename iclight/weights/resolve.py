@@ -15,9 +15,8 @@ from typing import Any
 from ..errors import Message, WeightsError, quoted
 from . import hub
 from .catalogue import MATTINGS, MODELS, SD15, MattingEntry, ModelEntry, gigabytes
+from .extras import find_file, find_vae
 from .find import (
-    HUB_FILE,
-    HUB_ID,
     NEVER_PUBLISHED,
     NotInstalled,
     cached_folder,
@@ -31,6 +30,7 @@ from .find import (
 )
 from .folders import missing_of, models_root, names_in, shipped_matting, shipped_places
 from .hub import HubRefused, HubUnreachable, Say, print_to_stderr
+from .hub_names import hub_name
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,25 @@ def _resolve(wanted: str, workflow: str, offset: str | None, download: bool, say
     )
 
 
+def resolve_file(wanted: str, *, download: bool = True, say: Say = print_to_stderr) -> Path:
+    """A LoRA or embedding file: a path, a hub file "owner/name/file", or a repository that holds one.
+
+    Raises WeightsError where the hub does not give it; a path is not looked at here.
+    """
+    path = find_file(wanted.strip(), download, say)
+    if os.path.isfile(path):
+        hub.check_files(path.parent, [path.name], download=download, say=say)
+    return path
+
+
+def resolve_vae(wanted: str, *, download: bool = True, say: Say = print_to_stderr) -> Path:
+    """A VAE's file, or the folder that holds it and its config: a path, a hub file, or a hub id.
+
+    Raises WeightsError, saying what to do.
+    """
+    return find_vae(wanted.strip(), download, say)
+
+
 # ---------------------------------------------------------------- matting
 
 
@@ -221,10 +240,8 @@ def download(name: str, *, say: Say = print_to_stderr) -> Path:
         if path is None:
             raise WeightsError(f"{name} needs no download.")
         return path
-    if match := HUB_FILE.fullmatch(name):
-        return hub_file(match, True, say)
-    if match := HUB_ID.fullmatch(name):
-        return published(*hub_model(match), True, say).base
+    if wanted := hub_name(name):
+        return hub_file(wanted, True, say) if wanted.file else published(*hub_model(wanted), True, say).base
     fetchable = [*(m.name for m in MODELS.values() if m.repo), *(m.name for m in MATTINGS.values() if m.repo)]
     raise WeightsError(
         f"There is nothing to download by the name {quoted(name)}. Use {', '.join(fetchable)} or a hub id (owner/name)."

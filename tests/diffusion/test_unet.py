@@ -16,8 +16,10 @@ from golden_data import GOLDEN, write_env_offset
 from safetensors.torch import load_file, save_file
 
 from iclight.diffusion.environment_encoder import load_environment_encoder
+from iclight.diffusion.lora import open_loras
+from iclight.diffusion.names import ldm_unet
 from iclight.diffusion.tensors import MemorySource, open_tensors
-from iclight.diffusion.unet import add_loras, load_unet, parse_lora
+from iclight.diffusion.unet import load_unet, open_offset
 from iclight.errors import ModelError, WeightsError
 
 MODEL = GOLDEN / "model"
@@ -84,6 +86,18 @@ def test_an_offset_for_another_architecture_is_refused_by_name(tmp_path):
     save_file(tensors, tmp_path / "odd.safetensors")
     with pytest.raises(ModelError, match="1 tensors missing, 1 unknown"):
         merged(offset=tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize("prefix", ["diffusion_model.", "model.diffusion_model.", "unet."])
+@pytest.mark.parametrize("workflow", ["fc", "fbc"])
+def test_an_offset_under_comfyuis_names_is_the_same_offset(prefix, workflow, tmp_path):
+    offset, shapes = load_file(OFFSETS[workflow]), open_tensors(BASE).shapes
+    names = ldm_unet(offset) if "diffusion" in prefix else {name: name for name in offset}
+    assert names.keys() == offset.keys()
+    save_file({prefix + names[name]: tensor for name, tensor in offset.items()}, tmp_path / "ldm.safetensors")
+    renamed = open_offset(tmp_path / "ldm.safetensors", shapes)
+    assert renamed.shapes == open_tensors(OFFSETS[workflow]).shapes
+    assert all(torch.equal(renamed.read(name), tensor) for name, tensor in offset.items())
 
 
 def test_an_env_offset_gives_the_unet_its_own_part_and_nothing_else(tmp_path):
@@ -210,7 +224,7 @@ def test_a_pipe_is_refused_rather_than_waited_for(name, tmp_path):
     with pytest.raises(WeightsError, match="not a regular file"):
         open_tensors(tmp_path / name)
     with pytest.raises(WeightsError, match="not a regular file"):
-        add_loras(merged(), [(tmp_path / name, 1.0)])
+        open_loras([(tmp_path / name, 1.0)], {})
 
 
 PEAK = """
@@ -256,82 +270,3 @@ def test_loading_peaks_at_most_at_1_3_times_the_final_model(tmp_path):
     measured = json.loads(out.stdout.splitlines()[-1])
     assert measured["size"] > 400e6
     assert measured["peak"] <= 1.3 * measured["size"]
-
-
-# --- LoRA -------------------------------------------------------------------------------------------------------------
-
-TARGET = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
-
-
-def lora_tensors(weight, naming: str, rank: int = 4):
-    out, into = weight.shape
-    down = torch.randn(rank, into, generator=torch.Generator().manual_seed(1)) * 0.1
-    up = torch.randn(out, rank, generator=torch.Generator().manual_seed(2)) * 0.1
-    if naming == "peft":
-        return {f"unet.{TARGET}.lora_A.weight": down, f"unet.{TARGET}.lora_B.weight": up}, up @ down
-    kohya = "lora_unet_" + TARGET.replace(".", "_")
-    tensors = {f"{kohya}.lora_down.weight": down, f"{kohya}.lora_up.weight": up, f"{kohya}.alpha": torch.tensor(2.0)}
-    return tensors, up @ down * (2.0 / rank)
-
-
-@pytest.mark.parametrize("naming", ["peft", "kohya"])
-@pytest.mark.parametrize("scale", [1.0, 0.5])
-def test_a_lora_is_folded_into_the_weights_at_its_scale(naming, scale, tmp_path):
-    unet = merged()
-    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
-    tensors, delta = lora_tensors(before[f"{TARGET}.weight"], naming)
-    save_file(tensors, tmp_path / "style.safetensors")
-    add_loras(unet, [parse_lora(f"{tmp_path / 'style.safetensors'}:{scale}")])
-    after = unet.state_dict()
-    assert after.keys() == before.keys(), "no adapter layers stay behind"
-    assert torch.allclose(after[f"{TARGET}.weight"], before[f"{TARGET}.weight"] + scale * delta, atol=1e-6)
-    assert all(torch.equal(after[name], before[name]) for name in before if TARGET not in name)
-
-
-def test_a_lora_that_is_missing_broken_or_of_another_model_is_refused_by_name(tmp_path):
-    unet = merged()
-    with pytest.raises(WeightsError, match=r"none\.safetensors does not exist"):
-        add_loras(unet, [(tmp_path / "none.safetensors", 1.0)])
-    (tmp_path / "bad.safetensors").write_bytes(b"junk")
-    with pytest.raises(WeightsError, match=r"bad\.safetensors"):
-        add_loras(unet, [(tmp_path / "bad.safetensors", 1.0)])
-    save_file({"x.lora_A.weight": torch.zeros(2, 2)}, tmp_path / "other.safetensors")
-    with pytest.raises(ModelError, match=r"other\.safetensors"):
-        add_loras(unet, [(tmp_path / "other.safetensors", 1.0)])
-    tensors, _ = lora_tensors(torch.zeros(999, 998), "peft")
-    save_file(tensors, tmp_path / "wide.safetensors")
-    with pytest.raises(ModelError, match=r"wide\.safetensors does not fit"):
-        add_loras(unet, [(tmp_path / "wide.safetensors", 1.0)])
-
-
-def test_a_lora_option_is_a_path_and_maybe_a_scale():
-    assert parse_lora("a/b.safetensors") == (Path("a/b.safetensors"), 1.0)
-    assert parse_lora("a/b.safetensors:0.7") == (Path("a/b.safetensors"), 0.7)
-    assert parse_lora("C:/b.safetensors") == (Path("C:/b.safetensors"), 1.0)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda down, up: {"lora_A.weight": down}, "is not whole"),
-        (lambda down, up: {"lora_B.weight": up}, "is not whole"),
-        (lambda down, up: {"lora_A.weight": torch.tensor(1.0), "lora_B.weight": torch.tensor(1.0)}, "is not whole"),
-        (lambda down, up: {"lora_A.weight": down, "lora_B.weight": up[:, :2].contiguous()}, "is not whole"),
-        (lambda down, up: {"lora_A.weight": down, "lora_B.weight": up, "dora_scale": torch.ones(1)}, "is a DoRA"),
-        (lambda down, up: {"lora_A.weight": down.to(torch.int8), "lora_B.weight": up}, "not quantised"),
-        (
-            lambda down, up: {"lora_A.weight": down, "lora_B.weight": up, "(x+)+$": down.clone()},
-            "no LoRA for SD1.5 has",
-        ),
-    ],
-)
-def test_a_lora_that_would_not_be_folded_whole_is_refused_and_the_unet_stays_as_it_was(change, words, tmp_path):
-    unet = merged()
-    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
-    down, up = lora_tensors(before[f"{TARGET}.weight"], "peft")[0].values()
-    path = tmp_path / "odd.safetensors"
-    save_file({f"unet.{TARGET}.{name}": tensor for name, tensor in change(down, up).items()}, path)
-    with pytest.raises(ModelError, match=words) as caught:
-        add_loras(unet, [(path, 1.0)])
-    assert str(path) in str(caught.value)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in unet.state_dict().items())
