@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -436,6 +436,11 @@ class Relighter:
             thumbnail = crop.resize(shown[0], width // factor, height // factor)
             progress.projection = fit_projection(latents[:1], thumbnail)
         return latents.reshape(1, -1, *latents.shape[2:])
+
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """The settings that the model's card (iclight.json) names for this workflow; faces begin with them."""
+        return self.model.defaults.get(self.workflow, {})
 
     # --- what it is -----------------------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ def run_mix(options: argparse.Namespace) -> dict[str, Any]:
         for file in (*(_kept_as(name) for name in (*lights, *names, *own)), MATTE):
             check_output(check_name(Path(options.stack) / file), *sources)
     relighter = load_relighter(options, options.workflow, engine_arguments(options))
-    settings = settings_from(options, options.workflow, defaults=relighter.model.defaults)
+    settings = settings_from(options, options.workflow, defaults=relighter.defaults)
     with bar_over(options.quiet) as on_step:
         made = relight_olat(
             relighter,

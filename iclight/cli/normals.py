@@ -93,7 +93,7 @@ def _estimated(options: argparse.Namespace) -> tuple[Normals, dict[str, Any]]:
     check_parameters(NORMAL_PARAMETERS, {"exponent": options.exponent})
     inputs = decode_inputs({"image": options.input, "mask": options.mask})
     relighter = load_relighter(options, "fbc", engine_arguments(options))
-    settings = settings_from(options, "fbc", defaults=relighter.model.defaults)
+    settings = settings_from(options, "fbc", defaults=relighter.defaults)
     from ..normals import estimate_normals
 
     with bar_over(options.quiet) as on_step:

@@ -83,7 +83,7 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     check_output(target, *inputs.values())
     check_layer(options.save_light, settings, *inputs.values())
     relighter = load_relighter(options, settings.workflow, engine_arguments(options))
-    settings = settings_from(options, settings.workflow, defaults=relighter.model.defaults)
+    settings = settings_from(options, settings.workflow, defaults=relighter.defaults)
     result = _relight(relighter, settings, pictures, options.quiet)
     outputs = save_pictures(result, pictures, target)
     if options.save_light and result.light is not None:

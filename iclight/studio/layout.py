@@ -72,7 +72,7 @@ def _show_page(blocks: Pages, page: Page, engine: ModelPool, gpu: Callable[..., 
         ways = show_workflows(page)
     with gr.Row(elem_id="floor", equal_height=False):
         with gr.Column(scale=5, min_width=300, elem_id="form"):
-            buttons = show_form(page, Painting(work), engine.matting, ways)
+            buttons = show_form(page, Painting(work), engine, ways)
         with gr.Column(scale=8, min_width=300, elem_id="stage"):
             live.show()
             with gr.Tabs(elem_id="tabs"):
@@ -104,7 +104,7 @@ def _show_page(blocks: Pages, page: Page, engine: ModelPool, gpu: Callable[..., 
     bound.cancel(buttons["cancel"], work.cancel)
     bind_picture(page, work, desk, relief)
     bind_memory(page, work, live, blocks)
-    _keep_status(blocks, engine, status, ways)
+    _keep_status(blocks, engine, status, ways, page)
     blocks.unload(_leaving(visits))
     gone = forget.click(with_signature(lambda request: drop(session_of(request)), {}), None, None, **QUIET)
     gone.then(None, None, None, js="() => window.iclight?.forget()", **HIDDEN)
@@ -196,13 +196,16 @@ def _status_of(engine: ModelPool) -> Callable[..., str]:
     return status
 
 
-def _keep_status(blocks: gr.Blocks, engine: ModelPool, status: gr.Markdown, ways: gr.Radio) -> None:
-    """Keep the model's line fresh until loading is over, and whenever another workflow is chosen."""
+def _keep_status(blocks: gr.Blocks, engine: ModelPool, status: gr.Markdown, ways: gr.Radio, page: Page) -> None:
+    """Keep the model's line fresh until loading is over, and whenever another workflow is chosen.
+
+    A model that is loaded brings its own defaults, which take the place of those that the page began with.
+    """
     timer, now = gr.Timer(1.0), _status_of(engine)
 
     def look(request: gr.Request, workflow: Any) -> tuple[Any, Any]:
         return now(request, workflow), gr.Timer(active=not engine.ready)
 
-    timer.tick(look, ways, [status, timer], **QUIET)
+    page.looks["fill-defaults"](timer.tick(look, ways, [status, timer], **QUIET).then)
     blocks.load(look, ways, [status, timer], **QUIET)
     ways.change(now, ways, status, **QUIET)

@@ -39,7 +39,7 @@ class Model:
 
     `base` is a folder in diffusers layout or a single-file .safetensors checkpoint; `config` the folder with tokenizer
     and configs (the same as `base` for folders). `native_size` is (width, height) in pixels. `notice`, where not
-    empty, is one line the user should see. `defaults`: the settings that suit this model and workflow where a face's
+    empty, is one line the user should see. `defaults`: by workflow, the settings that suit this model where a face's
     user leaves them open; `Settings` itself always starts at the reference's.
     """
 
@@ -52,7 +52,7 @@ class Model:
     license: str
     about: str
     notice: Message = field(default=Message(""))
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _resolve(wanted: str, workflow: str, offset: str | None, download: bool, say
         native_size=facts.native_size,
         license=facts.license,
         about=facts.about,
-        defaults=facts.defaults.get(workflow, {}),
+        defaults=facts.defaults,
     )
 
 

@@ -86,7 +86,7 @@ def test_iclight_json_says_name_size_and_offsets(tmp_path: Path) -> None:
     model = weights.resolve_model(str(folder), "fc", say=quiet)
     assert (model.name, model.native_size, model.license) == ("Mine", (128, 64), "MIT")
     assert model.offset == folder / "other.safetensors"
-    assert model.defaults == {"steps": 8, "light_strength": 2}
+    assert model.defaults == {"fc": {"steps": 8, "light_strength": 2}}
     with pytest.raises(WeightsError, match="no offset for the workflow 'fbc'; it has fc"):
         weights.resolve_model(folder, "fbc", say=quiet)
     with pytest.raises(WeightsError, match="--model sd15"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,11 @@ def workflow_of(values: dict[str, Any], usual: str) -> str:
     return str(workflow)
 
 
-def settings_of(workflow: str, values: dict[str, Any]) -> Settings:
+def settings_of(workflow: str, values: dict[str, Any], defaults: Mapping[str, Any] = {}) -> Settings:
     """Settings from a page's inputs: parameters by name, the mood's words, and the random-seed toggle.
 
-    What is left open is the workflow's default; an empty seed or size stays for the engine to choose.
+    What is left open is the model's own default (`defaults`), or the workflow's; an empty seed or size stays for the
+    engine to choose.
     """
     parameters = {
         name: values[name]
@@ -55,7 +56,7 @@ def settings_of(workflow: str, values: dict[str, Any]) -> Settings:
     parameters["prompt"] = with_mood(values.get("prompt"), values.get("mood"))
     if values.get("random_seed"):
         parameters["seed"] = None
-    return Settings.for_workflow(workflow, **parameters)
+    return Settings.for_workflow(workflow, **{**defaults, **parameters})
 
 
 class Actions:
@@ -77,11 +78,13 @@ class Actions:
     def relight(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Relight a picture: by words and a light direction (workflow "fc"), a background ("fbc") or an environment
         map ("env")."""
+        self.engine.get()  # the model's card decides what is left open
         settings, inputs = self.check(values)
         return self._made(request, values, inputs, [settings])
 
     def vary(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Relight a picture four times, each time with another random seed; the rest as in /relight."""
+        self.engine.get()
         settings, inputs = self.check({**values, "num_images": 1})
         seeds = [secrets.randbelow(2**32) for _ in range(VARIATIONS)]
         return self._made(request, values, inputs, [settings.replace(seed=seed) for seed in seeds])
@@ -159,7 +162,8 @@ class Actions:
 
         if not values.get("image"):
             raise ImageError("Give a picture first: drop one into the box on the left.")
-        settings = settings_of(workflow or workflow_of(values, self.engine.workflow), values)
+        workflow = workflow or workflow_of(values, self.engine.workflow)
+        settings = settings_of(workflow, values, self.engine.defaults(workflow))
         # The inputs of other workflows stay on the page; they are no part of this request.
         others = {name for name in LIGHT_INPUTS.values() if name != LIGHT_INPUTS[settings.workflow]}
         asked = {name: None if name in others else values.get(name) or None for name in INPUTS}

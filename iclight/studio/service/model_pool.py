@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...errors import IclightError, plain
@@ -82,6 +83,11 @@ class ModelPool:
             for other in set(self._loaded) - {self.workflow}:
                 del self._loaded[other]
         self._loaded[workflow] = relighter
+
+    def defaults(self, workflow: str) -> Mapping[str, Any]:
+        """The settings that the model's card names for a workflow; none before a model is loaded."""
+        known = next(iter(self._loaded.values()), None)
+        return {} if known is None else known.model.defaults.get(workflow, {})
 
     @property
     def ready(self) -> bool:

@@ -12,6 +12,7 @@ import gradio as gr
 
 from ...parameters import LIGHTS, PARAMETERS
 from ..service.actions import look_at_map
+from ..service.model_pool import ModelPool
 from ..ui.components import PanoramaInput, ParameterChoice
 from ..ui.dial import show_handles
 from ..ui.i18n import Say
@@ -37,8 +38,8 @@ SHORT = {
     "upload-flipped": "Flipped background",
 }
 UPLOADED = {"fc": "Light map", "fbc": "Background", "env": "Environment map"}
-# What a workflow's own defaults decide; another workflow's take their place where they stand at theirs.
-OPEN = ("light", *(name for name, parameter in PARAMETERS.items() if parameter.differing and name != "light"))
+# What a workflow and a model have defaults of their own for; others' take their place where they stand at theirs.
+OPEN = ("light", "steps", "cfg", "lowres_denoise", "highres_denoise", "light_strength", "backdrop_blur")
 
 
 def light_choices(workflow: str) -> list[tuple[str, str]]:
@@ -55,7 +56,7 @@ def show_workflows(page: Page) -> gr.Radio:
     )
 
 
-def show_form(page: Page, painting: Painting, matting: str, workflow: gr.Radio) -> dict[str, gr.Button]:
+def show_form(page: Page, painting: Painting, engine: ModelPool, workflow: gr.Radio) -> dict[str, gr.Button]:
     """The whole form; returns its buttons by name."""
     _pictures(page)
     page.add("workflow", workflow)
@@ -66,11 +67,11 @@ def show_form(page: Page, painting: Painting, matting: str, workflow: gr.Radio) 
     _light(page, painting)
     buttons = _buttons()
     page.looks["said"] = gr.Markdown("", elem_id="said")
-    show_details(page, painting, matting)
+    show_details(page, painting, engine.matting)
     bind_moods(page, moods)
     _bind_backgrounds(page)
     _show_map(page)
-    _bind_workflows(page)
+    _bind_workflows(page, engine)
     return buttons
 
 
@@ -173,27 +174,33 @@ def _buttons() -> dict[str, gr.Button]:
         }
 
 
-def _bind_workflows(page: Page) -> None:
-    """A change of workflow keeps what is there, but for what stands at the defaults of the one before."""
+def _bind_workflows(page: Page, engine: ModelPool) -> None:
+    """A change of workflow, or a model that is loaded, keeps what is there but for what stands at earlier defaults."""
     parts = [page.inputs[name] for name in OPEN]
-    known = gr.State(page.workflow)
+    known = gr.State(defaults_of(engine, page.workflow))
 
     def switch(workflow: Any, before: Any, *now: Any) -> Any:
-        if workflow not in WORKFLOWS or before not in WORKFLOWS:
+        if workflow not in WORKFLOWS or not isinstance(before, dict):
             return [gr.skip()] * (1 + len(parts))
-        return [workflow, *opened(workflow, before, dict(zip(OPEN, now, strict=True)))]
+        usual = defaults_of(engine, workflow)
+        return [usual, *opened(workflow, usual, before, dict(zip(OPEN, now, strict=True)))]
 
-    page.inputs["workflow"].change(switch, [page.inputs["workflow"], known, *parts], [known, *parts], **QUIET)
+    inputs, outputs = [page.inputs["workflow"], known, *parts], [known, *parts]
+    page.inputs["workflow"].change(switch, inputs, outputs, **QUIET)
     page.inputs["workflow"].change(lambda: [gr.update(visible=False)] * 2, None, page.looks["light-editor"], **QUIET)
-    page.looks["known-workflow"] = known
+    page.looks["known-defaults"] = known
+    page.looks["fill-defaults"] = lambda event: event(switch, inputs, outputs, **QUIET)
 
 
-def opened(workflow: str, before: str, now: dict[str, Any]) -> list[Any]:
-    """Updates of the inputs `OPEN` for a workflow that takes another's place; `now` are their values."""
-    values = {
-        name: PARAMETERS[name].default_for(workflow) if value in (None, PARAMETERS[name].default_for(before)) else value
-        for name, value in now.items()
-    }
+def defaults_of(engine: ModelPool, workflow: str) -> dict[str, Any]:
+    """What the inputs `OPEN` begin with: as the loaded model's card says, else as the reference has it."""
+    own = engine.defaults(workflow)
+    return {name: own.get(name, PARAMETERS[name].default_for(workflow)) for name in OPEN}
+
+
+def opened(workflow: str, usual: dict[str, Any], before: dict[str, Any], now: dict[str, Any]) -> list[Any]:
+    """Updates of the inputs `OPEN`: from the defaults `before` to the `usual` ones; `now` are their values."""
+    values = {name: usual[name] if value in (None, before.get(name)) else value for name, value in now.items()}
     if values["light"] not in LIGHTS[workflow]:
         values["light"] = PARAMETERS["light"].default_for(workflow)
     light = gr.Radio(choices=light_choices(workflow), value=values["light"])

@@ -12,13 +12,14 @@ from ...settings import INPUTS
 from ...weights.catalogue import MATTING_CHOICES
 from ..service.actions import Actions
 from ..service.history import caption
+from ..service.model_pool import ModelPool
 from ..service.outputs import Shot
 from ..service.sessions import session_of
 from ..ui.components import Compare, PanoramaInput
 from ..ui.endpoints import index_of, shown, with_signature
 from ..ui.i18n import Say, as_text, speaker
 from ..ui.page import DECODE, HIDDEN, QUIET, Page
-from .form import light_choices
+from .form import defaults_of, light_choices
 
 
 def show_history(page: Page, work: Actions, tab: gr.Tab) -> None:
@@ -69,7 +70,7 @@ def show_history(page: Page, work: Actions, tab: gr.Tab) -> None:
         api_description=work.history.listed.__doc__,
         queue=False,
     )
-    filled = [*page.values, page.looks["known-workflow"], page.looks["belongs"]]
+    filled = [*page.values, page.looks["known-defaults"], page.looks["belongs"]]
     again.click(with_signature(restore.from_history, {}), None, filled, **QUIET)
     gr.on(
         [],
@@ -96,12 +97,12 @@ def refresh(page: Page, work: Actions, done: Any) -> None:
     done.success(work.history.thumbnails, None, page.looks["history"], **QUIET)
 
 
-def filling(names: list[str], values: dict[str, Any]) -> list[Any]:
-    """Updates of the page's inputs `names`, of the workflow that they are for, and of what belongs to their picture."""
+def filling(names: list[str], values: dict[str, Any], engine: ModelPool) -> list[Any]:
+    """Updates of the page's inputs `names`, of the defaults beside them, and of what belongs to their picture."""
     workflow, image = values["workflow"], values.get("image")
     belongs = {"mask": image, "size": image if values.get("width") or values.get("height") else None}
     light = gr.Radio(choices=light_choices(workflow), value=values["light"])
-    return [*(light if name == "light" else values.get(name) for name in names), workflow, belongs]
+    return [*(light if name == "light" else values.get(name) for name in names), defaults_of(engine, workflow), belongs]
 
 
 class Restore:
@@ -116,7 +117,7 @@ class Restore:
         shot = self.work.history.picked(request)
         light = shot.values.get("light") or shot.settings.light
         values = {**shot.values, "workflow": shot.settings.workflow, "light": light}
-        return filling(self.names, values)
+        return filling(self.names, values, self.work.engine)
 
     def recipe(self, request: gr.Request, **values: Any) -> dict[str, Any]:
         """What a PNG made here was made with: settings, model, matting, and its inputs by name and fingerprint."""
@@ -154,7 +155,7 @@ class Restore:
                 missing.append((name, entry["file"]))
         if any(name == "image" for name, _ in missing):
             asked |= {"width": None, "height": None}
-        return *filling(self.names, {**values, **asked}), self._line(missing, say)
+        return *filling(self.names, {**values, **asked}, self.work.engine), self._line(missing, say)
 
     def _known_inputs(self, request: gr.Request) -> dict[str, str]:
         """Fingerprint -> file, of what this session was given before."""

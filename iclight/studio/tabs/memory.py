@@ -32,12 +32,12 @@ def bind_memory(page: Page, work: Actions, live: Live, blocks: gr.Blocks) -> Non
     gr.on([one.change for one in page.values], None, page.values, None, js=KEEP, **HIDDEN)
     kept = gr.Textbox(visible="hidden", elem_id="kept", label="Form")
     names = list(page.inputs)
-    filled = [*page.values, page.looks["known-workflow"], page.looks["belongs"]]
+    filled = [*page.values, page.looks["known-defaults"], page.looks["belongs"]]
     results = [*page.outputs, page.looks["compare"], page.looks["chosen"], page.looks["history"]]
 
     def refill(request: gr.Request, text: Any) -> list[Any]:
         values = read_form(text, names, work.storage)
-        return [gr.skip()] * len(filled) if values is None else filling(names, values)
+        return [gr.skip()] * len(filled) if values is None else filling(names, values, work.engine)
 
     def again(request: gr.Request) -> list[Any]:
         last = work.again(request)
@@ -52,7 +52,8 @@ def bind_memory(page: Page, work: Actions, live: Live, blocks: gr.Blocks) -> Non
         running = live.now(request)
         return running, gr.Timer(active=bool(running)), work.latest(session_of(request))
 
-    blocks.load(refill, kept, filled, js=GIVE, **QUIET)
+    restored = blocks.load(refill, kept, filled, js=GIVE, **QUIET)
+    page.looks["fill-defaults"](restored.then)  # after it: what was typed stays
     blocks.load(again, None, results, **QUIET)
     blocks.load(arrive, None, live.parts, **QUIET)
     live.over.change(again, None, results, **QUIET)
