@@ -72,7 +72,7 @@ def load_model(
     """
     check_workflow(workflow)
     placement = devices.choose(device, dtype, offload)
-    if str(model).endswith(".safetensors") and os.path.isfile(model):
+    if str(model).lower().endswith(".safetensors") and os.path.isfile(model):
         check_checkpoint(Path(model))  # before anything is fetched for it
     resolved = resolve_model(
         str(model), workflow, None if offset is None else str(offset), device_type=placement.device.type

@@ -141,7 +141,7 @@ def way_from(folder: Path, path: str | os.PathLike[str]) -> str:
 
 
 def describe_asked(asked: dict[str, Any], folder: Path | None) -> dict[str, Any]:
-    """What was asked for (model, offset, LoRA): names as they are, paths as ways from `folder`, or bare names."""
+    """What was asked for (model, offset, VAE, LoRA): names as they are, paths as ways from `folder`, or bare names."""
 
     def described(text: str | None) -> str | None:
         if text is None:
@@ -154,6 +154,7 @@ def describe_asked(asked: dict[str, Any], folder: Path | None) -> dict[str, Any]
     return {
         "model": described(asked.get("model")),
         "offset": described(asked.get("offset")),
+        "vae": described(asked.get("vae")),
         "lora": [described(one) for one in asked.get("lora", [])],
     }
 
@@ -176,6 +177,7 @@ def find_asked(recipe: Recipe, beside: Path) -> dict[str, Any]:
     return {
         "model": found(asked.get("model")) or "auto",
         "offset": found(asked.get("offset")),
+        "vae": found(asked.get("vae")),
         "lora": [one for one in map(found, lora if isinstance(lora, list) else []) if one],
     }
 
@@ -354,7 +356,7 @@ def _model_in(value: Any) -> dict[str, Any]:
         for one in _list_in(fields["lora"])
     ]
     asked = _object_in(fields.get("asked") or {})
-    for name in ("model", "offset"):
+    for name in ("model", "offset", "vae"):
         if asked.get(name) is not None:
             _path_in(asked[name])
     for one in _list_in(asked.get("lora") or []):

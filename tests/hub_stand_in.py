@@ -77,6 +77,7 @@ class HubStandIn:
         self.stalls: dict[str, int] = {}
         self.corrupt: dict[str, int] = {}
         self.ignore_range = False
+        self.expired: set[str] = set()  # tokens that are answered by 401 whatever they ask for
         self.terse = False  # listings without sizes and hashes, as some mirrors give them
         self.stalled = threading.Event()
         self.closing = threading.Event()
@@ -151,6 +152,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.requests.append(
             Request(self.command, self.path, headers.get("Range", ""), headers.get("Authorization", ""))
         )
+        if headers.get("Authorization", "").removeprefix("Bearer ") in self.hub.expired:
+            self._refuse(401, "")
+            return
         path = unquote(urlsplit(self.path).path)
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+))?/?", path):
             self._api(match[1], match[2] or "revision", match[3] or "main")

@@ -32,6 +32,7 @@ VAE = {
     "norm_num_groups": 32,
     "sample_size": 64,
 }
+VAE_FILE = "diffusion_pytorch_model.safetensors"
 RESNET = {
     "norm1": "in_layers.0",
     "conv1": "in_layers.2",

@@ -11,6 +11,7 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
@@ -99,6 +100,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     models = commands.add_parser("models", help="what is installed, where, and how to get the rest")
     models.add_argument("--download", metavar="NAME", help="fetch sd15, rmbg or ormbg, or a hub id")
+    models.add_argument(
+        "--convert",
+        metavar="FILE",
+        help="write a .ckpt, .pt or .bin as .safetensors beside it; no code in it runs",
+    )
     models.set_defaults(run=run_models)
 
     doctor = commands.add_parser("doctor", help="device, memory, versions; what would run and how fast")
@@ -120,7 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_models(options: argparse.Namespace) -> dict[str, Any]:
-    """`iclight models`: the catalogue, what of it is here, and `--download`."""
+    """`iclight models`: the catalogue, what of it is here, `--download` and `--convert`."""
     from ..weights import resolve as weights
 
     if options.download:
@@ -128,6 +134,13 @@ def run_models(options: argparse.Namespace) -> dict[str, Any]:
         if not options.json:
             print(f"{options.download} is ready in {where}")
         return {"downloaded": options.download, "where": str(where)}
+    if options.convert:
+        from ..diffusion.tensors import convert
+
+        where = convert(Path(options.convert))
+        if not options.json:
+            print(f"{where} holds the same weights")
+        return {"converted": options.convert, "where": str(where)}
     entries = [entry.as_dict() for entry in weights.installed()]
     if not options.json:
         for entry in entries:

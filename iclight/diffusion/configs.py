@@ -36,7 +36,7 @@ def prediction_type(folder: Path) -> str:
     """What a folder's UNet predicts, by its scheduler's config: one of `PREDICTION_TYPES`; noise if it does not say."""
     path = folder / "scheduler" / "scheduler_config.json"
     said = read_json(path, AGAIN) if path.is_file() else {}
-    if said.get("rescale_betaszero_snr") is True:
+    if said.get("rescale_betas_zero_snr") is True:
         raise zero_snr(path)
     found = said.get("prediction_type", "epsilon")
     if found not in PREDICTION_TYPES:

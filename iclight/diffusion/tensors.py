@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from ..errors import ModelError, WeightsError, first_line, plain
-from ..weights.files import check_regular
+from ..weights.files import check_regular, whole_file
 from ..weights.manifest import check_safetensors, is_index, shards
 
 # How .safetensors files name the types that weights may have.
@@ -212,7 +213,7 @@ def open_tensors(path: Path) -> TensorSource:
     """
     if is_index(path):
         return ShardedSource(path)
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return SafetensorsSource(path)
     check_regular(path, "The file of weights", WeightsError)
     try:
@@ -234,6 +235,24 @@ def open_tensors(path: Path) -> TensorSource:
             "{path} holds something other than named tensors; get the .safetensors version of it.", path=path
         )
     return MemorySource(content, str(path))
+
+
+def convert(path: Path) -> Path:
+    """Write a PyTorch file's tensors as .safetensors beside it; returns that file. Nothing in it is executed.
+
+    Raises WeightsError where it cannot be read, holds more than tensors, or the new file is there or cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    target = path.with_suffix(".safetensors")
+    if os.path.lexists(target):
+        raise WeightsError("{path} is there already.", path=plain(target))
+    source = open_tensors(path)
+    # Cloned: names may share one memory, which the format does not know.
+    tensors = {name: source.read(name).clone().contiguous() for name in list(source.shapes)}
+    with whole_file(target, WeightsError) as draft:
+        save_file(tensors, draft, metadata={"format": "pt"})
+    return target
 
 
 def check_unpacked(path: Path) -> None:

@@ -112,7 +112,7 @@ def check_files(folder: Path, names: Iterable[str], *, download: bool, say: Say)
     for name in names:
         path, file = folder / name, manifest.get(name)
         if file is None:
-            if path.suffix == ".safetensors":
+            if path.suffix.lower() == ".safetensors":
                 check_safetensors(path)
             continue
         if not (wrong := _damage(path, file)):
@@ -159,8 +159,11 @@ def listing(repo: str, revision: str, folder: Path) -> dict[str, HubFile]:
     from huggingface_hub import HfApi
 
     try:
-        api = HfApi(endpoint=endpoint(), token=_token())
-        info = api.model_info(repo, revision=revision, files_metadata=True, timeout=10)
+        info = _with_token(
+            lambda token: HfApi(endpoint=endpoint(), token=token).model_info(
+                repo, revision=revision, files_metadata=True, timeout=10
+            )
+        )
         commit = info.sha or revision
         files = {}
         for entry in info.siblings or []:
@@ -198,7 +201,7 @@ def _fetch(file: HubFile, folder: Path, say: Say) -> Path:
             if file.path in read_manifest(folder) and not _damage(target, file):
                 return target  # another process was quicker
             for _ in range(2):
-                _receive(file, part)
+                _with_token(lambda token: _receive(file, part, token))
                 if not (wrong := _damage(part, file)):
                     size, digest = part.stat().st_size, sha256_of(part)
                     os.replace(part, target)
@@ -225,7 +228,7 @@ def _completed(file: HubFile) -> HubFile:
 
     url = hf_hub_url(file.repo, file.path, revision=file.revision, endpoint=endpoint())
     try:
-        said = get_hf_file_metadata(url, token=_token(), timeout=10)
+        said = _with_token(lambda token: get_hf_file_metadata(url, token=token, timeout=10))
     except Exception:  # the download itself will say what is wrong, in better words
         return file
     # Large files are tagged with their sha256, small ones with a git id.
@@ -233,7 +236,7 @@ def _completed(file: HubFile) -> HubFile:
     return replace(file, size=said.size, sha256=file.sha256 or sha256)
 
 
-def _receive(file: HubFile, part: Path) -> None:
+def _receive(file: HubFile, part: Path, token: str | bool) -> None:
     """Bring `part` to the file's full size, going on from what an earlier run left.
 
     Uses the library's `http_get` but not its `hf_hub_download`, which in 2.x throws partial files away when a process
@@ -245,7 +248,7 @@ def _receive(file: HubFile, part: Path) -> None:
 
     url = hf_hub_url(file.repo, file.path, revision=file.revision, endpoint=endpoint())
     # Uncompressed, because a Range counts bytes of what is sent.
-    headers = {**build_hf_headers(token=_token()), "Accept-Encoding": "identity"}
+    headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
     while True:
         have = part.stat().st_size if part.exists() else 0
         if file.size is not None and have > file.size:
@@ -284,10 +287,32 @@ def _check_space(files: list[HubFile], folder: Path) -> None:
         raise _disk_full(folder, f"{gigabytes(needed)} are needed, {gigabytes(free)} are free")
 
 
+# Tokens that the hub did not accept.
+_refused_tokens: set[str] = set()
+
+
 def _token() -> str | bool:
     from huggingface_hub import get_token
 
-    return get_token() or False
+    token = get_token() or False
+    return False if token in _refused_tokens else token
+
+
+def _with_token(call: Callable[[str | bool], Any]) -> Any:
+    """`call` with the user's token; without it where the hub does not accept that: an expired one would close what is
+    open to all. (A token that is good but not enough is answered by 403.)"""
+    token = _token()
+    try:
+        return call(token)
+    except Exception as error:
+        if not isinstance(token, str) or _status(error) != 401:
+            raise
+        _refused_tokens.add(token)
+        print_to_stderr(f"{endpoint()} does not accept your token ({TOKEN_SOURCES}); going on without it.")
+        return call(False)
+
+
+TOKEN_SOURCES = "HF_TOKEN, or that of `hf auth login`"
 
 
 # ---------------------------------------------------------------- in words
@@ -301,6 +326,11 @@ def explain(error: BaseException, repo: str, revision: str, name: str, folder: P
     status, kind = _status(error), type(error).__name__
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return _disk_full(folder, f"while fetching {what}")
+    if status in (401, 403) and _refused_tokens:
+        return HubRefused(
+            f"{endpoint()} does not accept your token ({TOKEN_SOURCES}): renew it, or unset it. Without one it does "
+            f"not hand out {what} either ({status}): gated, private, or a wrong name. See {page}; {by_hand}."
+        )
     if kind == "GatedRepoError" or status in (401, 403):
         return HubRefused(
             f"{endpoint()} does not hand out {what} ({status or 'gated'}): gated, private, or a wrong name. "

@@ -10,7 +10,7 @@ from ..errors import WeightsError, quoted
 from . import hub
 
 _PART = r"[\w-][\w.-]*"
-_REVISION = re.compile(r"[\w-][\w.-]*|refs/pr/\d+")
+_REVISION = re.compile(r"refs/pr/\d+|[\w-][\w.-]*")
 _ID = re.compile(rf"(?P<repo>{_PART}/{_PART})(@(?P<revision>[^/\s]+))?(/(?P<rest>\S+))?")
 _HOSTS = {"huggingface.co", "www.huggingface.co", "hf.co"}
 # What a hub's pages put between a repository and a revision.
