@@ -17,6 +17,8 @@ from ..errors import ImageError
 MAX_PIXELS = 100_000_000
 # What decoding may take beyond what is there already; 1.5 GB with the file itself and what libraries keep.
 DECODE_BYTES = 1_300_000_000
+# Bytes per pixel of an ordinary picture: four for Pillow's, three of RGB, one of alpha.
+PLAIN = 8
 # What a file of each kind may weigh. No larger one unfolds to something that would be taken.
 PICTURE_FILE = 1 << 30
 PANORAMA_FILE = 1 << 30

@@ -68,6 +68,39 @@ class Canvas:
         return self._profile.to_srgb(colours if colours.shape[2] == 3 else colours.repeat(3, axis=2))
 
 
+def eight_bits(values: NDArray[Any], full: float) -> NDArray[np.uint8]:
+    """Stored values of any depth -> 8 bits, rounded; `full` is white, whatever values there are. NaN is black.
+
+    `full` is a depth's largest value, and 1 for floats: what is brighter is white.
+    """
+    if values.dtype == np.uint8 and full == 255:
+        return values
+    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
+        most = int(full)
+        return ((values.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)
+    scaled = np.nan_to_num(values.astype(np.float64), posinf=full, neginf=0) * (255 / full)
+    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+
+
+def grey_canvas(
+    values: NDArray[Any],
+    full: float,
+    orientation: int = 1,
+    profile: Profile | None = None,
+    clear: int | None = None,
+) -> Canvas:
+    """Greyscale of more than 8 bits, HxW (`eight_bits`); transparent where a value is `clear`."""
+    height, width = values.shape
+    canvas = Canvas(width, height, clear is not None, orientation, profile)
+    for left, top, right, bottom in parts(width, height):
+        part = values[top:bottom, left:right]
+        grey = eight_bits(part, full)
+        if clear is not None:
+            grey = np.stack([grey, grey, grey, np.where(part == clear, 0, 255).astype(np.uint8)], axis=2)
+        canvas.put(left, top, grey)
+    return canvas
+
+
 def parts(width: int, height: int) -> Iterator[Box]:
     """(left, top, right, bottom) of parts of at most `PART` pixels that cover a picture; whole rows, if they fit."""
     columns = min(width, PART)

@@ -6,12 +6,10 @@ reference's to the digit: 127 is exactly 0, and pixels are truncated, not rounde
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import io
 import os
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, BinaryIO
@@ -19,27 +17,18 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 
-from ..errors import ImageError, first_line
+from ..errors import ImageError
 from ..weights.files import check_bytes, open_regular
-from . import budgets, exif
-from .canvas import PART, Canvas, parts
-from .declared_colours import declared_icc
-from .profiles import Profile, profile_of, rgb_of_inks
+from . import budgets
+from .canvas import PART, Canvas
+from .pillow_reader import open_picture, paint
 from .spaces import Native
-from .tiff_directory import MAGIC as TIFF_MAGIC
+from .tiff_reader import MAGIC as TIFF_MAGIC
+from .tiff_reader import read_tiff
 
 # What a person may hand over: pixels, a Pillow picture, a path, a file's bytes, or a `Picture`.
 ImageLike = Any
-
-FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "MPO", "JPEG2000", "PPM", "ICO", "TGA")
-# What a decoder of Pillow's holds at its worst moment, in bytes per pixel (measured; AVIF's of 10 bits, JPEG's
-# progressive), and any other one: four for Pillow's picture, three of RGB, one of alpha.
-BYTES_PER_PIXEL = {"JPEG": 12, "MPO": 12, "WEBP": 16, "AVIF": 18, "JPEG2000": 25}
-PLAIN = 8
-GREY = ("1", "L", "I", "F")  # how Pillow's names of grey modes begin, with alpha or without
-ORIENTATION = 274  # EXIF's tag
 
 
 @dataclass(frozen=True)
@@ -108,15 +97,15 @@ def read_picture(
             type=type(image).__name__,
         )
     check_size(image.width, image.height, what, most)
-    return _finished(_decoded(image, what, most, keep_native), what)
+    return _finished(paint(image, what, most, keep_native), what)
 
 
 def _read_file(file: BinaryIO, what: str, most: int, keep_native: bool) -> Picture:
     if _opening(file) in TIFF_MAGIC:
         with budgets.turn():
-            return _finished(_read_tiff(file.read(), what, most, keep_native), what)
-    with _open(file, what, most) as picture, budgets.turn(picture.width * picture.height):
-        painted = _decoded(picture, what, most, keep_native, file)
+            return _finished(read_tiff(file.read(), what, most, keep_native), what)
+    with open_picture(file, what, most) as picture, budgets.turn(picture.width * picture.height):
+        painted = paint(picture, what, most, keep_native, file)
     return _finished(painted, what)
 
 
@@ -127,107 +116,9 @@ def _opening(file: BinaryIO) -> bytes:
     return opening
 
 
-def _open(file: BinaryIO, what: str, most: int) -> Image.Image:
-    """A picture whose header has been read and whose size will do. Raises ImageError for anything else."""
-    exif.check_file(file, what)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            picture = Image.open(file, formats=_formats())
-    except Image.DecompressionBombError as error:
-        raise budgets.too_large(what, most) from error
-    except Exception as error:  # decoders raise whatever their parsers trip over
-        raise ImageError(
-            "{what} is not an image this can read; give a PNG, JPEG, WebP or another common format.", what=what
-        ) from error
-    budgets.check_decode(picture.width, picture.height, held_by(picture), what, most)
-    exif.check_info(picture.info, what)
-    return picture
-
-
-def held_by(picture: Image.Image) -> int:
-    """Bytes per pixel while it is decoded."""
-    return BYTES_PER_PIXEL.get(picture.format or "", PLAIN)
-
-
-def _formats() -> list[str]:
-    """What is opened: the formats people have pictures in. Others run external programs or have weak parsers."""
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
-
-
 def check_size(width: int, height: int, what: str, most: int = budgets.MAX_PIXELS) -> None:
     """Raise ImageError for a picture without pixels, or of more than `most`."""
-    budgets.check_decode(width, height, PLAIN, what, most)
-
-
-def _decoded(image: Image.Image, what: str, most: int, keep_native: bool, file: BinaryIO | None = None) -> Canvas:
-    """A Pillow picture, painted. A TIFF that is not decoded yet goes the way of TIFF files."""
-    try:
-        if isinstance(image, TiffImageFile) and image.tile and image.fp is not None and image.tell() == 0:
-            image.fp.seek(0)
-            return _read_tiff(image.fp.read(), what, most, keep_native)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _painted(image, what, most, keep_native, file)
-    except ImageError:
-        raise
-    except Exception as error:  # decoders raise whatever their parsers trip over
-        reason = first_line(error)
-        raise ImageError(
-            "{what} is broken or cut short and cannot be decoded ({reason}). Export it again.", what=what, reason=reason
-        ) from error
-
-
-def _read_tiff(data: bytes, what: str, most: int, keep_native: bool) -> Canvas:
-    from .tiff_reader import read_tiff
-
-    read = read_tiff(data, what, most, keep_native)
-    return read if isinstance(read, Canvas) else _deep_canvas(read)
-
-
-def _painted(image: Image.Image, what: str, most: int, keep_native: bool, file: BinaryIO | None) -> Canvas:
-    """A Pillow picture on a canvas, upright, converted part by part."""
-    icc = declared_icc(image, file)
-    image.load()
-    check_size(image.width, image.height, what, most)  # an ICO holds a picture that may be larger than it says
-    orientation = 1
-    with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to refuse the picture
-        orientation = int(image.getexif().get(ORIENTATION, 1))
-    orientation = orientation if 1 <= orientation <= 8 else 1
-    profile = profile_of(icc) if icc else None
-    if profile is not None and not profile.fits(image.mode.startswith(GREY), image.mode == "CMYK"):
-        profile = None
-    if image.mode.startswith("I") or image.mode == "F":
-        return _deep_canvas(np.asarray(image), orientation, profile)
-    has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or (
-        image.mode != "RGB" and "transparency" in image.info
-    )
-    mode = "RGBA" if has_alpha else "RGB"
-    inks = image.mode == "CMYK"
-    keep = keep_native and budgets.fits(image.width, image.height, held_by(image) + 3)
-    canvas = Canvas(image.width, image.height, has_alpha, orientation, None if inks else profile, keep)
-    for box in parts(image.width, image.height):
-        part = image.crop(box)
-        if inks:
-            canvas.put(box[0], box[1], rgb_of_inks(np.asarray(part), profile))
-        else:
-            canvas.put(box[0], box[1], np.asarray(part if part.mode == mode else part.convert(mode)))
-    return canvas
-
-
-def _deep_canvas(values: NDArray[Any], orientation: int = 1, profile: Profile | None = None) -> Canvas:
-    """Greyscale of more than 8 bits, HxW: 16-bit integers, or floats in [0, 1] or [0, 255]."""
-    height, width = values.shape
-    is_float = values.dtype.kind == "f"
-    boxes = list(parts(width, height))
-    most = max(float(np.nan_to_num(values[top:bottom, left:right]).max()) for left, top, right, bottom in boxes)
-    scale = (255.0 if most <= 1.0 else 1.0) if is_float else (1 / 257.0 if most > 255 else 1.0)
-    canvas = Canvas(width, height, False, orientation, profile)
-    for left, top, right, bottom in boxes:
-        grey = np.nan_to_num(values[top:bottom, left:right].astype(np.float64)) * scale
-        canvas.put(left, top, np.rint(grey).clip(0, 255).astype(np.uint8))
-    return canvas
+    budgets.check_decode(width, height, budgets.PLAIN, what, most)
 
 
 def _finished(canvas: Canvas, what: str) -> Picture:

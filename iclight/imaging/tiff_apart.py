@@ -20,18 +20,17 @@ from typing import IO
 
 import numpy as np
 import PIL
-from numpy.typing import NDArray
 
 from ..errors import ImageError, plain
 from . import budgets
-from .canvas import PART, Canvas
+from .canvas import PART, Canvas, grey_canvas
 from .profiles import Profile, rgb_of_inks
 
 SECONDS = 60
 # The process may address what decoding may take, and what Python and Pillow map before it.
 ADDRESSES = budgets.DECODE_BYTES + 400_000_000
-# Greys of more than 8 bits, as Pillow calls them.
-_DEEP = {"I;16": "<u2", "I": "=i4", "F": "=f4"}
+# Greys of more than 8 bits, as Pillow calls them, and what is white.
+_DEEP = {"I;16": ("<u2", 65535.0), "I": ("=i4", 2.0**31 - 1), "F": ("=f4", 1.0)}
 
 # Reads a file from its standard input; writes mode, width and height on a line of their own, then the pixels.
 _CHILD = r"""
@@ -91,16 +90,16 @@ except Exception as error:
 """
 
 
-def decode_apart(data: bytes, what: str, most: int, profile: Profile | None = None) -> Canvas | NDArray[np.generic]:
-    """The first page of a TIFF, upright: a `Canvas`, or HxW of uint16, int32 or float32 where greys are deep.
+def decode_apart(data: bytes, what: str, most: int, profile: Profile | None = None) -> Canvas:
+    """The first page of a TIFF, upright.
 
     Raises ImageError, opening with `what`, where libtiff complains of anything, beyond `most` pixels and `SECONDS`.
     """
     with _apart(data, what, most) as pipe:
         mode, width, height = _head(pipe)
         if mode in _DEEP:
-            values = np.frombuffer(pipe.read(), _DEEP[mode])
-            return values.reshape(height, width)
+            kind, full = _DEEP[mode]
+            return grey_canvas(np.frombuffer(pipe.read(), kind).reshape(height, width), full, profile=profile)
         channels = len(mode)
         inks = mode == "CMYK"
         canvas = Canvas(width, height, mode == "RGBA", profile=None if inks else profile)

@@ -21,28 +21,40 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError, first_line
 from . import budgets, exif
-from .canvas import PART, Canvas
+from .canvas import PART, Canvas, eight_bits
 from .profiles import Profile, profile_of, rgb_of_inks
 from .tiff_apart import decode_apart, unfold_apart
 from .tiff_directory import MAGIC, UNCOMPRESSED, Damaged, Page, Unsupported, read_page
+from .tiff_samples import (
+    FLOAT,
+    INFLATED,
+    JPEG,
+    LZMA,
+    LZW,
+    PACKBITS,
+    SIGNED,
+    UNDEFINED,
+    UNSIGNED,
+    ZSTD,
+    predicts,
+    unpacked,
+    white_of,
+)
 
 __all__ = ["MAGIC", "read_deep_rgb", "read_tiff"]
 
-LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS = 5, 7, 8, 32946, 32773
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK = 0, 1, 2, 3, 5
 # Colours of a pixel by photometric interpretation.
 _COLOURS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4}
-_INFLATED, _APART = (DEFLATE, OLD_DEFLATE), (LZW, PACKBITS)
+_APART = (LZW, PACKBITS, LZMA, ZSTD)
 # Bytes per pixel of a page that libtiff decodes: a strip, Pillow's picture and its upright copy there, a canvas here.
 _WHOLE = 16
 # ExtraSamples: associated and unassociated alpha, and what Corel Draw 10 writes for the latter.
 _ASSOCIATED, _ALPHAS = 1, (1, 2, 999)
 
 
-def read_tiff(
-    data: bytes, what: str, most: int = budgets.MAX_PIXELS, keep_native: bool = False
-) -> Canvas | NDArray[np.generic]:
-    """The first page of a TIFF: a finished `Canvas`, or HxW of int32, uint16 or float32, not scaled.
+def read_tiff(data: bytes, what: str, most: int = budgets.MAX_PIXELS, keep_native: bool = False) -> Canvas:
+    """The first page of a TIFF, painted: integers span their depth, floats 0 to 1, in sRGB or the file's own profile.
 
     `keep_native`: pixels in a space of their own are kept beside those in sRGB. Raises ImageError, opening with `what`,
     for what is damaged, of a kind that cannot be read, or too large.
@@ -71,7 +83,8 @@ def read_deep_rgb(data: bytes, what: str, beside: float) -> NDArray[np.uint8] | 
     """
     try:
         page = read_page(data)
-        if not _is_plain(page) or page.photometric != RGB or page.bits[0] not in (8, 16):
+        unsigned = page.formats[0] in (UNSIGNED, UNDEFINED)
+        if not _is_plain(page) or page.photometric != RGB or page.bits[0] not in (8, 16) or not unsigned:
             return None
         budgets.check_decode(page.width, page.height, 3 * page.bits[0] // 8 + max(_held(page), beside), what)
         out = np.zeros((page.height, page.width, 3), np.uint8 if page.bits[0] == 8 else np.uint16)
@@ -96,27 +109,27 @@ def _is_plain(page: Page) -> bool:
     """Whether this module reads it; the rest is for the process apart."""
     colours = _COLOURS.get(page.photometric)
     alpha = page.extra[:1] and page.extra[0] in _ALPHAS
-    depths: tuple[int, ...] = (8, 16) if page.samples > 1 else (1, 2, 4, 8, 12, 16)
+    depths: tuple[int, ...] = (*range(1, 17), 32, 64)
     if page.photometric == PALETTE:
-        depths = depths[:4] if page.samples == 1 else (8,)
+        depths = (1, 2, 4, 8)
+    elif page.formats[0] not in (UNSIGNED, UNDEFINED):
+        depths = (8, 16, 32, 64) if page.formats[0] == SIGNED else (16, 32, 64)
+    predictors = {1: True, 2: page.bits[0] in (8, 16, 32, 64), 3: page.formats[0] == FLOAT}
     return (
         colours is not None
         and page.samples >= colours
         and (page.samples == colours or page.photometric == RGB or len(page.extra) == page.samples - colours)
         and not (page.photometric == CMYK and alpha)
-        and page.compression in (UNCOMPRESSED, *_INFLATED, *_APART)
+        and page.compression in (UNCOMPRESSED, *INFLATED, *_APART)
         and page.segment_width <= PART  # a row is unpacked at once
         and page.bits[0] in depths
         and set(page.bits) == {page.bits[0]}
-        and set(page.formats) <= {1, 4}
+        and page.formats[0] in (UNSIGNED, SIGNED, FLOAT, UNDEFINED)
+        and set(page.formats) == {page.formats[0]}
         and page.fill_order == 1
         and page.planar in (1, 2)
-        and (page.predictor == 1 or (page.predictor == 2 and page.bits[0] in (8, 16)) or not _predicts(page))
+        and (predictors.get(page.predictor, False) or not predicts(page))
     )
-
-
-def _predicts(page: Page) -> bool:
-    return page.compression in (LZW, *_INFLATED)
 
 
 def _held(page: Page) -> float:
@@ -132,7 +145,7 @@ def _held(page: Page) -> float:
 
 
 def _samples(page: Page, data: bytes, what: str) -> Iterator[tuple[int, int, NDArray[Any]]]:
-    """(left, top, hxwxsamples uint8 or uint16) parts of the picture, as they are stored, predictors undone."""
+    """(left, top, hxwxsamples) parts of the picture, in the type that they are stored in, predictors undone."""
     unfolded = _unfolding(page, data, what)
     for number in range(page.across * page.down):
         row, column = divmod(number, page.across)
@@ -142,7 +155,7 @@ def _samples(page: Page, data: bytes, what: str) -> Iterator[tuple[int, int, NDA
         rows = max(1, PART // page.segment_width)
         for first in range(0, height, rows):
             count = min(rows, height - first)
-            planes = [_unpacked(page, plane, first, count) for plane in raw]
+            planes = [unpacked(page, plane, first, count) for plane in raw]
             samples = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
             yield left, top + first, samples[:, : page.width - left]
 
@@ -203,31 +216,6 @@ def _check_jpegs(page: Page, data: bytes) -> None:
                 raise Damaged(f"a strip or tile is a JPEG of {width}x{height} pixels, or cut short")
 
 
-def _unpacked(page: Page, raw: bytes | memoryview, first: int, count: int) -> NDArray[Any]:
-    """Some rows of a segment as count x width x samples of 8 or 16 bits."""
-    row = page.row_bytes
-    bits, samples = page.bits[0], 1 if page.planar == 2 else page.samples
-    rows = np.frombuffer(raw, np.uint8, count * row, first * row).reshape(count, row)
-    if bits < 8:
-        digits = np.unpackbits(rows, axis=1).reshape(count, -1, bits)
-        weights = (1 << np.arange(bits - 1, -1, -1)).astype(np.uint8)
-        return (digits * weights).sum(axis=2, dtype=np.uint8)[:, : page.segment_width, None]
-    if bits == 12:
-        return _twelve(rows)[:, : page.segment_width, None]
-    values: NDArray[Any] = rows if bits == 8 else rows.view(page.order + "u2").astype(np.uint16)
-    values = values.reshape(count, page.segment_width, samples)
-    if page.predictor == 2 and _predicts(page):
-        values = np.cumsum(values, axis=1, dtype=values.dtype)  # wraps around, as it should
-    return values
-
-
-def _twelve(rows: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Rows of 12-bit values, two in three bytes."""
-    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 3))).reshape(len(rows), -1, 3).astype(np.uint16)
-    pairs = np.stack([padded[..., 0] << 4 | padded[..., 1] >> 4, (padded[..., 1] & 15) << 8 | padded[..., 2]], axis=2)
-    return pairs.reshape(len(rows), -1)
-
-
 # --- samples to pixels ------------------------------------------------------------------------------------------------
 
 
@@ -250,7 +238,7 @@ def _paint(page: Page, data: bytes, what: str, keep_native: bool) -> Canvas:
     for left, top, samples in _samples(page, data, what):
         pixels = _pixels(page, samples, profile)
         if alpha:
-            cover = _eight(samples[..., alpha], page.bits[0])
+            cover = eight_bits(samples[..., alpha], white_of(page))
             if page.extra[:1] == (_ASSOCIATED,):
                 pixels = _straight(samples, alpha)
             pixels = np.concatenate([pixels, cover[..., None]], axis=2)
@@ -270,7 +258,7 @@ def _pixels(page: Page, samples: NDArray[Any], profile: Profile | None) -> NDArr
     """hxwx3 RGB of hxwxsamples; `profile`: that of inks makes it sRGB."""
     if page.photometric == PALETTE:
         return _palette(page)[samples[..., 0]]
-    colours = _eight(samples[..., : _COLOURS[page.photometric]], page.bits[0])
+    colours = eight_bits(samples[..., : _COLOURS[page.photometric]], white_of(page))
     if page.photometric == CMYK:
         return rgb_of_inks(colours, profile)
     if page.photometric == RGB:
@@ -281,8 +269,12 @@ def _pixels(page: Page, samples: NDArray[Any], profile: Profile | None) -> NDArr
 
 def _straight(samples: NDArray[Any], alpha: int) -> NDArray[np.uint8]:
     """RGB of colours that are stored multiplied by their alpha; rounded down, as Pillow has it."""
-    colours, cover = samples[..., :alpha].astype(np.uint32), samples[..., alpha:]
-    straight = (colours * 255 // np.maximum(cover, 1)).clip(0, 255) * (cover > 0)
+    colours, cover = samples[..., :alpha], samples[..., alpha : alpha + 1]
+    if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
+        straight = (colours.astype(np.uint32) * 255 // np.maximum(cover, 1)).clip(0, 255) * (cover > 0)
+    else:
+        with np.errstate(all="ignore"):
+            straight = eight_bits(colours / cover.astype(np.float64), 1) * (cover > 0)
     return np.broadcast_to(straight, (*samples.shape[:2], 3)).astype(np.uint8)
 
 
@@ -291,11 +283,3 @@ def _palette(page: Page) -> NDArray[np.uint8]:
     if len(page.colours) < 3 * size:
         raise Damaged("its palette is cut short")
     return (page.colours[: 3 * size].reshape(3, size).T >> 8).astype(np.uint8)
-
-
-def _eight(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Values of any depth as 8 bits, rounded."""
-    if bits == 8:
-        return values
-    most = (1 << bits) - 1
-    return ((values.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)
