@@ -182,7 +182,14 @@ PARAMETERS: dict[str, Parameter] = {
         slider=(256, 1024),
         optional=True,
     ),
-    "num_images": Parameter("integer", "Images", "How many pictures to make at once.", 1, minimum=1, maximum=12),
+    "num_images": Parameter(
+        "integer",
+        "Images",
+        "How many pictures to make at once; the finish of original pixels makes one of them all.",
+        1,
+        minimum=1,
+        maximum=12,
+    ),
     "seed": Parameter(
         "integer",
         "Seed",

@@ -128,7 +128,9 @@ ADVANCED = {
     "random": "随机",
     "Random seed": "随机种子",
     "Images": "张数",
-    "How many pictures to make at once.": "一次生成几张。",
+    "How many pictures to make at once; the finish of original pixels makes one of them all.": (
+        "一次生成几张；用原始像素成片时合成一张。"
+    ),
     "Width": "宽",
     "Height": "高",
     "First pass, pixels; left out, it follows the picture.": "第一遍的像素数；不填则按照片。",
