@@ -20,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from .diffusion import devices
 from .diffusion.checkpoints import Components, build_components, check_checkpoint, open_parts
 from .diffusion.devices import Placement
+from .diffusion.embeddings import open_embeddings, parse_embedding
 from .diffusion.environment_encoder import EnvironmentEncoder, load_environment_encoder
 from .diffusion.lora import open_loras, parse_lora
 from .diffusion.unet import check_kind, load_unet, open_offset
@@ -60,6 +61,7 @@ def load_model(
     *,
     vae: str | Path | None = None,
     lora: str | Path | Sequence[str | Path] = (),
+    embedding: str | Path | Sequence[str | Path] = (),
     offload: bool = False,
     share: LoadedModel | None = None,
 ) -> LoadedModel:
@@ -80,12 +82,17 @@ def load_model(
     parts = open_parts(resolved.base, resolved.config, None if vae is None else resolve_vae(str(vae)))
     offset_tensors = open_offset(resolved.offset, parts.sources["unet"].shapes)
     check_kind(offset_tensors, workflow)
-    lora_files = [str(one) for one in ([lora] if isinstance(lora, (str, Path)) else lora)]
-    asked = {"lora": lora_files, "vae": None if vae is None else str(vae)}
-    loras = open_loras([(resolve_file(path), scale) for path, scale in map(parse_lora, lora_files)], parts.shapes)
+    asked: dict[str, Any] = {
+        "vae": None if vae is None else str(vae),
+        "lora": _texts(lora),
+        "embedding": _texts(embedding),
+    }
+    loras = open_loras([(resolve_file(path), scale) for path, scale in map(parse_lora, asked["lora"])], parts.shapes)
+    embeddings = [(resolve_file(path), name) for path, name in map(parse_embedding, asked["embedding"])]
+    vectors = open_embeddings(embeddings, parts.configs["text_encoder"].get("hidden_size", 512))
     shared = share if share is not None and _serves(share, resolved, placement, asked) else None
     components = build_components(
-        parts, placement.dtype, placement.vae_dtype, loras, None if shared is None else shared.components
+        parts, placement.dtype, placement.vae_dtype, loras, vectors, None if shared is None else shared.components
     )
     with devices.memory_errors_explained(placement, "Start with --offload, or use --model mini."):
         encoder = None
@@ -109,8 +116,12 @@ def load_model(
         encoder,
         components.prediction_type,
         components,
-        _identify(resolved, components.files, loras.files, placement, asked),
+        _identify(resolved, components.files, loras.files, [path for path, _ in embeddings], placement, asked),
     )
+
+
+def _texts(given: str | Path | Sequence[str | Path]) -> list[str]:
+    return [str(one) for one in ([given] if isinstance(given, (str, Path)) else given)]
 
 
 def _serves(share: LoadedModel, model: Model, placement: Placement, asked: Mapping[str, Any]) -> bool:
@@ -124,6 +135,7 @@ def _identify(
     model: Model,
     files: Mapping[str, Path],
     loras: Sequence[tuple[Path, float]],
+    embeddings: Sequence[Path],
     placement: Placement,
     asked: dict[str, Any],
 ) -> dict[str, Any]:
@@ -137,6 +149,7 @@ def _identify(
         "text_encoder_sha256": sha256_of(files["text_encoder"]),
         "offset": model.offset.name,
         "offset_sha256": sha256_of(model.offset),
+        "embedding_sha256": " ".join(map(sha256_of, embeddings)) or None,
         "lora": [{"file": path.name, "scale": scale, "sha256": sha256_of(path)} for path, scale in loras],
         "device": str(placement.device),
         "dtype": str(placement.dtype).removeprefix("torch."),

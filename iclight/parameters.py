@@ -297,6 +297,21 @@ PARAMETERS: dict[str, Parameter] = {
         "new",
         choices={"new": "New", "original": "Original", "own": "Own picture", "transparent": "Transparent"},
     ),
+    "emphasis": Parameter(
+        "choice",
+        "Emphasis",
+        "Whether brackets weigh words as in A1111: where the marks are plain, always, or never.",
+        "marked",
+        choices={"marked": "Where marked", "always": "Always", "never": "Never"},
+    ),
+    "clip_skip": Parameter(
+        "integer",
+        "Clip skip",
+        "Which of the text encoder's layers is read, from the last; 1 is the reference's.",
+        1,
+        minimum=1,
+        maximum=12,
+    ),
 }
 
 SHAPING = ("angle", "light_colour", "shadow_colour", "falloff", "spot_x", "spot_y", "spot_size")

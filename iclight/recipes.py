@@ -39,6 +39,7 @@ HASHED = {
     "vae_sha256": "VAE",
     "text_encoder_sha256": "text encoder",
     "offset_sha256": "offset",
+    "embedding_sha256": "embeddings",
 }
 KINDS = ("relight", "normals", "mix")
 SOFTWARE = ("torch", "diffusers", "transformers")
@@ -98,7 +99,8 @@ class Recipe:
             if "image" not in values["inputs"]:
                 raise ValueError("no picture is named")
             return cls(
-                settings=Settings.from_dict(_object_in(values["settings"])),
+                # Brackets were words before there was a setting for them.
+                settings=Settings.from_dict({"emphasis": "never", **_object_in(values["settings"])}),
                 model=_model_in(values["model"]),
                 matting=_text_in(values["matting"]),
                 inputs={
@@ -155,7 +157,7 @@ def describe_asked(asked: dict[str, Any], folder: Path | None) -> dict[str, Any]
         "model": described(asked.get("model")),
         "offset": described(asked.get("offset")),
         "vae": described(asked.get("vae")),
-        "lora": [described(one) for one in asked.get("lora", [])],
+        **{name: [described(one) for one in asked.get(name, [])] for name in ("lora", "embedding")},
     }
 
 
@@ -173,12 +175,15 @@ def find_asked(recipe: Recipe, beside: Path) -> dict[str, Any]:
 
     asked = recipe.model.get("asked")
     asked = asked if isinstance(asked, dict) else {"model": recipe.model.get("name")}
-    lora = asked.get("lora")
+    lists = {name: asked.get(name) for name in ("lora", "embedding")}
     return {
         "model": found(asked.get("model")) or "auto",
         "offset": found(asked.get("offset")),
         "vae": found(asked.get("vae")),
-        "lora": [one for one in map(found, lora if isinstance(lora, list) else []) if one],
+        **{
+            name: [one for one in map(found, held if isinstance(held, list) else []) if one]
+            for name, held in lists.items()
+        },
     }
 
 
@@ -359,7 +364,7 @@ def _model_in(value: Any) -> dict[str, Any]:
     for name in ("model", "offset", "vae"):
         if asked.get(name) is not None:
             _path_in(asked[name])
-    for one in _list_in(asked.get("lora") or []):
+    for one in [*_list_in(asked.get("lora") or []), *_list_in(asked.get("embedding") or [])]:
         _path_in(one)
     return {**fields, "lora": lora}
 

@@ -59,6 +59,7 @@ class Relighter:
         self.text_encoder = loaded.text_encoder
         self.vae = loaded.vae
         self.unet = loaded.unet
+        self.embeddings = loaded.components.embeddings if loaded.components else {}
         self.environment_encoder = loaded.environment_encoder
         self.prediction_type = loaded.prediction_type
         self.placement = loaded.placement
@@ -81,6 +82,7 @@ class Relighter:
         *,
         vae: str | Path | None = None,
         lora: str | Path | Sequence[str | Path] = (),
+        embedding: str | Path | Sequence[str | Path] = (),
         offload: bool = False,
         share: Relighter | None = None,
     ) -> Relighter:
@@ -90,7 +92,8 @@ class Relighter:
         `offset`: path or hub file of an IC-Light offset, None for the model's own. `matting`: "auto", "rmbg", "ormbg",
         "u2netp", "grabcut" or "none". `device`: "auto", "cuda", "mps", "cpu". `dtype`: "auto", "float32", "float16",
         "bfloat16". `vae`: another VAE than the model's own: a file, folder or hub id. `lora`: one or more "PATH" or
-        "PATH:SCALE", on the hub too. `offload` keeps parts off the GPU while they idle.
+        "PATH:SCALE", on the hub too. `embedding`: one or more textual inversions, "FILE" or "FILE:NAME", for prompts to
+        name. `offload` keeps parts off the GPU while they idle.
         `share`: a relighter for another workflow, whose text encoder and VAE are used instead of read again where they
         are the same.
 
@@ -98,7 +101,18 @@ class Relighter:
         """
         cls.check_matting(matting)
         shared = None if share is None else share.loaded
-        loaded = load_model(model, workflow, offset, device, dtype, vae=vae, lora=lora, offload=offload, share=shared)
+        loaded = load_model(
+            model,
+            workflow,
+            offset,
+            device,
+            dtype,
+            vae=vae,
+            lora=lora,
+            embedding=embedding,
+            offload=offload,
+            share=shared,
+        )
         relighter = cls(loaded, matting)
         if matting in MATTINGS and MATTINGS[matting].file:
             relighter.matting_network(matting)  # missing weights are said now, not after the first upload
@@ -190,7 +204,7 @@ class Relighter:
         return self._lock
 
     def check_settings(self, settings: Settings) -> None:
-        """Raise SettingsError unless the settings are for this relighter's workflow."""
+        """Raise SettingsError unless the settings are for this relighter's workflow and text encoder."""
         if settings.workflow != self.workflow:
             raise SettingsError(
                 "These settings are for the {asked} workflow, but the {workflow} model is loaded: use "
@@ -199,6 +213,8 @@ class Relighter:
                 workflow=self.workflow,
                 call=quoted(self.workflow),
             )
+        texts = (settings.prompt, settings.added_prompt, settings.negative_prompt)
+        prompts.check_prompts(self.text_encoder, texts, settings.emphasis, settings.clip_skip)
 
     @staticmethod
     def check_matting(matting: str | None) -> None:
@@ -382,7 +398,13 @@ class Relighter:
         """What the words (and the environment) ask for, and the text that says as little under even light."""
         with devices.resident(self.text_encoder, self.placement):
             cond, uncond = prompts.encode_prompt_pair(
-                self.tokenizer, self.text_encoder, settings.positive_prompt, settings.negative_prompt
+                self.tokenizer,
+                self.text_encoder,
+                settings.positive_prompt,
+                settings.negative_prompt,
+                emphasis=settings.emphasis,
+                clip_skip=settings.clip_skip,
+                embeddings=self.embeddings,
             )
         even = uncond if settings.cfg > 1 else cond
         if self.environment_encoder is not None and environment is not None:

@@ -75,6 +75,8 @@ class Settings:
     finish: str = PARAMETERS["finish"].default
     finish_strength: float = PARAMETERS["finish_strength"].default
     finish_background: str = PARAMETERS["finish_background"].default
+    emphasis: str = PARAMETERS["emphasis"].default
+    clip_skip: int = PARAMETERS["clip_skip"].default
     workflow: str = "fc"
 
     def __post_init__(self) -> None:

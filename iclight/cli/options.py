@@ -11,11 +11,11 @@ from ..parameters import LIGHTS, PARAMETERS, WORKFLOWS, Parameter
 from ..settings import Settings
 from ..weights.catalogue import MATTING_CHOICES
 
-ENGINE_OPTIONS = ("model", "offset", "vae", "lora", "matting", "device", "dtype", "offload")
+ENGINE_OPTIONS = ("model", "offset", "vae", "lora", "embedding", "matting", "device", "dtype", "offload")
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --offset, --vae, --lora, --matting, --device, --dtype, --offload."""
+    """--model, --offset, --vae, --lora, --embedding, --matting, --device, --dtype, --offload."""
     group = parser.add_argument_group("engine")
     group.add_argument(
         "--model",
@@ -30,6 +30,13 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="PATH[:SCALE]",
         help="a LoRA file for UNet and text encoder, here or on the hub (owner/name/file); repeatable",
+    )
+    group.add_argument(
+        "--embedding",
+        action="append",
+        default=[],
+        metavar="FILE[:NAME]",
+        help="a textual inversion that prompts call by NAME (the file's own name where none is given); repeatable",
     )
     group.add_argument(
         "--matting",

@@ -152,6 +152,19 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
     return report_of(options, save_pictures(result, pictures, target, only), result)
 
 
+def _check_here(options: argparse.Namespace, arguments: dict[str, Any]) -> None:
+    """Raise WeightsError for a file that a recipe asks for and that would have to be fetched."""
+    from ..diffusion.embeddings import parse_embedding
+    from ..diffusion.lora import parse_lora
+    from ..weights import resolve as weights
+
+    if arguments["vae"] and not options.vae:
+        weights.resolve_vae(arguments["vae"], download=False)
+    for part, parse in (("lora", parse_lora), ("embedding", parse_embedding)):
+        for one in () if getattr(options, part) else arguments[part]:
+            weights.resolve_file(parse(one)[0], download=False)
+
+
 def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) -> dict[str, Any]:
     """What to load for a recipe: its own model, formats and matting, unless the command line names others."""
     from ..diffusion import devices
@@ -163,11 +176,17 @@ def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) ->
     if arguments["model"] == "auto":
         arguments["model"] = str(recipe.model.get("name") if asked["model"] == "auto" else asked["model"])
     by_hand = bool(arguments["offset"])
-    for part in ("offset", "lora"):
+    for part in ("offset", "vae", "lora", "embedding"):
         arguments[part] = arguments[part] or asked[part]
+    # A picture from elsewhere may name any repository: what is not here is not fetched on its word.
+    try:
+        _check_here(options, arguments)
+    except errors.WeightsError as error:
+        raise RecipeError(
+            f"A file that the recipe names is not here. {error} Or name it with --vae, --lora and --embedding."
+        ) from error
     strange_offset = not by_hand and "/" in (arguments["offset"] or "")
     if strange_offset or (options.model == "auto" and arguments["model"] not in catalogue.MODELS):
-        # A picture from elsewhere may name any repository: what is not here is not fetched on its word.
         try:
             weights.resolve_model(arguments["model"], recipe.settings.workflow, arguments["offset"], download=False)
         except errors.WeightsError as error:

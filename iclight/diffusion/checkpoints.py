@@ -8,9 +8,10 @@ Out of a folder in diffusers layout, or out of a single-file SD1.5 checkpoint; c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ..errors import Message, ModelError, WeightsError, first_line, plain, quoted
 from .configs import check_small_files, numbers_in, prediction_type, read_config, weights_file, zero_snr
+from .embeddings import add_embeddings
 from .lora import Loras
 from .names import ldm_unet, text_name, vae_names
 from .tensors import SafetensorsSource, TensorSource, check_floats, named_alike, open_tensors
@@ -47,7 +49,10 @@ class Parts:
 
 @dataclass
 class Components:
-    """What a relighter is made of. `files`: the weights of "unet", "vae" and "text_encoder"."""
+    """What a relighter is made of. `files`: the weights of "unet", "vae" and "text_encoder".
+
+    `embeddings`: names that stand for vectors of the text encoder's, by their numbers in its table.
+    """
 
     tokenizer: CLIPTokenizer
     text_encoder: CLIPTextModel
@@ -56,6 +61,7 @@ class Components:
     unet_config: Mapping[str, Any]
     files: Mapping[str, Path]
     prediction_type: str = "epsilon"
+    embeddings: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 def open_parts(base: Path, config: Path, vae: Path | None = None) -> Parts:
@@ -74,21 +80,27 @@ def build_components(
     dtype: torch.dtype,
     vae_dtype: torch.dtype,
     loras: Loras = Loras(),  # noqa: B008
+    embeddings: Mapping[str, torch.Tensor] = MappingProxyType({}),
     share: Components | None = None,
 ) -> Components:
     """Build an opened base model: the text encoder in `dtype`, the VAE in `vae_dtype`, on the CPU and in eval mode.
 
-    `loras` are folded into the text encoder. `share`: components of the same base, formats and LoRAs that are in
-    memory; only the UNet's tensors are not shared.
+    `loras` are folded into the text encoder, the vectors of `embeddings` are put behind its own. `share`: components of
+    the same base, formats, LoRAs and embeddings that are in memory; only the UNet's tensors are not shared.
     """
+    unet, config = parts.sources["unet"], parts.configs["unet"]
     if share is not None:
-        tokenizer, text_encoder, vae = share.tokenizer, share.text_encoder, share.vae
-    else:
-        tokenizer = _tokenizer(parts.folder)
-        text_encoder = _built("text_encoder", parts, dtype, loras)
-        vae = _built("vae", parts, vae_dtype, loras)
+        return replace(share, unet=unet, unet_config=config)
+    text_encoder = _built("text_encoder", parts, dtype, loras)
     return Components(
-        tokenizer, text_encoder, vae, parts.sources["unet"], parts.configs["unet"], parts.files, parts.prediction_type
+        _tokenizer(parts.folder),
+        text_encoder,
+        _built("vae", parts, vae_dtype, loras),
+        unet,
+        config,
+        parts.files,
+        parts.prediction_type,
+        add_embeddings(text_encoder, embeddings),
     )
 
 

@@ -227,7 +227,7 @@ def open_tensors(path: Path) -> TensorSource:
             path=path,
             reason=first_line(error),
         ) from error
-    for wrapper in ("state_dict", "model"):
+    for wrapper in ("state_dict", "model", "string_to_param"):  # the last: A1111's embeddings
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]
     if not isinstance(content, dict) or not all(isinstance(n, str) and is_plain(one) for n, one in content.items()):

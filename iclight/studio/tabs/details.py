@@ -28,6 +28,7 @@ ADVANCED = (
     ("lowres_denoise",),
     ("backdrop_blur",),
     ("highres_scale", "highres_denoise"),
+    ("emphasis", "clip_skip"),
 )
 
 

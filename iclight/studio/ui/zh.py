@@ -156,6 +156,17 @@ ADVANCED = {
     ),
     "Highres denoise": "高清去噪",
     "How much the second pass may change.": "第二遍可以改动多少。",
+    "Emphasis": "强调语法",
+    "Whether brackets weigh words as in A1111: where the marks are plain, always, or never.": (
+        "括号是否像 A1111 那样给词加权：标记明确时、总是、从不。"
+    ),
+    "Where marked": "标记明确时",
+    "Always": "总是",
+    "Never": "从不",
+    "Clip skip": "CLIP 跳过层",
+    "Which of the text encoder's layers is read, from the last; 1 is the reference's.": (
+        "读取文本编码器倒数第几层；1 与原版相同。"
+    ),
     "Added prompt": "附加提示词",
     "Appended to every prompt.": "加在每个提示词之后。",
     "Negative prompt": "反向提示词",

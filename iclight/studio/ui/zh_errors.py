@@ -37,6 +37,14 @@ SENTENCES: dict[str, str] = {
     "{name} is {given}, but it takes {range}.": "{name}是 {given}，但应为：{range}。",
     "{name} is {value}, but it takes one of {choices}.": "{name}是 {value}，但应为其中之一：{choices}。",
     "{text} is no colour; write #RRGGBB.": "{text} 不是颜色；请写成 #RRGGBB。",
+    "clip_skip is {given}, but this model's text encoder has {layers} layers.": (
+        "“CLIP 跳过层”（clip_skip）是 {given}，但这个模型的文本编码器只有 {layers} 层。"
+    ),
+    "The prompt holds {tag}, but LoRA files are loaded with the model: start with --lora {file}, and take it "
+    "out of the prompt. (With emphasis 'never' it is read as words.)": (
+        "提示词里有 {tag}，但 LoRA 随模型一起加载：请启动页面的人加上 --lora {file}，并从提示词中去掉它。"
+        "（“强调语法”选“从不”时按普通文字处理。）"
+    ),
     "There is no setting named {unknown}; there are {names}.": "没有名为 {unknown} 的设置；可用的有：{names}。",
     "workflow is {workflow}, but it takes one of {workflows}.": (
         "流程（workflow）是 {workflow}，但应为其中之一：{workflows}。"
