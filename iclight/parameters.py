@@ -200,6 +200,21 @@ PARAMETERS: dict[str, Parameter] = {
         optional=True,
     ),
     "steps": Parameter("integer", "Steps", "Denoising steps of each pass.", 25, {"fbc": 20}, minimum=1, maximum=100),
+    "sampler": Parameter(
+        "choice",
+        "Sampler",
+        "How noise becomes a picture. The first is the reference's; LCM and TCD are for models distilled for them.",
+        "dpmpp_sde_karras",
+        choices={
+            "dpmpp_sde_karras": "DPM++ SDE Karras",
+            "dpmpp_2m_karras": "DPM++ 2M Karras",
+            "unipc": "UniPC",
+            "euler": "Euler",
+            "euler_a": "Euler a",
+            "lcm": "LCM",
+            "tcd": "TCD",
+        },
+    ),
     "cfg": Parameter(
         "number",
         "CFG scale",

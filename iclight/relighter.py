@@ -392,7 +392,9 @@ class Relighter:
         shape = (settings.num_images, self.vae.channels, *condition.shape[2:])
         with devices.resident(self.unet, self.placement):
             predict = sampler.NoisePredictor(self.unet, guidance, condition, self.prediction_type, light)
-            return sampler.denoise(predict, settings.steps, strength, latents, shape, generator, on_step)
+            return sampler.denoise(
+                predict, settings.steps, strength, latents, shape, generator, on_step, settings.sampler
+            )
 
     def _guidance(self, settings: Settings, environment: Floats | None) -> tuple[sampler.Guidance, torch.Tensor]:
         """What the words (and the environment) ask for, and the text that says as little under even light."""

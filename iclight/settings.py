@@ -59,6 +59,7 @@ class Settings:
     num_images: int = PARAMETERS["num_images"].default
     seed: int | None = PARAMETERS["seed"].default
     steps: int = PARAMETERS["steps"].default
+    sampler: str = PARAMETERS["sampler"].default
     cfg: float = PARAMETERS["cfg"].default
     lowres_denoise: float = PARAMETERS["lowres_denoise"].default
     highres_scale: float = PARAMETERS["highres_scale"].default

@@ -6,32 +6,63 @@ to the latents where the UNet is called.
 
 from __future__ import annotations
 
+import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    LCMScheduler,
+    TCDScheduler,
+    UNet2DConditionModel,
+    UniPCMultistepScheduler,
+)
 
 from ..errors import ModelError
+from ..parameters import PARAMETERS
 from .devices import is_out_of_memory, release_memory
 
 StepCallback = Callable[[int, int, torch.Tensor], None]
 
 
-def make_scheduler(prediction_type: str = "epsilon") -> DPMSolverMultistepScheduler:
-    """DPM-Solver++ SDE with Karras sigmas (Lu et al. 2022; Karras et al. 2022), as the reference sets it up.
+DEFAULT_SAMPLER: str = PARAMETERS["sampler"].default
+_KARRAS = {"use_karras_sigmas": True, "steps_offset": 1}
+# The names of `PARAMETERS["sampler"]` -> diffusers' scheduler and its options.
+_SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "dpmpp_sde_karras": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++", **_KARRAS}),
+    "dpmpp_2m_karras": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", **_KARRAS}),
+    "unipc": (UniPCMultistepScheduler, _KARRAS),
+    "euler": (EulerDiscreteScheduler, {}),
+    "euler_a": (EulerAncestralDiscreteScheduler, {}),
+    "lcm": (LCMScheduler, {}),
+    "tcd": (TCDScheduler, {}),
+}
+# Distilled models' samplers choose their steps from a grid of so many: the smallest that has enough.
+_GRIDS = (50, 100, 125, 200, 250, 500, 1000)
 
-    The beta schedule is linear, not Stable Diffusion's scaled_linear: that is what the offsets were published with.
+
+def make_scheduler(prediction_type: str = "epsilon", sampler: str = DEFAULT_SAMPLER) -> Any:
+    """A diffusers scheduler by its name in `PARAMETERS["sampler"]`.
+
+    The default is DPM-Solver++ SDE with Karras sigmas (Lu et al. 2022; Karras et al. 2022), as the reference sets it
+    up. The beta schedule of all is linear, not Stable Diffusion's scaled_linear: that is what the offsets were
+    published with.
     """
-    return DPMSolverMultistepScheduler(
+    kind, options = _SCHEDULERS[sampler]
+    if kind is EulerAncestralDiscreteScheduler and prediction_type == "sample":
+        prediction_type = "epsilon"  # the one it has instead; `denoise` turns the predictions
+    return kind(
         num_train_timesteps=1000,
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="linear",
-        algorithm_type="sde-dpmsolver++",
-        use_karras_sigmas=True,
-        steps_offset=1,
         prediction_type=prediction_type,
+        **options,
     )
 
 
@@ -151,21 +182,24 @@ def denoise(
     shape: tuple[int, ...],
     generator: torch.Generator,
     on_step: StepCallback | None = None,
+    sampler: str = DEFAULT_SAMPLER,
 ) -> torch.Tensor:
     """Run one pass and return its latents (N x 4 x h x w float32, scaled as the VAE's encoder gives them).
 
     From pure noise when `strength` is None; else from `latents` (1 or N x 4 x h x w) noised to `strength`. Noise is
     drawn from `generator` in float32. `on_step(step, steps, clean)` follows each step, from 1, with the current
-    estimate of the clean latents; what it raises ends the pass. Raises ModelError when the numbers blow up.
+    estimate of the clean latents; what it raises ends the pass. `sampler`: a choice of `PARAMETERS["sampler"]`.
+    Raises ModelError when the numbers blow up.
     """
     device = predict.unet.device
-    scheduler = make_scheduler(predict.prediction_type)
+    scheduler = make_scheduler(predict.prediction_type, sampler)
     chosen = plan(steps, strength)
-    scheduler.set_timesteps(chosen.requested, device=device)
     begin = chosen.requested - chosen.running
-    timesteps = scheduler.timesteps[begin:]
+    timesteps = _set_steps(scheduler, chosen.requested, device)[begin:]
     # Near 1000 steps timesteps repeat; telling the scheduler where it stands keeps it from guessing by value.
     scheduler.set_begin_index(begin)
+    # Only samplers that add noise on their way take a generator.
+    draws = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
 
     noise = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32).to(device)
     if latents is None:
@@ -175,14 +209,50 @@ def denoise(
         current = scheduler.add_noise(start, noise, timesteps[:1].repeat(shape[0]))
 
     for index, timestep in enumerate(timesteps, start=1):
-        prediction = predict(current, timestep)
-        current = scheduler.step(prediction, timestep, current, generator=generator, return_dict=False)[0]
+        # Euler's latents grow with their noise; the UNet sees them at unit variance.
+        seen = scheduler.scale_model_input(current, timestep)
+        prediction = predict(seen, timestep)
+        alpha, sigma = _noise_level(scheduler, begin + index - 1, timestep)
+        clean = _clean(seen, prediction, alpha, sigma, predict.prediction_type)
+        if scheduler.config.prediction_type != predict.prediction_type:
+            prediction = (seen - alpha * clean) / sigma
+        current = scheduler.step(prediction, timestep, current, **draws, return_dict=False)[0]
         if on_step is not None:
-            # The solver keeps its estimate of the clean latents; it is the cheapest honest preview there is.
-            on_step(index, len(timesteps), scheduler.model_outputs[-1])
+            on_step(index, len(timesteps), clean)
     if not torch.isfinite(current).all():
         raise ModelError(
             "The model's numbers overflowed (NaN or infinity), so there is no picture. "
             "Try --dtype float32, a lower CFG scale, or weights from another source."
         )
     return current
+
+
+def _set_steps(scheduler: Any, steps: int, device: torch.device) -> torch.Tensor:
+    """All of the schedule's timesteps, from noise to clean."""
+    grid = {}
+    if "original_inference_steps" in scheduler.config:
+        grid["original_inference_steps"] = next(size for size in _GRIDS if size >= steps)
+    scheduler.set_timesteps(steps, device=device, **grid)
+    timesteps: torch.Tensor = scheduler.timesteps
+    return timesteps
+
+
+def _noise_level(scheduler: Any, index: int, timestep: torch.Tensor) -> tuple[float, float]:
+    """alpha and sigma of the latents that the UNet saw at a step: alpha * clean + sigma * noise."""
+    if hasattr(scheduler, "sigmas"):  # sigma / alpha
+        ratio = float(scheduler.sigmas[index])
+        alpha = 1 / math.hypot(1, ratio)
+        return alpha, ratio * alpha
+    kept = float(scheduler.alphas_cumprod[timestep.cpu()])
+    return math.sqrt(kept), math.sqrt(1 - kept)
+
+
+def _clean(
+    sample: torch.Tensor, prediction: torch.Tensor, alpha: float, sigma: float, prediction_type: str
+) -> torch.Tensor:
+    """The clean latents that a prediction implies: the cheapest honest preview there is."""
+    if prediction_type == "sample":
+        return prediction
+    if prediction_type == "v_prediction":
+        return alpha * sample - sigma * prediction
+    return (sample - sigma * prediction) / alpha

@@ -110,7 +110,7 @@ def test_the_browser_is_given_both_languages_with_the_same_keys():
     assert set(translations["en"]) == set(translations["zh-CN"]) == set(translations["zh-TW"])
     assert all(words == key for key, words in translations["en"].items())
     chinese = [any("\u4e00" <= letter <= "\u9fff" for letter in words) for words in CHINESE.values()]
-    assert chinese.count(False) == 3, "PNG, JPEG, and ORMBG with its licence have no other name"
+    assert chinese.count(False) == 3 + len(PARAMETERS["sampler"].choices), "PNG, JPEG, ORMBG with its licence, samplers"
 
 
 class Request:

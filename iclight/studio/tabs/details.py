@@ -25,6 +25,7 @@ ADVANCED = (
     ("num_images",),
     ("width", "height"),
     ("steps", "cfg"),
+    ("sampler",),
     ("lowres_denoise",),
     ("backdrop_blur",),
     ("highres_scale", "highres_denoise"),

@@ -39,7 +39,17 @@ SHORT = {
 }
 UPLOADED = {"fc": "Light map", "fbc": "Background", "env": "Environment map"}
 # What a workflow and a model have defaults of their own for; others' take their place where they stand at theirs.
-OPEN = ("light", "steps", "cfg", "lowres_denoise", "highres_denoise", "light_strength", "backdrop_blur", "finish")
+OPEN = (
+    "light",
+    "steps",
+    "sampler",
+    "cfg",
+    "lowres_denoise",
+    "highres_denoise",
+    "light_strength",
+    "backdrop_blur",
+    "finish",
+)
 
 
 def light_choices(workflow: str) -> list[tuple[str, str]]:

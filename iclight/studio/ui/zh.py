@@ -139,6 +139,17 @@ ADVANCED = {
     "Denoising steps of each pass.": "每一遍的去噪步数。",
     "CFG scale": "CFG 强度",
     "How strongly the prompt is followed; 1 is twice as fast.": "遵循提示词的程度；为 1 时快一倍。",
+    "Sampler": "采样器",
+    "How noise becomes a picture. The first is the reference's; LCM and TCD are for models distilled for them.": (
+        "噪声变成图片的方式。第一个与原版相同；LCM 和 TCD 供为其蒸馏的模型使用。"
+    ),
+    "DPM++ SDE Karras": "DPM++ SDE Karras",
+    "DPM++ 2M Karras": "DPM++ 2M Karras",
+    "UniPC": "UniPC",
+    "Euler": "Euler",
+    "Euler a": "Euler a",
+    "LCM": "LCM",
+    "TCD": "TCD",
     "Lowres denoise": "低清去噪",
     "First pass of fc with a light direction: 1 forgets the direction, less keeps more of it.": (
         "有光源方向时的第一遍：1 忘掉方向，越小保留越多。"
