@@ -35,12 +35,16 @@ Load = Callable[[str], "Relighter"]
 LONGEST = (
     "studio_flows",
     "golden",
+    "browser_memory",
     "pages",
+    "browser_desk",
     "studio_endpoints",
     "browser",
     "from_the_hub",
+    "accessible",
     "training_run",
     "relight_command",
+    "browser_look",
 )
 
 

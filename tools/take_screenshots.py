@@ -1,8 +1,9 @@
-"""Take the README's pictures of the pages, and the ones that a change of the pages should be looked at by.
+"""Take the README's picture of the page, and the ones that a change of the page should be looked at by.
 
 python tools/take_screenshots.py FOLDER [fc fbc env]      (needs Chromium and the test extra; uses the model that ships)
 
-Every tab before and after a run at 1440 and at 400 px, dark and light, English and Chinese.
+Every tab before and after a run at 1440, 1024 and 400 px, dark and light, English and Chinese. The README's is
+fc-light-wide-relight.png, as a JPEG.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from browsing import CHROMIUM, FLAGS, go_to, relight  # noqa: E402
+from browsing import CHROMIUM, FLAGS, choose_light, go_to, relight  # noqa: E402
 from pages import running  # noqa: E402
 
 from iclight.studio.tabs.examples import asset  # noqa: E402
 
 PATIENCE = 600_000
 SCRIPTS = {"fc": "app.py", "fbc": "app_bg.py", "env": "app_env.py"}
-SIZES = {"wide": {"width": 1440, "height": 1080}, "phone": {"width": 400, "height": 860}}
+SIZES = {
+    "wide": {"width": 1440, "height": 900},
+    "small": {"width": 1024, "height": 768},
+    "phone": {"width": 400, "height": 860},
+}
 # How one visitor sees the page: name -> language, colours.
 EYES = {"light": ("en-GB", "light"), "dark-zh": ("zh-CN", "dark")}
-# A page of three needs one run; tabs that take four runs of the model are looked at on the first page only.
+# A workflow needs one run; tabs that take four runs of the model are looked at in the first only.
 DEAR = "fc"
 
 
@@ -55,7 +60,7 @@ def look(browser: Browser, url: str, name: str, eyes: str, folder: Path) -> None
         for size, viewport in SIZES.items():
             tab.set_viewport_size(viewport)  # type: ignore[arg-type]
             tab.wait_for_timeout(1200)  # pictures fade in
-            tab.screenshot(path=folder / f"{name}-{eyes}-{size}-{what}.png", full_page=True)
+            tab.screenshot(path=folder / f"{name}-{eyes}-{size}-{what}.png", full_page=size == "phone")
         tab.set_viewport_size(SIZES["wide"])  # type: ignore[arg-type]
 
     take("opens")
@@ -94,10 +99,10 @@ def fill_in(tab: Page, name: str) -> None:
         tab.click("#backgrounds button >> nth=0")
         tab.wait_for_selector("#background img")
     elif name == "env":
-        tab.click("#light label >> nth=1")
+        choose_light(tab, "left")
     else:
-        tab.fill("#prompt textarea, #prompt input", "astronaut, soft studio lighting")
-        tab.click("#light label >> nth=2")
+        tab.fill("#prompt textarea, #prompt input", "astronaut")
+        tab.click("#moods button >> nth=1")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ def test_axe_finds_nothing_on_the_page_with_all_that_unfolds(open_page, photo):
     assert not faults(tab)
 
 
+@pytest.mark.slow  # lights a picture nine times; the form, which is most of the page, is the test above
 def test_axe_finds_nothing_in_the_results_of_any_tab(open_page, photo):
     tab = open_page("fc", {**QUICK, "steps": 1})
     upload(tab, "image", photo)

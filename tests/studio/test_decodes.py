@@ -27,10 +27,10 @@ def decoded(monkeypatch):
     """The content of the files that were decoded, in their order."""
     found, real = [], images._read_file
 
-    def counted(file, what, most):
+    def counted(file, *rest):
         found.append(file.read())
         file.seek(0)
-        return real(file, what, most)
+        return real(file, *rest)
 
     monkeypatch.setattr(images, "_read_file", counted)
     return found

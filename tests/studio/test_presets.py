@@ -58,8 +58,14 @@ def test_a_mood_chooses_the_light_where_lights_are_drawn_and_gives_back_what_it_
 
 
 def test_another_workflow_brings_its_defaults_where_the_form_stands_at_the_ones_before():
-    now = dict(zip(OPEN, ("none", 25, 3.5), strict=True))
-    light, steps, cfg = opened("fbc", "fc", now)
-    assert (light.value, steps, cfg) == ("upload", 20, 3.5)
-    light, *_ = opened("env", "fc", {**now, "light": "rim"})
-    assert light.value == "upload", "an environment has no rim"
+    usual = {workflow: {name: PARAMETERS[name].default_for(workflow) for name in OPEN} for workflow in ("fc", "fbc")}
+    usual["env"] = {name: PARAMETERS[name].default_for("env") for name in OPEN}
+
+    def after(workflow, **chosen):
+        light, *rest = opened(workflow, usual[workflow], usual["fc"], {**usual["fc"], **chosen})
+        return {"light": light.value, **dict(zip(OPEN[1:], rest, strict=True))}
+
+    switched = after("fbc", cfg=3.5)
+    assert (switched["light"], switched["steps"], switched["cfg"]) == ("upload", 20, 3.5)
+    assert after("env", light="rim")["light"] == "upload", "an environment has no rim"
+    assert after("env", light="left")["light"] == "left"

@@ -78,24 +78,23 @@ class Actions:
     def relight(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Relight a picture: by words and a light direction (workflow "fc"), a background ("fbc") or an environment
         map ("env")."""
-        self.engine.get()  # the model's card decides what is left open
-        settings, inputs = self.check(values)
-        return self._made(request, values, inputs, [settings])
+        return self._made(request, values, lambda settings: [settings])
 
     def vary(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Relight a picture four times, each time with another random seed; the rest as in /relight."""
-        self.engine.get()
-        settings, inputs = self.check({**values, "num_images": 1})
         seeds = [secrets.randbelow(2**32) for _ in range(VARIATIONS)]
-        return self._made(request, values, inputs, [settings.replace(seed=seed) for seed in seeds])
+        one = {**values, "num_images": 1}
+        return self._made(request, one, lambda settings: [settings.replace(seed=seed) for seed in seeds])
 
     def _made(
-        self, request: gr.Request, values: dict[str, Any], inputs: dict[str, Any], asked: list[Settings]
+        self, request: gr.Request, values: dict[str, Any], each: Callable[[Settings], list[Settings]]
     ) -> tuple[Any, ...]:
-        """`values` as the page has them, `inputs` the files among them, decoded."""
+        """`values` as the page has them; `each` makes the settings of every run of the request's."""
         say, session = speaker(request), session_of(request)
         with self.runs.of(session) as flag:
-            results = self._relight(inputs, values.get("matting"), asked, flag, say)
+            self.loaded(flag)  # the model's card decides what is left open
+            settings, inputs = self.check(values)
+            results = self._relight(inputs, values.get("matting"), each(settings), flag, say)
             tell(flag, SAVING, say("Saving"))
             made = self._saved(request, values, inputs, results)
             self._last.put(session, (secrets.token_hex(8), made))

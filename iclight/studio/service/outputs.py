@@ -46,7 +46,8 @@ def save_all(folder: Path, result: Any, pictures: dict[str, Any], kind: str, icc
     recipe, paths = recipe_of(result, pictures, kind), []
     stem = Path(recipe.inputs["image"]["file"]).stem[:40]
     for index, picture in enumerate(result.images):
-        path = folder / f"{stem}-{kind}-{recipe.settings.seed}-{index + 1}.png"
+        kept = "-transparent" if picture.shape[2] == 4 else ""
+        path = folder / f"{stem}-{kind}-{recipe.settings.seed}-{index + 1}{kept}.png"
         save_png(path, picture, replace(recipe, index=index), icc=icc)
         paths.append(str(path))
     return paths

@@ -53,6 +53,7 @@ def theme() -> gr.themes.Base:
         block_shadow_dark="none",
         input_background_fill="#ffffff",
         input_background_fill_dark="#191614",
+        input_border_width="1px",
         input_border_color="#d6d0c9",
         input_border_color_dark="#453e38",
         input_placeholder_color="#6b625b",
