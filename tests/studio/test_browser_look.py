@@ -24,7 +24,9 @@ def test_every_tab_fits_a_phone(open_page, workflow):
         assert tab.evaluate("document.documentElement.scrollWidth") <= 400, name
 
 
-@pytest.mark.parametrize(("width", "height"), [pytest.param(1440, 900, marks=pytest.mark.slow), (1024, 768), (400, 800)])
+@pytest.mark.parametrize(
+    ("width", "height"), [pytest.param(1440, 900, marks=pytest.mark.slow), (1024, 768), (400, 800)]
+)
 def test_what_to_light_how_and_the_button_are_in_one_view(open_page, photo, width, height):
     tab = open_page("fc", None, viewport={"width": width, "height": height})
     upload(tab, "image", photo)
