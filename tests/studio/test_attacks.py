@@ -18,6 +18,10 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 
+import gradio as gr
+
+from iclight.errors import ImageError
+from iclight.studio.service.pages import ASSETS, check_given
 from iclight.studio.service.storage import Storage
 
 REFUSED = "A file of this request was not uploaded here: upload it first, then name it by its path."
@@ -85,6 +89,41 @@ def test_no_event_of_the_page_reads_a_path_private_ones_neither(visitor, secret)
             continue
         message = visitor.event(one["id"], data)
         assert not message["success"] and message["output"]["error"] == REFUSED
+
+
+@pytest.mark.parametrize("path", ["pyproject.toml", str(ROOT / "pyproject.toml"), "http://127.0.0.1:9/x.png"])
+def test_a_form_that_is_put_back_brings_no_file_of_the_folder_the_page_was_started_in(visitor, path):
+    config = visitor.config()
+    kinds = {one["id"]: one["props"].get("elem_id") for one in config["components"]}
+    refill = next(one for one in config["dependencies"] if [kinds[i] for i in one["inputs"]] == ["kept"])
+    names = [kinds[one] for one in refill["outputs"]][:-2]
+    usual = {"workflow": "fc", "light": "left", "prompt": "dawn"}
+    files = {"image", "background", "environment", "light-map", "mask", "behind"}
+    assert files < set(names)
+    form = json.dumps([path if name in files else usual.get(name) for name in names])
+    answer = visitor.http.post(f"{API}/run/predict", json={"data": [form], "fn_index": refill["id"]})
+    given = dict(zip(names, answer.json()["data"], strict=False))
+    assert given["prompt"] == "dawn" and not any(given[name] for name in files)
+
+
+def test_no_answer_gives_a_file_that_is_not_the_pages(tmp_path):
+    """Whatever a handler makes of a request: Gradio would hand out all of the folder that it was started in."""
+    storage = Storage(tmp_path / "files")
+    own, other = storage.root / "own.png", ROOT / "pyproject.toml"
+    own.write_bytes(png())
+    with gr.Blocks():
+        image, gallery, file, words = gr.Image(), gr.Gallery(), gr.File(), gr.Textbox()
+    for good, bad in (
+        ([image], [str(other)]),
+        ([gallery], [[(str(own), "seed"), (str(other), "seed")]]),
+        ([words, gallery], ["x", gr.update(value=[str(other)])]),
+        ([file], [[str(own), str(other)]]),
+        ([file], ["http://127.0.0.1:9/x.png"]),
+    ):
+        with pytest.raises(ImageError, match="not among the page's own"):
+            check_given(good, bad, storage)
+    shown = [str(own), [(str(own), str(other))], [own, ASSETS / "cat.jpg"], str(other)]
+    check_given([image, gallery, file, words], shown, storage)
 
 
 def test_a_pipe_a_device_or_a_link_out_of_the_folder_is_no_upload(visitor, site, secret, tmp_path):

@@ -70,9 +70,13 @@ def test_a_form_comes_back_with_the_files_that_are_still_there_and_no_others(tmp
     photo.write_bytes(b"x")
     secret.write_bytes(b"x")
     (storage.root / "link.png").symlink_to(secret)
-    for path, back in ((photo, str(photo)), (secret, None), (storage.root / "link.png", None), ("/nothing", None)):
+    link = storage.root / "link.png"
+    for path, back in ((photo, str(photo)), (secret, None), (link, None), ("/nothing", None)):
         form = read_form(json.dumps([{"path": str(path)}, "dawn", "fc", "left", 7]), NAMES, storage)
         assert form == {"image": back, "prompt": "dawn", "workflow": "fc", "light": "left", "steps": 7}
+    for bare in (str(photo), str(secret), "pyproject.toml", "http://127.0.0.1/x.png", 7, True):
+        form = read_form(json.dumps([bare, "dawn", "fc", "left", 7]), NAMES, storage)
+        assert form is not None and form["image"] is None, "a file is what an upload is named by, never a bare text"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 A request names its files by their paths, and may name any. `accept_files` lets those pass that were uploaded here, and
 stores those that come inside of the request; it does not matter which component, named endpoint or event of the page
-they are for.
+they are for. `check_given` looks at what goes out in the same way.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import asyncio
 import base64
 import secrets
 import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
-from ...errors import ImageError, SettingsError, plain
+from ...errors import IclightError, ImageError, SettingsError, plain
 from ...parameters import PARAMETERS
 from ...weights.files import write_whole
 from ..ui.endpoints import Shown, shown
@@ -23,6 +27,9 @@ from ..ui.i18n import english
 from .guard import visitor_of
 from .storage import Storage
 
+ASSETS = Path(__file__).parents[1] / "assets"
+# Components that show or hand out the files that a handler names by their paths.
+GIVING = (gr.Image, gr.ImageEditor, gr.Gallery, gr.File, gr.DownloadButton)
 # What programs leave open is the default of the workflow that they name, not what the page shows for its own.
 OPEN = {name for name, parameter in PARAMETERS.items() if parameter.differing}
 
@@ -51,12 +58,19 @@ class Pages(gr.Blocks):
                 raise
             # Gradio's own components quote what they were given, whole and as HTML.
             raise shown(SettingsError(plain(error.message)), request) from error
-        except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
+        except IclightError as error:
+            raise shown(error, request) from error
+        except Exception as error:
             # A request that no page sends, or a fault of ours: whoever started the page finds it in the log.
             traceback.print_exc(limit=-3)
             raise shown(
                 SettingsError("This request could not be answered ({kind}).", kind=type(error).__name__), request
             ) from error
+
+    async def postprocess_data(self, block_fn: Any, predictions: Any, *args: Any, **options: Any) -> list[Any]:
+        alone = len(block_fn.outputs) == 1
+        check_given(block_fn.outputs, [predictions] if alone else predictions, self.storage)
+        return await super().postprocess_data(block_fn, predictions, *args, **options)
 
     def get_api_info(self, *args: Any, **options: Any) -> Any:
         info = super().get_api_info(*args, **options)
@@ -87,6 +101,35 @@ def accept_files(values: Any, storage: Storage, visitor: str) -> None:
             if _is_file(value):
                 _accept(value, storage, visitor)
             todo += value.values()
+
+
+def check_given(outputs: Sequence[Any], values: Any, storage: Storage) -> None:
+    """Raise ImageError where an answer would hand out a file that is neither of `storage` nor of the page's assets.
+
+    Gradio itself gives whatever lies in the folder that the server was started in. `values`: a handler's, one for each
+    of the components `outputs`.
+    """
+    for output, value in zip(outputs, values if isinstance(values, (list, tuple)) else (), strict=False):
+        for path in _named(value) if isinstance(output, GIVING) else ():
+            if not (storage.holds(path) or Path(path).resolve().is_relative_to(ASSETS)):
+                raise ImageError("A file of this answer is not among the page's own, or no longer: make it again.")
+
+
+def _named(value: Any) -> Iterator[str | Path]:
+    """The paths in a handler's value for one of `GIVING`: alone, listed, before a caption, or in an update."""
+    if isinstance(value, Block):
+        yield from _named(value.constructor_args.get("value"))
+    elif isinstance(value, SimpleNamespace):
+        yield from _named(getattr(value, "value", None))
+    elif isinstance(value, dict):
+        yield from _named(value.get("value") if "__type__" in value else list(value.values()))
+    elif isinstance(value, tuple):
+        yield from _named(value[0] if value else None)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _named(one)
+    elif isinstance(value, (str, Path)):
+        yield value
 
 
 def _is_file(value: dict[Any, Any]) -> bool:

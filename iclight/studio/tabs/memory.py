@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 
 from ...parameters import LIGHTS
+from ...settings import INPUTS
 from ..service.actions import Actions
 from ..service.progress import Live
 from ..service.sessions import session_of
@@ -72,14 +73,15 @@ def read_form(text: Any, names: list[str], storage: Storage) -> dict[str, Any] |
         return None
     if not isinstance(values, list) or len(values) != len(names):
         return None
-    form = {name: _value(value, storage) for name, value in zip(names, values, strict=True)}
+    form = {name: _value(name, value, storage) for name, value in zip(names, values, strict=True)}
     workflow = form.get("workflow")
     if workflow not in WORKFLOWS or form.get("light") not in LIGHTS[workflow]:
         return None
     return form
 
 
-def _value(value: Any, storage: Storage) -> Any:
-    if isinstance(value, dict):
-        return value.get("path") if storage.holds(value.get("path")) else None
+def _value(name: str, value: Any, storage: Storage) -> Any:
+    if name in INPUTS:
+        path = value.get("path") if isinstance(value, dict) else None
+        return path if storage.holds(path) else None
     return value if isinstance(value, (str, int, float, bool)) else None

@@ -91,6 +91,9 @@ SENTENCES: dict[str, str] = {
     "That picture is gone; open the History tab again.": "那张画面已不在；请重新打开“历史”。",
     "Give a PNG that was made here.": "请放入在这里生成的 PNG。",
     "The picture is not valid base64.": "图片不是有效的 base64 编码。",
+    "A file of this answer is not among the page's own, or no longer: make it again.": (
+        "回应中的文件不属于本页面，或已不在：请重新生成。"
+    ),
     "A file of this request was not uploaded here: upload it first, then name it by its path.": (
         "请求里的文件不是在这里上传的：请先上传，再给出它的路径。"
     ),
