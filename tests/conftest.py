@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from iclight.cli.serve import keep_localhost_off_proxies
+from iclight.cli.surroundings import mend_proxies
 
 if TYPE_CHECKING:
     from briarmbg import BriaRMBG
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Nothing in the suite may reach for the network; tests of the network path point HF_ENDPOINT at loopback themselves.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-keep_localhost_off_proxies()
+mend_proxies(print)
 # The models here are tiny: more threads gain nothing, and on a busy machine they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

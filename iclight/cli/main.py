@@ -30,6 +30,7 @@ from .mix import add_mix
 from .normals import add_normals, add_shade
 from .options import add_engine_options, add_setting_options, engine_arguments
 from .relight import add_relight
+from .surroundings import mend_proxies
 
 if TYPE_CHECKING:
     pass
@@ -130,6 +131,7 @@ def run_models(options: argparse.Namespace) -> dict[str, Any]:
     from ..weights import resolve as weights
 
     if options.download:
+        mend_proxies(weights.print_to_stderr)
         where = weights.download(options.download)
         if not options.json:
             print(f"{options.download} is ready in {where}")

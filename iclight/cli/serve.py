@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import IclightError, SettingsError
-from ..studio.service.doors import LOCAL_NAMES, Doors
+from ..errors import IclightError, SettingsError, first_line
+from ..studio.service.doors import Doors
 from ..studio.service.guard import Guard, guarded
+from ..weights.hub import print_to_stderr
 from .options import add_engine_options, engine_arguments
+from .surroundings import address_of, check_variables, mend_proxies, port_number, root_path
 
 if TYPE_CHECKING:
     from ..studio.service.pages import Pages
@@ -39,7 +41,13 @@ def parse_options(workflow: str, arguments: Sequence[str] | None = None) -> argp
     add_engine_options(parser)
     group = parser.add_argument_group("server")
     group.add_argument("--host", help="address to listen on (default 127.0.0.1: this machine only)")
-    group.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    group.add_argument("--port", type=port_number, help="port (default: the first free one from 7860)")
+    group.add_argument(
+        "--root-path",
+        type=root_path,
+        metavar="PATH",
+        help="where a proxy in front serves the page, e.g. /light or https://example.org/light",
+    )
     group.add_argument(
         "--allow-host",
         action="append",
@@ -65,19 +73,6 @@ def parse_auth(text: str | None) -> tuple[str, str] | None:
     return user, password
 
 
-def keep_localhost_off_proxies() -> None:
-    """A system proxy that swallows localhost breaks Gradio ("Expecting value: line 1 column 1").
-
-    Both spellings end up with all that either had: libraries read one or the other.
-    """
-    given = ",".join(os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy"))
-    known = [part.strip() for part in given.split(",") if part.strip()]
-    if "*" in known:
-        return  # no proxy for anything: only recognised while it stands alone
-    value = ",".join(dict.fromkeys([*known, *LOCAL_NAMES]))
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = value
-
-
 def gpu_decorator() -> tuple[Callable[..., Any], bool]:
     """(`spaces.GPU(...)` or a decorator that does nothing, whether this is ZeroGPU)."""
     if importlib.util.find_spec("spaces") is not None:
@@ -90,7 +85,11 @@ def gpu_decorator() -> tuple[Callable[..., Any], bool]:
 def run_page(workflow: str, arguments: Sequence[str] | None = None) -> int:
     """Build the page for a workflow, serve it, and stay until it is stopped. Returns an exit status."""
     options = parse_options(workflow, arguments)
+    # From here to the open page everything that the libraries trip over is somebody's surroundings.
     try:
+        mend_proxies(print_to_stderr)
+        check_variables()
+        options.host, options.port = address_of(options.host, options.port)
         if importlib.util.find_spec("gradio") is None:
             raise IclightError("The pages need Gradio: pip install 'iclight[app]', or run `make app` in a clone.")
         from ..studio.service.storage import open_storage
@@ -99,6 +98,15 @@ def run_page(workflow: str, arguments: Sequence[str] | None = None) -> int:
             return _serve(workflow, options, storage)
     except IclightError as error:
         print(f"iclight: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # before the page stood; afterwards Gradio waits for it
+        return 130
+    except Exception as error:
+        said = f"iclight: the page could not be started ({type(error).__name__}: {first_line(error)})."
+        print(said, file=sys.stderr)
+        if os.environ.get("ICLIGHT_TRACEBACK"):
+            raise
+        print("ICLIGHT_TRACEBACK=1 shows where.", file=sys.stderr)
         return 1
 
 
@@ -124,7 +132,6 @@ def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
     if options.mcp and importlib.util.find_spec("mcp") is None:
         raise IclightError("--mcp needs the mcp package: pip install 'gradio[mcp]', then start the page again.")
     auth = parse_auth(options.auth)
-    keep_localhost_off_proxies()
     gpu, zero_gpu = gpu_decorator()
     if options.share and not auth:
         print(
@@ -142,34 +149,31 @@ def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
 
     blocks = build(workflow, engine, gpu, storage)
     blocks.queue(max_size=QUEUE, default_concurrency_limit=1, api_open=False)
-    host = options.host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    host = options.host
     os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # the history is the page's own
-    try:
-        blocks.launch(
-            server_name=host,
-            state_session_capacity=SESSIONS,
-            app_kwargs={"lifespan": guarded(lambda app: _guard(app, blocks, host, options.allow_host))},
-            server_port=options.port,
-            share=options.share,
-            auth=auth,
-            inbrowser=options.open,
-            max_file_size=LARGEST_UPLOAD,
-            allowed_paths=[],
-            enable_monitoring=False,
-            strict_cors=True,
-            show_error=False,
-            ssr_mode=False,
-            prevent_thread_lock=True,
-            footer_links=["api", "settings"],
-            mcp_server=options.mcp,
-            i18n=i18n(),
-            theme=theme(),
-            css_paths=STATIC / "style.css",
-            head="".join(f"<script>{(STATIC / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
-        )
-    except OSError as error:
-        print(f"iclight: the page could not be started: {error}", file=sys.stderr)
-        return 1
+    blocks.launch(
+        server_name=host,
+        state_session_capacity=SESSIONS,
+        app_kwargs={"lifespan": guarded(lambda app: _guard(app, blocks, host, options.allow_host))},
+        server_port=options.port,
+        root_path=options.root_path,
+        share=options.share,
+        auth=auth,
+        inbrowser=options.open,
+        max_file_size=LARGEST_UPLOAD,
+        allowed_paths=[],
+        enable_monitoring=False,
+        strict_cors=True,
+        show_error=False,
+        ssr_mode=False,
+        prevent_thread_lock=True,
+        footer_links=["api", "settings"],
+        mcp_server=options.mcp,
+        i18n=i18n(),
+        theme=theme(),
+        css_paths=STATIC / "style.css",
+        head="".join(f"<script>{(STATIC / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
+    )
     if not zero_gpu:
         engine.warm_up()  # after the page answers, so that nobody looks at nothing
     blocks.block_thread()
@@ -179,7 +183,7 @@ def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
 def _guard(app: Any, blocks: Pages, host: str, allowed: Sequence[str]) -> Guard:
     """What stands before the page: see `guard`. Logins are Gradio's own."""
     space = os.environ.get("SPACE_HOST", "")
-    doors = Doors.of(host, [*allowed, *([space] if space else [])], bool(space), lambda: blocks.share_url)
+    doors = Doors.of(host.strip("[]"), [*allowed, *([space] if space else [])], bool(space), lambda: blocks.share_url)
 
     def user_of(cookies: dict[str, str]) -> str | None:
         names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
 pytest.importorskip("gradio")
 
-from iclight.cli.serve import keep_localhost_off_proxies, parse_auth, parse_options
+from iclight.cli.serve import parse_auth, parse_options
 from iclight.errors import SettingsError
 
 
@@ -18,17 +16,6 @@ def test_auth_is_a_name_and_a_password():
     for wrong in ("anna", "anna:", ":secret", ""):
         with pytest.raises(SettingsError, match="USER:PASSWORD"):
             parse_auth(wrong)
-
-
-def test_localhost_is_kept_off_proxies_without_losing_what_was_there(monkeypatch):
-    monkeypatch.setenv("NO_PROXY", "intranet.example")
-    monkeypatch.delenv("no_proxy", raising=False)
-    keep_localhost_off_proxies()
-    keep_localhost_off_proxies()
-    assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == "intranet.example,localhost,127.0.0.1,::1"
-    monkeypatch.setenv("NO_PROXY", "*")
-    keep_localhost_off_proxies()
-    assert os.environ["NO_PROXY"] == "*"
 
 
 def test_pages_take_every_option_of_the_engine_and_the_server():
