@@ -20,8 +20,9 @@ from PIL import Image
 
 from ..errors import ImageError
 from ..weights.files import check_bytes, open_regular
-from . import budgets
+from . import budgets, formats
 from .canvas import PART, Canvas
+from .heic_reader import read_heic
 from .pillow_reader import open_picture, paint
 from .spaces import Native
 from .tiff_reader import MAGIC as TIFF_MAGIC
@@ -101,19 +102,17 @@ def read_picture(
 
 
 def _read_file(file: BinaryIO, what: str, most: int, keep_native: bool) -> Picture:
-    if _opening(file) in TIFF_MAGIC:
+    opening = file.read(formats.OPENING)
+    file.seek(0)
+    if formats.raw_of(opening):
+        raise formats.refuse(opening, what)
+    if opening[:4] in TIFF_MAGIC or formats.is_heic(opening):
+        read = read_heic if formats.is_heic(opening) else read_tiff
         with budgets.turn():
-            return _finished(read_tiff(file.read(), what, most, keep_native), what)
+            return _finished(read(file.read(), what, most, keep_native), what)
     with open_picture(file, what, most) as picture, budgets.turn(picture.width * picture.height):
         painted = paint(picture, what, most, keep_native, file)
     return _finished(painted, what)
-
-
-def _opening(file: BinaryIO) -> bytes:
-    """The first four bytes; the file is left at its beginning."""
-    opening = file.read(4)
-    file.seek(0)
-    return opening
 
 
 def check_size(width: int, height: int, what: str, most: int = budgets.MAX_PIXELS) -> None:

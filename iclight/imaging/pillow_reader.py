@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ..errors import ImageError, first_line
-from . import budgets, exif
+from . import budgets, exif, formats
 from .canvas import Canvas, grey_canvas, parts
 from .declared_colours import declared_icc
 from .files import read_png
@@ -36,9 +36,8 @@ def open_picture(file: BinaryIO, what: str, most: int) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise budgets.too_large(what, most) from error
     except Exception as error:  # decoders raise whatever their parsers trip over
-        raise ImageError(
-            "{what} is not an image this can read; give a PNG, JPEG, WebP or another common format.", what=what
-        ) from error
+        file.seek(0)
+        raise formats.refuse(file.read(formats.OPENING), what) from error
     budgets.check_decode(picture.width, picture.height, _held(picture), what, most)
     exif.check_info(picture.info, what)
     return picture

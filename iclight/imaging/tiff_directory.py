@@ -19,7 +19,11 @@ STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES = 273, 274, 277, 27
 PLANAR, PREDICTOR, COLOURS, EXTRA, FORMAT = 284, 317, 320, 338, 339
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, ICC = 322, 323, 324, 325, 34675
 _KNOWN = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS}
+SUBFILE, SUBPAGES, DNG = 254, 330, 50706
 _KNOWN |= {
+    SUBFILE,
+    SUBPAGES,
+    DNG,
     STRIP_BYTES,
     PLANAR,
     PREDICTOR,
@@ -70,6 +74,7 @@ class Page:
     counts: NDArray[np.uint64]
     size: int  # of the file, in bytes
     icc: bytes  # empty where there is no profile
+    is_raw: bool  # a camera's: what stands first is a small picture of it
 
     @property
     def across(self) -> int:
@@ -145,6 +150,7 @@ def read_page(data: bytes) -> Page:
         tags.get(TILE_BYTES, tags.get(STRIP_BYTES, nothing)),
         len(data),
         tags.get(ICC, nothing).astype(np.uint8).tobytes(),
+        DNG in tags or (SUBPAGES in tags and bool(_one(tags, SUBFILE, 0) & 1)),
     )
 
 

@@ -2,8 +2,8 @@
 
 libtiff, which Pillow and OpenCV use, leaves the rows that it cannot decode as memory happened to be: with what another
 picture left there. Here every strip and tile must be there and unfold to its size, or the file is refused, and where
-libtiff is needed it runs in a process of its own (`tiff_apart`): only to decompress (LZW, PackBits), or to decode the
-whole page (JPEG, fax, kinds of samples that are not read here).
+libtiff is needed it runs in a process of its own (`decoded_apart`): only to decompress (LZW, PackBits), or to decode
+the whole page (JPEG, fax, kinds of samples that are not read here).
 
 bytes -> directory -> segments -> samples -> `Canvas` or, for 16-bit data, an array.
 """
@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError, first_line
-from . import budgets, exif
+from . import budgets, exif, formats
 from .canvas import PART, Canvas, eight_bits
+from .decoded_apart import decode_apart, unfold_apart
 from .profiles import Profile, profile_of, rgb_of_inks
-from .tiff_apart import decode_apart, unfold_apart
 from .tiff_directory import MAGIC, UNCOMPRESSED, Damaged, Page, Unsupported, read_page
 from .tiff_samples import (
     FLOAT,
@@ -62,6 +62,8 @@ def read_tiff(data: bytes, what: str, most: int = budgets.MAX_PIXELS, keep_nativ
     profile = None
     try:
         page = read_page(data)
+        if page.is_raw:
+            raise formats.refuse_raw("DNG, NEF, ARW or another TIFF of one", what)
         profile = _profile(page)
         budgets.check_decode(page.width, page.height, 8, what, most)
         if _is_plain(page):
@@ -73,7 +75,7 @@ def read_tiff(data: bytes, what: str, most: int = budgets.MAX_PIXELS, keep_nativ
         pass
     except Damaged as error:
         raise _broken(what, error) from error
-    return decode_apart(data, what, min(most, budgets.DECODE_BYTES // _WHOLE), profile)
+    return decode_apart(data, what, min(most, budgets.DECODE_BYTES // _WHOLE), profile=profile)
 
 
 def read_deep_rgb(data: bytes, what: str, beside: float) -> NDArray[np.uint8] | NDArray[np.uint16] | None:

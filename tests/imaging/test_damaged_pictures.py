@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from iclight.errors import ImageError
-from iclight.imaging import images, tiff_apart
+from iclight.imaging import decoded_apart, images
 
 WIDTH, HEIGHT = 50, 34
 RGB = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
@@ -198,14 +198,14 @@ def test_a_damaged_tiff_is_refused_whatever_memory_held_before(kind):
 def test_the_process_apart_tells_rows_that_were_not_decoded():
     """What the JPEG's own check would have said, were it not there."""
     with pytest.raises(ImageError, match="not decoded|broken"):
-        tiff_apart.decode_apart(DAMAGED["a JPEG of fewer rows"], "The picture", 10**6)
+        decoded_apart.decode_apart(DAMAGED["a JPEG of fewer rows"], "The picture", 10**6)
 
 
 def test_a_process_that_hangs_or_dies_is_a_refusal(monkeypatch):
     data = encoded(RGB, compression="jpeg")
-    for code in ("import time; time.sleep(60)", "import os; os.abort()", "print('RGB 50 34')", ""):
-        monkeypatch.setattr(tiff_apart, "_CHILD", code)
-        monkeypatch.setattr(tiff_apart, "SECONDS", 1)
+    for code in ("import time; time.sleep(60)", "import os; os.abort()", "print('RGB 50 34 0')", ""):
+        monkeypatch.setattr(decoded_apart, "_CHILD", code)
+        monkeypatch.setattr(decoded_apart, "SECONDS", 1)
         with pytest.raises(ImageError, match="broken or cut short"):
             images.read_image(data)
 

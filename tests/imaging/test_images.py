@@ -219,7 +219,7 @@ def test_a_hair_thin_picture_is_not_blown_up_to_gigabytes():
 
 def test_formats_that_run_other_programs_are_not_opened():
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
-    with pytest.raises(ImageError, match="not an image"):
+    with pytest.raises(ImageError, match="PostScript, a format that is not read"):
         images.read_image(eps)
 
 

@@ -103,6 +103,14 @@ SENTENCES: dict[str, str] = {
     ),
     "Cancelled.": "已取消。",
     # Of pictures, mattes and maps of light.
+    "{what} is {format}, a format that is not read here; save it as PNG, JPEG or TIFF.": (
+        "{what}是 {format} 格式，这里无法读取；请另存为 PNG、JPEG 或 TIFF。"
+    ),
+    "{what} is a camera's raw file ({format}); develop it, and give the TIFF or JPEG.": (
+        "{what}是相机的 RAW 文件（{format}）；请先冲洗，再提供 TIFF 或 JPEG。"
+    ),
+    "{what} is a HEIC file, for which pi-heif is missing: install it (pip install pi-heif), or save the picture as "
+    "JPEG.": "{what}是 HEIC 文件，但缺少 pi-heif：请安装（pip install pi-heif），或将图片另存为 JPEG。",
     "{what} is not an image this can read; give a PNG, JPEG, WebP or another common format.": (
         "{what}不是能读取的图片；请用 PNG、JPEG、WebP 等常见格式。"
     ),

@@ -1,4 +1,4 @@
-"""TIFFs that need libtiff (LZW, JPEG, fax, ...), decoded in a process that holds nothing but the file.
+"""TIFFs that need libtiff (LZW, JPEG, fax, ...) and HEIC, decoded in a process that holds nothing but the file.
 
 libtiff says on the standard error what Pillow does not hear, and what it leaves undecoded is garbage of that process
 alone. Whatever it says there, the file is refused. Where the C library can fill fresh memory (glibc), the file is
@@ -24,7 +24,8 @@ import PIL
 from ..errors import ImageError, plain
 from . import budgets
 from .canvas import PART, Canvas, grey_canvas
-from .profiles import Profile, rgb_of_inks
+from .declared_colours import icc_of_boxes
+from .profiles import Profile, profile_of, rgb_of_inks
 
 SECONDS = 60
 # The process may address what decoding may take, and what Python and Pillow map before it.
@@ -32,10 +33,11 @@ ADDRESSES = budgets.DECODE_BYTES + 400_000_000
 # Greys of more than 8 bits, as Pillow calls them, and what is white.
 _DEEP = {"I;16": ("<u2", 65535.0), "I": ("=i4", 2.0**31 - 1), "F": ("=f4", 1.0)}
 
-# Reads a file from its standard input; writes mode, width and height on a line of their own, then the pixels.
+# Reads a file from its standard input; writes mode, width, height and bytes of profile on a line of their own,
+# then the profile and the pixels.
 _CHILD = r"""
 import hashlib, io, sys, warnings
-home, addresses, seconds, most = sys.argv[1], *map(int, sys.argv[2:])
+home, kind, addresses, seconds, most = *sys.argv[1:3], *map(int, sys.argv[3:])
 sys.path.append(home)
 try:
     import resource
@@ -44,6 +46,10 @@ try:
 except (ImportError, OSError, ValueError):
     pass
 from PIL import Image, ImageOps
+if kind == "HEIF":
+    import pi_heif
+    pi_heif.register_heif_opener(thumbnails=False)
+    pi_heif.options.DECODE_THREADS = 2
 warnings.simplefilter("ignore")
 Image.MAX_IMAGE_PIXELS = most
 try:
@@ -55,7 +61,7 @@ except (ImportError, OSError, AttributeError, TypeError):
 def decoded(fill):
     if perturb is not None:
         perturb(-6, fill)  # M_PERTURB: memory that nobody has written to shows the byte's complement
-    image = Image.open(io.BytesIO(data), formats=["TIFF"])
+    image = Image.open(io.BytesIO(data), formats=[kind])
     if image.width * image.height > most:
         raise ValueError("it is too large")
     image.load()
@@ -81,7 +87,8 @@ try:
     out = sys.stdout.buffer
     before = None if perturb is None else passed_on(decoded(0x55), len)
     image = decoded(0xAA)
-    out.write(f"{image.mode} {image.width} {image.height}\n".encode())
+    icc = image.info.get("icc_profile") or b"" if kind == "HEIF" else b""
+    out.write(f"{image.mode} {image.width} {image.height} {len(icc)}\n".encode() + icc)
     if passed_on(image, out.write) != before and before is not None:
         raise ValueError("rows of it were not decoded")
     out.flush()
@@ -90,19 +97,25 @@ except Exception as error:
 """
 
 
-def decode_apart(data: bytes, what: str, most: int, profile: Profile | None = None) -> Canvas:
-    """The first page of a TIFF, upright.
+def decode_apart(
+    data: bytes, what: str, most: int, kind: str = "TIFF", profile: Profile | None = None, keep_native: bool = False
+) -> Canvas:
+    """The first page of a TIFF, or a HEIC picture (`kind` "HEIF", with its own profile), upright.
 
-    Raises ImageError, opening with `what`, where libtiff complains of anything, beyond `most` pixels and `SECONDS`.
+    Raises ImageError, opening with `what`, where the library complains of anything, beyond `most` pixels and `SECONDS`.
     """
-    with _apart(data, what, most) as pipe:
-        mode, width, height = _head(pipe)
+    with _apart(data, what, most, kind) as pipe:
+        mode, width, height, icc_bytes = _head(pipe)
+        if kind == "HEIF":
+            icc = pipe.read(icc_bytes) or icc_of_boxes(data)
+            profile = profile_of(icc) if icc else None
+            profile = profile if profile is not None and profile.fits(mode == "L") else None
         if mode in _DEEP:
             kind, full = _DEEP[mode]
             return grey_canvas(np.frombuffer(pipe.read(), kind).reshape(height, width), full, profile=profile)
         channels = len(mode)
         inks = mode == "CMYK"
-        canvas = Canvas(width, height, mode == "RGBA", profile=None if inks else profile)
+        canvas = Canvas(width, height, mode == "RGBA", profile=None if inks else profile, keep=keep_native)
         rows = max(1, PART // width)
         for top in range(0, height, rows):
             count = min(rows, height - top)
@@ -121,7 +134,7 @@ def unfold_apart(
     like `decode_apart`.
     """
     with _apart(_grey_tiff(segments, compression, row_bytes, rows, height), what, row_bytes * height) as pipe:
-        if _head(pipe) != ("L", row_bytes, height):
+        if _head(pipe) != ("L", row_bytes, height, 0):
             raise EOFError
         unfolded = bytearray(row_bytes * height)
         if pipe.readinto(unfolded) != len(unfolded):  # type: ignore[attr-defined]  # a buffered pipe has it
@@ -154,13 +167,13 @@ def _grey_tiff(segments: Sequence[memoryview], compression: int, width: int, row
 
 
 @contextlib.contextmanager
-def _apart(data: bytes, what: str, most: int) -> Iterator[IO[bytes]]:
-    """The pipe that a process writes a TIFF's pixels to. What was read counts only when this has ended well."""
+def _apart(data: bytes, what: str, most: int, kind: str = "TIFF") -> Iterator[IO[bytes]]:
+    """The pipe that a process writes a picture's pixels to. What was read counts only when this has ended well."""
     home = str(Path(PIL.__file__).parents[1])
     limits = [str(limit) for limit in (ADDRESSES + 2 * len(data), SECONDS, most)]
     with tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(
-            [sys.executable, "-I", "-c", _CHILD, home, *limits],
+            [sys.executable, "-I", "-c", _CHILD, home, kind, *limits],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -193,9 +206,9 @@ def _apart(data: bytes, what: str, most: int) -> Iterator[IO[bytes]]:
         )
 
 
-def _head(pipe: IO[bytes]) -> tuple[str, int, int]:
-    """Mode, width and height."""
-    head = re.fullmatch(rb"([A-Z;0-9]+) ([0-9]{1,10}) ([0-9]{1,10})\n", pipe.readline(100))
+def _head(pipe: IO[bytes]) -> tuple[str, int, int, int]:
+    """Mode, width and height, and the bytes of the profile that follows."""
+    head = re.fullmatch(rb"([A-Z;0-9]+) ([0-9]{1,10}) ([0-9]{1,10}) ([0-9]{1,8})\n", pipe.readline(100))
     if head is None:
         raise EOFError
-    return head[1].decode(), int(head[2]), int(head[3])
+    return head[1].decode(), int(head[2]), int(head[3]), int(head[4])
