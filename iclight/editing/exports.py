@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from ..errors import ImageError, first_line, plain
 from ..imaging import budgets
 from ..imaging.canvas import parts
-from ..imaging.files import deep_png, read_exr, read_png, write_exr
+from ..imaging.exr_reader import read_exr
+from ..imaging.files import deep_png, read_png, write_exr
 from ..imaging.png_chunks import BadPng
 from ..weights.files import read_regular, write_whole
 from .gain_map import GainMap

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
 from functools import lru_cache
 from typing import Any
 
@@ -25,8 +24,10 @@ from ..weights.files import open_regular, read_regular
 from . import budgets, images
 from .colour import LUMINANCE, to_linear, to_srgb
 from .exr_header import MAGIC as EXR_MAGIC
-from .files import read_exr
+from .exr_reader import read_exr
 from .images import ImageLike
+from .radiance import MAGIC as HDR_MAGIC
+from .radiance import read_hdr
 
 Floats = NDArray[np.float32]
 
@@ -51,8 +52,6 @@ FILL = 0.05
 MAX_PIXELS = 36_000_000
 # A side of more would make a map's weights larger than the panorama.
 MAX_SIDE = 65_536
-RADIANCE_MAGIC = (b"#?RADIANCE", b"#?RGBE")
-HDR_SIDES = re.compile(rb"[-+][XY]\s*(\d{1,9})\s*[-+][XY]\s*(\d{1,9})")
 
 
 @lru_cache(maxsize=8)
@@ -123,7 +122,7 @@ def fingerprint(source: ImageLike) -> str:
 
 def is_radiance(source: ImageLike) -> bool:
     """Whether a file holds radiance (.hdr, .exr) rather than an ordinary picture."""
-    return _opening(source, "The environment map").startswith((*RADIANCE_MAGIC, EXR_MAGIC))
+    return _opening(source, "The environment map").startswith((HDR_MAGIC, EXR_MAGIC))
 
 
 def _stored_radiance(source: ImageLike, what: str) -> Floats | None:
@@ -131,9 +130,9 @@ def _stored_radiance(source: ImageLike, what: str) -> Floats | None:
     if isinstance(source, np.ndarray) and source.dtype.kind == "f":
         return _from_floats(source, what)
     opening = _opening(source, what)
-    if opening.startswith(RADIANCE_MAGIC):
+    if opening.startswith(HDR_MAGIC):
         with budgets.turn():
-            return _from_floats(_read_hdr(_all_of(source, what), what), what)
+            return _from_floats(read_hdr(_all_of(source, what), what, _check_size), what)
     if opening.startswith(EXR_MAGIC):
         with budgets.turn():
             return _from_floats(read_exr(source, what, MAX_PIXELS, budgets.PANORAMA_FILE), what)
@@ -174,36 +173,10 @@ def _opening(source: ImageLike, what: str) -> bytes:
     return b""
 
 
-def _read_hdr(data: bytes, what: str) -> NDArray[np.float32]:
-    import cv2
-
-    # Wherever the decoder may find the sides, and as loosely as it reads them: before anything is allocated.
-    sides = [(int(match[1]), int(match[2])) for match in HDR_SIDES.finditer(data)]
-    if not sides:
-        raise _broken(what)
-    for height, width in sides:
-        _check_size(width, height, what)
-    try:
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise _broken(what) from error
-    if decoded is None or decoded.ndim != 3:
-        raise _broken(what)
-    return decoded[..., ::-1]
-
-
 def _all_of(source: ImageLike, what: str) -> bytes:
     if isinstance(source, (bytes, bytearray)):
         return bytes(source)
     return read_regular(source, what, budgets.PANORAMA_FILE)
-
-
-def _broken(what: str) -> ImageError:
-    return ImageError(
-        "{what} is broken or cut short and cannot be decoded as {kind}. Export it again.",
-        what=what,
-        kind="Radiance .hdr",
-    )
 
 
 # --- 32 x 32 ----------------------------------------------------------------------------------------------------------

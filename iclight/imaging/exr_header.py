@@ -22,6 +22,8 @@ _PIXEL_BYTES = (4, 2, 4)  # uint, half, float
 _ROWS = (1, 1, 1, 16, 32, 16, 32, 32, 32)
 # Measured: copies of a chunk while it is decoded, and bytes for each entry of a part's table.
 CHUNK_COPIES, TABLE_BYTES = 5, 64
+# Bytes per pixel of the colours that are read from channels; in a display window of another size, they are there twice.
+JOINED = 16
 
 
 class BadHeader(ValueError):
@@ -39,6 +41,7 @@ class Part:
     deep: bool
     chunks: int  # of its table of offsets, in which tiles and their smaller levels count
     chunk_pixels: int  # of a tile, or of the rows that are compressed together
+    shown: tuple[int, int]  # width and height of the display window
 
 
 def read_parts(file: BinaryIO) -> list[Part]:
@@ -64,16 +67,18 @@ def check_exr(file: BinaryIO, what: str, most: int, threads: int) -> None:
 
     `most`: pixels that a part may have; `threads`: those of the library. Raises BadHeader for what is no such file.
     """
-    pixels, working = 0, 0
+    pixels, working, joined = 0, 0, 0
     for part in read_parts(file):
-        budgets.check_decode(part.width, part.height, 1, what, most)
+        for width, height in ((part.width, part.height), part.shown):
+            budgets.check_decode(width, height, 2 * JOINED, what, most)
+        joined = max(joined, part.width * part.height * JOINED)
         if part.deep:
             raise ImageError("{what} holds no colours (R, G, B or Y) but deep data; export it as flat RGB.", what=what)
         size = part.width * part.height * part.pixel_bytes
         chunk = min(size, part.chunk_pixels * part.pixel_bytes)
         pixels += size + part.chunks * TABLE_BYTES
         working = max(working, min(size, chunk * max(1, threads)))
-    if pixels + CHUNK_COPIES * working > budgets.DECODE_BYTES:
+    if pixels + max(CHUNK_COPIES * working, joined) > budgets.DECODE_BYTES:
         raise ImageError(
             "{what} takes too much memory; export one picture as RGB, in half floats and scan lines.", what=what
         )
@@ -111,6 +116,8 @@ def _part(attributes: dict[str, bytes]) -> Part:
         left, top, right, bottom = struct.unpack("<4i", attributes["dataWindow"])
         channels = _channels(attributes["channels"])
         width, height = right - left + 1, bottom - top + 1
+        start, first, end, last = struct.unpack("<4i", attributes["displayWindow"])
+        shown = max(1, end - start + 1), max(1, last - first + 1)
         if width < 1 or height < 1:
             raise BadHeader("a data window of no size")
         compression = attributes.get("compression", b"") or b"\xff"
@@ -127,7 +134,7 @@ def _part(attributes: dict[str, bytes]) -> Part:
         raise BadHeader("no data window or channels") from error
     names = tuple(name for name, _ in channels)
     pixel_bytes = sum(size for _, size in channels)
-    return Part(width, height, names, pixel_bytes, b"deep" in attributes.get("type", b""), chunks, chunk_pixels)
+    return Part(width, height, names, pixel_bytes, b"deep" in attributes.get("type", b""), chunks, chunk_pixels, shown)
 
 
 def threads_of(library: Any) -> int:

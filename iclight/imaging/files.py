@@ -6,18 +6,15 @@ They are read whole and within a budget or refused, and written whole or not at 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ImageError, first_line
-from ..weights.files import open_regular, whole_file
+from ..errors import first_line
+from ..weights.files import whole_file
 from . import budgets
-from .exr_header import check_exr, threads_of
 from .png_chunks import BadPng, check_png
 
 
@@ -49,37 +46,6 @@ def deep_png(pixels: NDArray[np.uint16]) -> bytes:
     encoded, buffer = cv2.imencode(".png", cv2.cvtColor(pixels, order))
     assert encoded
     return buffer.tobytes()
-
-
-def read_exr(source: bytes | str | os.PathLike[str], what: str, most: int, limit: int) -> NDArray[Any]:
-    """HxWxC or HxW floats: RGB, RGBA or Y of an OpenEXR file's first part, whatever its layer is called.
-
-    `source`: a path, or the file's bytes. `what`: opens messages. `most`: pixels that it may have. `limit`: bytes that
-    it may have. Raises ImageError for what is damaged, too large or without colours. (OpenCV's builds often cannot.)
-    """
-    if isinstance(source, (bytes, bytearray)):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "picture.exr")
-            path.write_bytes(source)
-            return read_exr(path, what, most, limit)
-    import OpenEXR
-
-    try:
-        with open_regular(source, what, limit) as file:
-            check_exr(file, what, most, threads_of(OpenEXR))
-        with OpenEXR.File(os.fspath(source)) as decoded:
-            layers = [channel.pixels for channel in decoded.channels().values()]
-    except ImageError:
-        raise
-    except Exception as error:  # the library raises bare RuntimeError, ValueError and others
-        raise ImageError(
-            "{what} is broken or cut short and cannot be decoded as {kind}. Export it again.", what=what, kind="OpenEXR"
-        ) from error
-    layers = [layer for layer in layers if layer is not None and layer.dtype.kind == "f"]
-    coloured = [layer for layer in layers if layer.ndim == 3]
-    if not layers:
-        raise ImageError("{what} holds no colours (R, G, B or Y); export it as RGB.", what=what)
-    return (coloured or layers)[0]
 
 
 def write_exr(path: str | os.PathLike[str], channels: Mapping[str, NDArray[np.float32]]) -> None:

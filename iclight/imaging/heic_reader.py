@@ -18,9 +18,11 @@ def read_heic(data: bytes, what: str, most: int = budgets.MAX_PIXELS, keep_nativ
     """The picture of a HEIC file, upright. Raises ImageError for what is damaged or too large."""
     if importlib.util.find_spec("pi_heif") is None:
         raise ImageError(
-            "{what} is a HEIC file, for which pi-heif is missing: install it (pip install pi-heif), or save the "
-            "picture as JPEG.",
+            "{what} is a HEIC file, for which {package} is missing: install it ({command}), or save the picture as "
+            "JPEG.",
             what=what,
+            package="pi-heif",
+            command="pip install pi-heif",
         )
     for width, height in _sizes(data):
         budgets.check_decode(width, height, _WHOLE, what, most)

@@ -24,19 +24,31 @@ def to_xyz(chromaticities: Sequence[float]) -> Matrix:
 
     Raises ValueError for chromaticities that span no space.
     """
+    matrix = _own_xyz(chromaticities)
+    cones, wanted = _BRADFORD @ matrix.sum(axis=1), _BRADFORD @ D50
+    if (np.abs(cones) < 1e-6).any():
+        raise ValueError("a white that is none")
+    return np.linalg.inv(_BRADFORD) @ np.diag(wanted / cones) @ _BRADFORD @ matrix
+
+
+def luminance_weights(chromaticities: Sequence[float]) -> NDArray[np.float64]:
+    """What red, green and blue of these primaries add to luminance; the sum is 1. Raises ValueError like `to_xyz`."""
+    return _own_xyz(chromaticities)[1]
+
+
+def _own_xyz(chromaticities: Sequence[float]) -> Matrix:
+    """Linear RGB -> XYZ, in which white is their own."""
     corners = np.asarray(chromaticities, np.float64).reshape(4, 2)
-    if not np.isfinite(corners).all() or (corners[:, 1] <= 1e-6).any():
+    if not np.isfinite(corners).all() or corners[3, 1] <= 1e-6:
         raise ValueError("chromaticities that are no colours")
-    xyz = np.stack([corners[:, 0], corners[:, 1], 1 - corners.sum(axis=1)]) / corners[:, 1]
-    white = xyz[:, 3]
+    xyz = np.stack([corners[:, 0], corners[:, 1], 1 - corners.sum(axis=1)])
     try:
-        matrix = xyz[:, :3] * np.linalg.solve(xyz[:, :3], white)
+        matrix = xyz[:, :3] * np.linalg.solve(xyz[:, :3], xyz[:, 3] / corners[3, 1])
     except np.linalg.LinAlgError as error:
         raise ValueError("chromaticities in one line") from error
-    cones, wanted = _BRADFORD @ white, _BRADFORD @ D50
-    if not np.isfinite(matrix).all() or (np.abs(cones) < 1e-6).any():
+    if not np.isfinite(matrix).all():
         raise ValueError("chromaticities that are no colours")
-    return np.linalg.inv(_BRADFORD) @ np.diag(wanted / cones) @ _BRADFORD @ matrix
+    return matrix
 
 
 # Linear sRGB from XYZ of D50.

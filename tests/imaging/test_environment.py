@@ -140,8 +140,7 @@ def test_a_long_comment_hides_neither_a_panorama_nor_its_size(tmp_path):
     assert np.array_equal(read_environment(comments + rest), read_environment(tmp_path / "a.hdr"))
     for sides in (b"-Y 99999 +X 99999", b"-Y99999+X99999", b"-Y  99999\t+X  99999"):
         hidden = comments + b"\n-Y 4 +X 8\n" + rest.replace(b"-Y 16 +X 32", sides)
-        with pytest.raises(ImageError, match="36 megapixels"):
-            read_environment(hidden)
+        assert read_environment(hidden).shape == (4, 8, 3), "the first sides count, for the decoder, too"
 
 
 def test_a_side_is_bounded_as_the_weights_of_a_map_are():

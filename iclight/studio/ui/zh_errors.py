@@ -109,8 +109,12 @@ SENTENCES: dict[str, str] = {
     "{what} is a camera's raw file ({format}); develop it, and give the TIFF or JPEG.": (
         "{what}是相机的 RAW 文件（{format}）；请先冲洗，再提供 TIFF 或 JPEG。"
     ),
-    "{what} is a HEIC file, for which pi-heif is missing: install it (pip install pi-heif), or save the picture as "
-    "JPEG.": "{what}是 HEIC 文件，但缺少 pi-heif：请安装（pip install pi-heif），或将图片另存为 JPEG。",
+    "{what} is a HEIC file, for which {package} is missing: install it ({command}), or save the picture as JPEG.": (
+        "{what}是 HEIC 文件，但缺少 {package}：请安装（{command}），或将图片另存为 JPEG。"
+    ),
+    "{what} holds several layers ({layers}) and none called R, G, B; export one of them as RGB.": (
+        "{what}含有多个图层（{layers}），却没有名为 R、G、B 的通道；请将其中一层导出为 RGB。"
+    ),
     "{what} is not an image this can read; give a PNG, JPEG, WebP or another common format.": (
         "{what}不是能读取的图片；请用 PNG、JPEG、WebP 等常见格式。"
     ),
