@@ -62,13 +62,15 @@ def read_parts(file: BinaryIO) -> list[Part]:
     return parts
 
 
-def check_exr(file: BinaryIO, what: str, most: int, threads: int) -> None:
-    """Raise ImageError for a file that the library could not decode within the budget; it decodes all parts.
+def check_exr(file: BinaryIO, what: str, most: int, threads: int) -> int:
+    """How many parts a file has, which the library decodes all.
 
-    `most`: pixels that a part may have; `threads`: those of the library. Raises BadHeader for what is no such file.
+    `most`: pixels that a part may have; `threads`: those of the library. Raises ImageError for a file that it could not
+    decode within the budget, BadHeader for what is no such file.
     """
     pixels, working, joined = 0, 0, 0
-    for part in read_parts(file):
+    parts = read_parts(file)
+    for part in parts:
         for width, height in ((part.width, part.height), part.shown):
             budgets.check_decode(width, height, 2 * JOINED, what, most)
         joined = max(joined, part.width * part.height * JOINED)
@@ -82,6 +84,7 @@ def check_exr(file: BinaryIO, what: str, most: int, threads: int) -> None:
         raise ImageError(
             "{what} takes too much memory; export one picture as RGB, in half floats and scan lines.", what=what
         )
+    return len(parts)
 
 
 def _attributes(file: BinaryIO) -> dict[str, bytes]:

@@ -43,8 +43,10 @@ def read_exr(source: bytes | str | os.PathLike[str], what: str, most: int, limit
 
     try:
         with open_regular(source, what, limit) as file:
-            check_exr(file, what, most, threads_of(OpenEXR))
+            count = check_exr(file, what, most, threads_of(OpenEXR))
         with OpenEXR.File(os.fspath(source), separate_channels=True) as decoded:
+            if len(decoded.parts) < count:  # the library leaves out what it cannot read
+                raise BadHeader("a part is damaged")
             part, layer = _chosen(decoded.parts, what)
             planes = {name: part.channels[stored] for name, stored in layer.items()}
             pixels = _framed(_joined(planes, part.header), part.header)
@@ -59,8 +61,6 @@ def read_exr(source: bytes | str | os.PathLike[str], what: str, most: int, limit
 
 def _chosen(parts: list[Any], what: str) -> tuple[Any, dict[str, str]]:
     """The part, and the names of its channels by what they are: "R" -> "diffuse.R"."""
-    if any(not part.channels for part in parts):  # the library could not read them, and says so on the terminal alone
-        raise BadHeader("pixels are missing")
     found = []
     for part in parts:
         for layer, channels in _layers(part.channels).items():
