@@ -189,6 +189,10 @@ def _guard(app: Any, blocks: Pages, host: str, allowed: Sequence[str]) -> Guard:
         names = (f"access-token-{app.cookie_id}", f"access-token-unsecure-{app.cookie_id}")
         return next((app.tokens[cookies[name]] for name in names if cookies.get(name) in app.tokens), None)
 
+    def hung_up(event_id: str) -> None:
+        event = blocks._queue.event_ids_to_events.get(event_id)
+        blocks.stop(event.session_hash if event is not None else event_id)  # Gradio's default for whose it is
+
     shown = [f"/{path}" for path, *_ in blocks.pages]
     blocks.storage.pin()  # the examples
-    return Guard(app.middleware_stack, doors, blocks.storage, user_of if app.auth else None, shown)
+    return Guard(app.middleware_stack, doors, blocks.storage, user_of if app.auth else None, shown, hung_up)

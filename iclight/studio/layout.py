@@ -106,6 +106,7 @@ def _show_page(blocks: Pages, page: Page, engine: ModelPool, gpu: Callable[..., 
     bind_memory(page, work, live, blocks)
     _keep_status(blocks, engine, status, ways, page)
     blocks.unload(_leaving(visits))
+    blocks.stop = work.runs.stop
     gone = forget.click(with_signature(lambda request: drop(session_of(request)), {}), None, None, **QUIET)
     gone.then(None, None, None, js="() => window.iclight?.forget()", **HIDDEN)
     for shown, named in (

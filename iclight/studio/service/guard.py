@@ -77,7 +77,8 @@ class Guard:
     """ASGI: hands on what may come in to `app`, answers the rest itself.
 
     `user_of`: the name behind a request's cookies, None for nobody; None where no login is asked for. `pages`: the
-    paths of the pages, which show the login page to whoever has not logged in.
+    paths of the pages, which show the login page to whoever has not logged in. `hung_up`: called with the id of a
+    program's event whose stream its client closed before its end.
     """
 
     def __init__(
@@ -87,12 +88,14 @@ class Guard:
         storage: Storage,
         user_of: Callable[[dict[str, str]], str | None] | None = None,
         pages: Iterable[str] = ("/",),
+        hung_up: Callable[[str], None] = lambda event_id: None,
     ) -> None:
         self.app = app
         self.doors = doors
         self.storage = storage
         self.user_of = user_of
         self.pages = frozenset(pages)
+        self.hung_up = hung_up
         self._logins = Logins()
         self._bodies = Bodies()
         self._started = False
@@ -161,6 +164,8 @@ class Guard:
             await self.app(scope, receive, answer.send)
         elif path.rstrip("/") == f"{API}/upload":
             await self._upload(scope, headers, receive, answer, visitor)
+        elif scope["method"] == "GET" and path.startswith(f"{API}/call/"):
+            await self._stream(scope, receive, answer)
         elif scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self.app(scope, receive, answer.send)
             self._started |= path == f"{API}/startup-events"
@@ -175,6 +180,31 @@ class Guard:
                 await self._hand_on(scope, replayed(content, body.receive), answer, visitor)
             finally:
                 body.close()
+
+    async def _stream(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        """A program's event: whoever closes its stream gives it up, as who closes a tab does."""
+        gone, asked = asyncio.Event(), False
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            gone.set()
+            if not answer.over:
+                self.hung_up(str(scope["path"]).rstrip("/").rsplit("/", 1)[-1])
+
+        async def received() -> Message:
+            nonlocal asked
+            if asked:
+                await gone.wait()
+                return {"type": "http.disconnect"}
+            asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        watcher = asyncio.create_task(watch())
+        try:
+            await self.app(scope, received, answer.send)
+        finally:
+            watcher.cancel()
 
     async def _hand_on(self, scope: Scope, receive: Receive, answer: _Answer, visitor: str) -> None:
         """A request whose body is here."""
@@ -255,7 +285,7 @@ class _Answer:
         self._send = send
         self._listens = False
         self._said = bytearray()
-        self.began = self.good = self.muted = False
+        self.began = self.over = self.good = self.muted = False
 
     def listen(self) -> None:
         self._listens = True
@@ -267,6 +297,7 @@ class _Answer:
             self.began, self.good = True, message["status"] == 200
         elif self._listens and self.good:
             self._said += message.get("body", b"")
+        self.over = message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._send(message)
 
     def files(self) -> list[str]:

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import secrets
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,11 +35,15 @@ OPEN = {name for name, parameter in PARAMETERS.items() if parameter.differing}
 
 
 class Pages(gr.Blocks):
-    """Blocks that take no file but the visitors' uploads, and whose API is described in English in every language."""
+    """Blocks that take no file but the visitors' uploads, and whose API is described in English in every language.
+
+    `stop`: ends what runs for a session.
+    """
 
     def __init__(self, storage: Storage, **options: Any) -> None:
         super().__init__(**options)
         self.storage = storage
+        self.stop: Callable[[str], None] = lambda session: None
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **options: Any) -> dict[str, Any]:
         request = options.get("request")
