@@ -28,7 +28,7 @@ FLOORS = {
         service
         tabs
         layout""",
-    "iclight/cli": """options terminal outputs surroundings doctor serve
+    "iclight/cli": """options terminal outputs surroundings checks doctor serve
         relight mix normals
         main""",
     "training": """checkpoints metrics randomness shards

@@ -17,6 +17,7 @@ from ..relighter import Relighter
 from ..settings import Settings
 from ..weights.folders import models_root
 from ..weights.resolve import resolve_matting
+from .checks import surroundings
 
 LIBRARIES = (
     "torch",
@@ -32,9 +33,10 @@ TRIAL_STEPS = 2
 
 
 def examine(arguments: dict[str, Any]) -> dict[str, Any]:
-    """A report on device, formats, memory, versions and one short timed run; `arguments` are `Relighter.load`'s.
+    """A report on device, formats, memory, versions, surroundings (`checks`) and one short timed run.
 
-    Nothing is downloaded. What cannot be done is told under "problem" rather than raised.
+    `arguments` are `Relighter.load`'s. Nothing is downloaded. What cannot be done is told under "problem" rather than
+    raised.
     """
     report: dict[str, Any] = {
         "iclight": __version__,
@@ -42,11 +44,13 @@ def examine(arguments: dict[str, Any]) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "libraries": {name: _version(name) for name in LIBRARIES},
         "models_folder": str(models_root()),
+        "checks": [],
         "problem": None,
     }
+    free, device_type = None, "cpu"
     try:
         placement = devices.choose(arguments["device"], arguments["dtype"], arguments["offload"])
-        free = devices.free_memory(placement.device)
+        free, device_type = devices.free_memory(placement.device), placement.device.type
         report |= {
             "device": devices.describe_device(placement.device),
             "dtype": str(placement.dtype).removeprefix("torch."),
@@ -59,6 +63,9 @@ def examine(arguments: dict[str, Any]) -> dict[str, Any]:
         report |= _trial(arguments)
     except IclightError as error:
         report["problem"] = str(error)
+    report["checks"] = [check.as_dict() for check in surroundings(free, device_type)]
+    stopped = [f"{one['name']}: {one['found']}" for one in report["checks"] if one["state"] == "problem"]
+    report["problem"] = report["problem"] or "; ".join(stopped) or None
     return report
 
 
@@ -140,5 +147,10 @@ def in_words(report: dict[str, Any]) -> str:
         ]
         if report["notice"]:
             lines.append(f"note        {report['notice']}")
+    for check in report["checks"]:
+        mark = {"well": "", "note": "(!) ", "problem": "(X) "}[check["state"]]
+        lines.append(f"{check['name']:<18}{mark}{check['found']}")
+        if check["advice"]:
+            lines.append(f"{'':<18}-> {check['advice']}")
     lines.append(f"problem     {report['problem']}" if report["problem"] else "all well")
     return "\n".join(lines)

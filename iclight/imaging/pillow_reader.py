@@ -32,7 +32,7 @@ def open_picture(file: BinaryIO, what: str, most: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = Image.open(file, formats=_formats())
+            picture = Image.open(file, formats=formats_here())
     except Image.DecompressionBombError as error:
         raise budgets.too_large(what, most) from error
     except Exception as error:  # decoders raise whatever their parsers trip over
@@ -48,7 +48,7 @@ def _held(picture: Image.Image) -> int:
     return BYTES_PER_PIXEL.get(picture.format or "", budgets.PLAIN)
 
 
-def _formats() -> list[str]:
+def formats_here() -> list[str]:
     """What is opened: the formats people have pictures in. Others run external programs or have weak parsers."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
