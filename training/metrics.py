@@ -9,6 +9,7 @@ from torch import Tensor
 from iclight.imaging.colour import LUMINANCE, to_linear, to_srgb
 
 SOLID = 0.9  # pixels with at least this much matte count as the subject
+FLOOR = 0.004  # linear light below which stops say little
 # Which axis (0 across, 1 down) and which sign of the asymmetry a side means.
 SIGNS = {"left": (0, -1), "right": (0, 1), "top": (1, -1), "bottom": (1, 1)}
 
@@ -41,6 +42,45 @@ def towards(side: str, pictures: Tensor, matte: Tensor) -> Tensor:
     """B asymmetries in the direction of `side`: above 0 where that side is brighter."""
     axis, sign = SIGNS[side]
     return asymmetry(pictures, matte)[:, axis] * sign
+
+
+def light_stops(left: Tensor, right: Tensor, matte: Tensor) -> Tensor:
+    """B lights in stops: how much more a light from the left brightens the subject's left half than its right half.
+
+    `left`, `right`: the pictures under a light from either side. Their ratio, as log2 of linear luminance, is averaged
+    over each half of the matte, cut at its centre of mass; the subject's own bright and dark sides cancel out.
+    """
+    gain = torch.log2(luminance(left) + FLOOR) - torch.log2(luminance(right) + FLOOR)
+    x = torch.arange(matte.shape[3], device=matte.device).float().view(1, 1, 1, -1)
+    centre = (matte * x).sum((1, 2, 3), keepdim=True) / matte.sum((1, 2, 3), keepdim=True).clamp(min=1e-6)
+    halves = [matte * (x <= centre), matte * (x > centre)]
+    near, far = ((gain * half).sum((1, 2, 3)) / half.sum((1, 2, 3)).clamp(min=1e-6) for half in halves)
+    return near - far
+
+
+def burnt(pictures: Tensor, matte: Tensor) -> Tensor:
+    """B shares in [0, 1] of the subject whose darkest channel is at least 254 of 255."""
+    return _share(pictures.amin(1, keepdim=True) > 253.5 / 255, matte)
+
+
+def black(pictures: Tensor, matte: Tensor) -> Tensor:
+    """B shares in [0, 1] of the subject whose brightest channel is at most 1 of 255."""
+    return _share(pictures.amax(1, keepdim=True) < 1.5 / 255, matte)
+
+
+def _share(where: Tensor, matte: Tensor) -> Tensor:
+    inside = matte > SOLID
+    return (where & inside).float().sum((1, 2, 3)) / inside.float().sum((1, 2, 3)).clamp(min=1)
+
+
+def shine_through(pictures: Tensor, source: Tensor, background: Tensor, matte: Tensor) -> Tensor:
+    """B correlations of the background's high frequencies with those of the subject's log gain: 0 if none shows.
+
+    High is what a blur of a 16th of the shorter side takes away: bars of a window, lamps, a horizon.
+    """
+    sigma = min(pictures.shape[2:]) / 16
+    seen, hidden = (_high(luminance(x), sigma) for x in (pictures, background))
+    return _correlation(seen - _high(luminance(source), sigma), hidden, matte > SOLID)
 
 
 def psnr_inside(pictures: Tensor, truth: Tensor, matte: Tensor) -> Tensor:

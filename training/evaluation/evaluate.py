@@ -5,12 +5,14 @@
 Light-stage objects of held-out seeds, path-traced objects where there are some (`--traced`), three photographs with
 outlines drawn by hand; first pass only (`--side` pixels). What each line means is in docs/training.md. Several
 processes share the work (--part 0/2, --part 1/2, one --out): each measures its objects, and the last to end writes the
-table of all.
+table of all. How strong the light is after both passes (`light.py`) part 0 measures at its end, and `--part light`
+alone, with `--workflows` a share of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +22,16 @@ from torch import Tensor
 from iclight.editing import finish, gain_map
 from iclight.editing.normal_maps import normals_from_lights
 from iclight.imaging import light_maps as lights
+from iclight.parameters import WORKFLOWS
 
 from .. import metrics
 from ..autoencoder import evaluate as autoencoder_figures
 from ..scenes.random_lights import towards_side
 from ..sheets import save_sheet
+from . import light
 from .bench import Bench
 from .heldout import HeldOut, Photographs, photographed, stage_objects, traced_objects
-from .report import Groups, Part, Table, write
+from .report import Groups, Part, Table, as_markdown, write
 
 Relit = tuple[Table, dict[str, Tensor]]  # figures, and the pictures of each side's light
 Rows = list[list[Tensor]]  # of a contact sheet
@@ -163,6 +167,18 @@ def evaluate_photographs(bench: Bench, photos: Photographs) -> tuple[Groups, Row
     return groups, [list(row) for row in zip(*columns, strict=True)]
 
 
+def evaluate_light(bench: Bench, workflows: list[str], objects: dict[str, HeldOut], out: Path) -> str:
+    """The table of how strong the light is, with what was measured of other workflows into the folder `out` before."""
+    for workflow in workflows:
+        (out / f"light-{workflow}.json").write_text(json.dumps(light.measure(bench, workflow, objects), indent=1))
+    sets: dict[str, Groups] = {}
+    for path in filter(Path.is_file, (out / f"light-{workflow}.json" for workflow in WORKFLOWS)):
+        for name, groups in json.loads(path.read_text()).items():
+            sets.setdefault(name, {}).update(groups)
+    (out / "light.md").write_text(as_markdown(sets))
+    return as_markdown(sets)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="mini", help="a name or a model's folder")
@@ -172,11 +188,19 @@ def main() -> None:
     parser.add_argument("--traced", type=Path, default=Path("build/traced"), help="path-traced shards, if any")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--part", default="0/1", help="this process's share of the objects: number/count")
+    parser.add_argument("--part", default="0/1", help='this process\'s share of the objects, number/count; or "light"')
+    parser.add_argument("--workflows", nargs="+", default=WORKFLOWS, choices=WORKFLOWS, help="of the light alone")
+    parser.add_argument("--light-objects", type=int, default=16, help="of each set, for the light")
     parser.add_argument("--out", type=Path, default=Path("build/evaluation"))
     options = parser.parse_args()
     bench = Bench(options.model, options.device, options.dtype)
     options.out.mkdir(parents=True, exist_ok=True)
+    few = {"light stage": stage_objects(options.light_objects, options.side)}
+    if (traced := traced_objects(options.traced, options.side)) is not None:
+        few["path traced"] = traced.first(options.light_objects)
+    if options.part == "light":
+        print(evaluate_light(bench, options.workflows, few, options.out))
+        return
     number, parts = (int(text) for text in options.part.split("/"))
     sets: dict[str, HeldOut | Photographs] = {
         "light stage": stage_objects(options.objects, options.side, share=(number, parts))
@@ -200,6 +224,8 @@ def main() -> None:
         measured["whole"] = len(measured["figures"]) == len(sets)
         table = write(options.out, number, parts, measured)
     print(table or f"Part {options.part} is done; the table comes with the last.")
+    if number == 0:
+        print(evaluate_light(bench, options.workflows, few, options.out))
 
 
 if __name__ == "__main__":

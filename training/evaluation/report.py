@@ -20,11 +20,12 @@ class Part(TypedDict):
 
 
 def as_markdown(sets: dict[str, Groups]) -> str:
-    """One table: a line per figure of the first set, a column per set of objects."""
+    """One table: a line per figure, in the order in which the sets have them, a column per set of objects."""
     names = list(sets)
     lines = [f"| figure | {' | '.join(names)} |", f"| --- | {' | '.join('---:' for _ in names)} |"]
-    for group, table in sets[names[0]].items():
-        for figure in table:
+    groups = dict.fromkeys(group for of_set in sets.values() for group in of_set)
+    for group in groups:
+        for figure in dict.fromkeys(figure for of_set in sets.values() for figure in of_set.get(group, {})):
             values = [sets[name].get(group, {}).get(figure) for name in names]
             cells = ["" if value is None else f"{value:.1f}" if abs(value) >= 5 else f"{value:.3f}" for value in values]
             lines.append(f"| {group}: {figure} | {' | '.join(cells)} |")
