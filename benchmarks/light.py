@@ -133,7 +133,9 @@ def _by_card(model: str, workflow: str) -> tuple[Relighter, Settings]:
     from iclight import Relighter, Settings
 
     relighter = Relighter.load(model, workflow, matting="none")
-    return relighter, Settings.for_workflow(workflow, prompt="best quality", **relighter.model.defaults)
+    return relighter, Settings.for_workflow(
+        workflow, prompt="best quality", **{**relighter.defaults, "finish": "model"}
+    )
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ python tools/make_gallery.py [results finish] [--model mini] [--folder docs]
 
 results.jpg: the photo; words with light from left, right, top and bottom (fc); two backgrounds (fbc); a panorama (env).
 finish.jpg: the photo; the model's picture; that light on the photo's own pixels, before its own background; and by a
-background, before that.
+background, before that. All by the settings of the model's card.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def relit(model: str, columns: list[Column]) -> list[list[NDArray[np.uint8]]]:
     for workflow, parameters, inputs in columns:
         if relighter is None or relighter.workflow != workflow:
             relighter = Relighter.load(model, workflow=workflow, matting="u2netp")
-        settings = Settings.for_workflow(workflow, prompt=PROMPT, **parameters)
+        settings = Settings.for_workflow(workflow, prompt=PROMPT, **{**relighter.defaults, **parameters})
         given = {name: asset(file) for name, file in inputs.items()}
         column = []
         for photo in PHOTOS:

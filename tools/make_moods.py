@@ -2,8 +2,8 @@
 
 python tools/make_moods.py [--model mini] [--photo cat.jpg]
 
-One photo under each of `iclight.studio.ui.moods.MOODS`, all of one seed, nothing picked; small JPEGs beside the page's
-other pictures.
+One photo under each of `iclight.studio.ui.moods.MOODS`, by the settings of the model's card, all of one seed, nothing
+picked; small JPEGs beside the page's other pictures.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def main() -> None:
     relighter = Relighter.load(options.model, workflow="fc", matting="u2netp")
     written = 0
     for key, mood in MOODS.items():
-        settings = Settings.for_workflow("fc", prompt=with_mood(SUBJECTS[options.photo], key), **mood.light)
+        settings = Settings.for_workflow(
+            "fc", prompt=with_mood(SUBJECTS[options.photo], key), **{**relighter.defaults, **mood.light}
+        )
         made = relighter.relight(asset(options.photo), settings).images[0]
         target = ASSETS / "moods" / f"{key}.jpg"
         target.parent.mkdir(exist_ok=True)
