@@ -23,7 +23,7 @@ def engine() -> ModelPool:
 
 def test_the_card_of_the_loaded_model_says_what_inputs_begin_with(engine):
     usual = defaults_of(engine, "fc")
-    assert (usual["steps"], usual["light"], usual["cfg"]) == (8, "none", 2.0)
+    assert (usual["steps"], usual["light"], usual["cfg"]) == (9, "none", 2.0)
     assert usual["light_strength"] > 1
     assert defaults_of(engine, "fbc")["backdrop_blur"] > 0
 
@@ -37,6 +37,6 @@ def test_what_stands_at_earlier_defaults_follows_and_what_was_chosen_stays(engin
 
 def test_requests_that_leave_settings_open_get_the_models(engine):
     left_open = settings_of("fc", {"prompt": "cat", "steps": None}, engine.defaults("fc"))
-    assert left_open.steps == 8
+    assert left_open.steps == 9
     assert settings_of("fc", {"steps": 30}, engine.defaults("fc")).steps == 30
     assert settings_of("fc", {}).steps == 25
