@@ -41,7 +41,7 @@ QUARTILES = {"lower quartile": 0.25, "median": 0.5, "upper quartile": 0.75}
 
 
 def settings_of(relighter: Relighter) -> dict[str, Settings]:
-    """What is measured, before any finish: the workflow's own defaults, and those of the model's card if it has some."""
+    """What is measured, before a finish: the workflow's own defaults, and those of the model's card if it has some."""
     chosen = {"strength 1": Settings.for_workflow(relighter.workflow, prompt=PROMPT)}
     if relighter.defaults:
         chosen["model card"] = Settings.for_workflow(
