@@ -394,12 +394,17 @@ def check_parameters(parameters: Mapping[str, Parameter], values: Mapping[str, A
         parameters[name].check(name, value)
 
 
+_PART = r"(?:\d+\.?\d*|\.\d+)"
+
+
 def hex_colour(text: str) -> str:
     """A colour as pickers and people write it -> "#rrggbb": "#fc8", "ffcc88", "rgba(255, 204.2, 136, 1)".
 
     Raises SettingsError for anything else. Alpha is left out: a light has none.
     """
-    if parts := re.fullmatch(r"\s*rgba?\(([\d.]+),\s*([\d.]+),\s*([\d.]+)(?:,\s*[\d.]+)?\)\s*", text):
+    if not isinstance(text, str):
+        raise SettingsError("{text} is no colour; write #RRGGBB.", text=quoted(text))
+    if parts := re.fullmatch(rf"\s*rgba?\(({_PART}),\s*({_PART}),\s*({_PART})(?:,\s*{_PART})?\)\s*", text):
         return "#" + "".join(f"{round(min(255.0, float(part))):02x}" for part in parts.groups())
     digits = text.strip().removeprefix("#").lower()
     if len(digits) == 3:

@@ -11,9 +11,11 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 
+from iclight.errors import IclightError
 from iclight.imaging import images
 from iclight.studio.service.actions import Actions
 from iclight.studio.service.model_pool import ModelPool
+from iclight.studio.service.outputs import as_jpeg
 from iclight.studio.service.pictures import Pictures
 from iclight.studio.service.storage import Storage
 from iclight.studio.tabs.mix import MixTab
@@ -73,6 +75,22 @@ def test_the_desk_and_normals_decode_each_file_once(actions, values, decoded):
     MixTab(actions, lambda function: function).lights(REQUEST, **values)
     NormalsTab(actions, lambda function: function).normals(REQUEST, **values)
     assert sorted(decoded) == contents(values)
+
+
+def test_a_download_that_was_interrupted_is_not_given_the_next_time(tmp_path, monkeypatch):
+    path, whole = str(tmp_path / "made.png"), Image.Image.save
+    Image.new("RGB", (64, 64), (200, 120, 40)).save(path)
+
+    def broken(picture, target, *rest, **options):
+        Path(target).write_bytes(b"\xff\xd8\xff half of it")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", broken)
+    with pytest.raises((OSError, IclightError)):
+        as_jpeg(path)
+    monkeypatch.setattr(Image.Image, "save", whole)
+    with Image.open(as_jpeg(path)) as picture:
+        assert picture.size == (64, 64) and picture.format == "JPEG"
 
 
 def test_pictures_are_told_by_their_content_and_kept_within_their_room(tmp_path, decoded):

@@ -177,6 +177,10 @@ def test_a_desk_refuses_what_it_cannot_mix(client):
     client.predict(handle_file(PICTURE), **QUICK, api_name="/lights")
     with pytest.raises(Exception, match="9.0"):
         client.predict(left=9.0, api_name="/mix")
-    with pytest.raises(Exception, match="olour"):
-        client.predict(left=1.0, left_colour="nonsense", api_name="/mix")
+    for colour in ("nonsense", 7, ["#ffffff"], "rgb(1.2.3, 0, 0)"):
+        with pytest.raises(Exception, match="is no colour; write #RRGGBB"):
+            client.predict(left=1.0, left_colour=colour, api_name="/mix")
+    for value in (10**400, "x", [1]):
+        with pytest.raises(Exception, match="number from"):
+            client.predict(left=value, api_name="/mix")
     assert client.predict(**DESK, api_name="/mix")

@@ -109,7 +109,8 @@ def as_jpeg(path: str) -> str:
         with Image.open(path, formats=("PNG",)) as picture:
             ground = Image.new("RGB", picture.size, "white")
             ground.paste(picture, mask=picture.getchannel("A") if picture.mode == "RGBA" else None)
-        ground.save(target, quality=95, subsampling=0, icc_profile=picture.info.get("icc_profile"))
+        with whole_file(target) as draft:
+            ground.save(draft, "JPEG", quality=95, subsampling=0, icc_profile=picture.info.get("icc_profile"))
     return str(target)
 
 

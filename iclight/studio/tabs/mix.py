@@ -65,8 +65,9 @@ class MixTab:
         session; says how well light adds up.
         """
         say, session = speaker(request), session_of(request)
-        settings, inputs = self.check(values)
         with self.work.runs.of(session) as flag:
+            self.work.loaded(flag)  # the model's card decides what is left open
+            settings, inputs = self.check(values)
             made = self._light(settings, inputs, values.get("matting"), flag, say)
             self._lit.put(session, Lit(made, _recipe_of(made, inputs), values))
         line = say("**{seconds:.1f} s** for {count} lights.", seconds=made.seconds, count=len(made.stack.pictures))
@@ -169,7 +170,7 @@ def _number(values: dict[str, Any], name: str) -> float:
     """A fader's value; 0 where none came, and for what is no number one that every check refuses."""
     try:
         return float(values.get(name) or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

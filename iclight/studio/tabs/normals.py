@@ -64,9 +64,11 @@ class NormalsTab:
 
     def normals(self, request: gr.Request, **values: Any) -> tuple[Any, ...]:
         """Estimate a subject's surface normals from four relightings (left, right, bottom, top)."""
-        say, (settings, inputs) = speaker(request), self.check(values)
+        say = speaker(request)
         exponent = _or_default(values.get("exponent"), NORMAL_PARAMETERS["exponent"])
         with self.work.runs.of(session_of(request)) as flag:
+            self.work.loaded(flag)  # the model's card decides what is left open
+            settings, inputs = self.check(values)
             result = self._estimate(settings, inputs, values.get("matting"), exponent, flag, say)
             tell(flag, SAVING, say("Saving"))
             height, width = result.normal.shape[:2]
