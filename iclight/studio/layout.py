@@ -15,7 +15,7 @@ from .service.actions import Actions
 from .service.model_pool import ModelPool
 from .service.pages import Pages
 from .service.progress import Live
-from .service.sessions import Visits, session_of
+from .service.sessions import Runs, Visits, session_of
 from .service.storage import KEPT, Storage
 from .tabs.examples import backgrounds_in_their_language, examples_in_their_language, show_examples
 from .tabs.form import show_form, show_workflows
@@ -64,6 +64,10 @@ def _show_page(blocks: Pages, page: Page, engine: ModelPool, gpu: Callable[..., 
         for room in (work, desk, relief):
             room.drop(session)
 
+    def forgotten(request: gr.Request) -> None:
+        work.cancel(request)  # or its result would be kept after all
+        drop(session_of(request))
+
     visits = Visits(work.runs.stop, drop)
     live = Live(work.runs, visits, engine, work.latest)
     page.looks["belongs"] = gr.State(None)
@@ -105,9 +109,9 @@ def _show_page(blocks: Pages, page: Page, engine: ModelPool, gpu: Callable[..., 
     bind_picture(page, work, desk, relief)
     bind_memory(page, work, live, blocks)
     _keep_status(blocks, engine, status, ways, page)
-    blocks.unload(_leaving(visits))
+    blocks.unload(_leaving(visits, work.runs))
     blocks.stop = work.runs.stop
-    gone = forget.click(with_signature(lambda request: drop(session_of(request)), {}), None, None, **QUIET)
+    gone = forget.click(with_signature(forgotten, {}), None, None, **QUIET)
     gone.then(None, None, None, js="() => window.iclight?.forget()", **HIDDEN)
     for shown, named in (
         (page.inputs["mood"], in_their_language),
@@ -117,8 +121,9 @@ def _show_page(blocks: Pages, page: Page, engine: ModelPool, gpu: Callable[..., 
         blocks.load(named, None, shown, **QUIET)
 
 
-def _leaving(visits: Visits) -> Callable[[gr.Request], None]:
+def _leaving(visits: Visits, runs: Runs) -> Callable[[gr.Request], None]:
     def leave(request: gr.Request) -> None:
+        runs.hung_up(str(request.session_hash or ""))
         visits.left(request)
 
     return leave

@@ -8,8 +8,11 @@ import io
 import json
 import os
 import socket
+import threading
 import time
+import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attacks import API, Visitor, at_once, png
@@ -210,6 +213,21 @@ def test_nothing_that_decodes_or_lights_goes_past_the_queue(visitor):
     assert set(answers) <= {404, 503}
     # What remains beside the queue moves text and sliders; it takes no picture.
     assert inputs_of(queued=False).isdisjoint({"PictureInput", "PanoramaInput", "Canvas"})
+
+
+def test_whoever_forgets_all_of_it_gets_no_result_of_what_still_ran(site):
+    token = {"x-iclight-tab": uuid.uuid4().hex}
+    visitor, reloaded = Visitor(site.url, **token), Visitor(site.url, **token)
+    forget = next(one["id"] for one in visitor.config()["dependencies"] if one["api_name"] == "forgotten")
+    ended: list[Any] = []
+    slow = {"image": visitor.file(png()), "width": 256, "height": 256, "steps": 100}
+    asking = threading.Thread(target=lambda: ended.append(visitor.ask(**slow)))
+    asking.start()
+    while not ended:
+        reloaded.http.post(f"{API}/run/predict", json={"data": [], "fn_index": forget})
+        asking.join(0.2)
+    assert ended[0][0] == "error" and ended[0][1]["error"] == "Cancelled."
+    assert visitor.call("history", [])[1] == [[]]
 
 
 def test_more_than_the_queue_holds_is_refused_in_words(site, visitor):

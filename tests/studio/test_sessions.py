@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("gradio")
 
+from iclight.studio.service import sessions
 from iclight.studio.service.progress import time_left
 from iclight.studio.service.sessions import CONNECTIONS, HEADER, PerSession, Runs, Visits, session_of
 from iclight.studio.service.storage import Storage
@@ -59,6 +60,26 @@ def test_tokens_by_the_thousand_take_no_memory():
     for number in range(CONNECTIONS + 100):
         visits.here(request(f"s{number}", f"{number:032x}"))
     assert len(visits._open) == CONNECTIONS
+
+
+def test_tabs_that_leave_by_the_thousand_take_no_memory(monkeypatch):
+    monkeypatch.setattr(sessions, "AWAY", 100)
+    dropped: list[str] = []
+    visits = Visits(lambda session: None, dropped.append)
+    for number in range(150):
+        visits.here(request(f"s{number}", f"{number:032x}"))
+        visits.left(request(f"s{number}"))
+    assert len(visits._away) == 100
+    assert dropped == [f"tab-{number:032x}" for number in range(50)], "what is forgotten goes, the oldest first"
+
+
+def test_a_place_in_the_line_ends_with_the_connection_that_waits():
+    """Gradio takes its request out of the queue; a tab that comes back by another must not wait for ever."""
+    runs = Runs()
+    runs.wait("tab", "before")
+    runs.wait("other", "elsewhere")
+    runs.hung_up("before")
+    assert runs.ahead("tab") is None and runs.ahead("other") == 0
 
 
 NAMES = ["image", "prompt", "workflow", "light", "steps"]

@@ -118,7 +118,7 @@ class Live:
     def begin(self, request: gr.Request) -> tuple[Any, Any, Any]:
         """A button was pressed and what it asks for can work: stand in line, look from now on."""
         self.visits.here(request)
-        self.runs.wait(session_of(request))
+        self.runs.wait(session_of(request), str(request.session_hash or ""))
         return self.now(request), gr.Timer(active=True), gr.skip()
 
     def look(self, request: gr.Request, shown: str | None) -> tuple[Any, Any, Any, Any]:

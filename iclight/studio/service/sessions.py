@@ -23,8 +23,8 @@ T = TypeVar("T")
 HEADER, TOKEN = "x-iclight-tab", re.compile("[0-9a-f]{32}")
 # Seconds after which whoever left is gone: their running work is stopped; what is kept of them is dropped.
 ABSENT, GONE = 120.0, 1800.0
-# Connections that are remembered at once: the longest unheard of goes first.
-CONNECTIONS = 4096
+# Connections, and tabs that left, that are remembered at once: the longest unheard of goes first.
+CONNECTIONS, AWAY = 4096, 65_536
 
 # Seconds: a page asks for the strip more often than twice a second, one in the background every second.
 LAPSES = 20.0
@@ -50,7 +50,7 @@ class Visits:
         self._absent, self._gone = absent, gone
         # Gradio's sessions that are open -> whose they are; who is away -> since when, and whether they were stopped.
         self._open: OrderedDict[str, str] = OrderedDict()
-        self._away: dict[str, tuple[float, bool]] = {}
+        self._away: OrderedDict[str, tuple[float, bool]] = OrderedDict()
         self._lock = threading.Lock()
         self._watching = False
 
@@ -74,7 +74,9 @@ class Visits:
                 if session not in self._open.values():
                     self._away[session] = time.monotonic(), False
                     self._watch()
-                return
+                if len(self._away) <= AWAY:
+                    return
+                name, _ = self._away.popitem(last=False)
         self._stop(name)
         self._drop(name)
 
@@ -149,15 +151,22 @@ class Runs:
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="iclight-runs-"))
         self._running: dict[str, list[Path]] = {}
-        # In the order of their coming: sessions whose button was pressed and whose turn has not come; and when each was
-        # last heard of. A place lapses: whoever pressed a button looks at the strip, until it is over.
-        self._waiting: OrderedDict[str, float] = OrderedDict()
+        # In the order of their coming: sessions whose button was pressed and whose turn has not come; when each was
+        # last heard of, and by which connection it waits. A place lapses: whoever pressed a button looks at the strip,
+        # until it is over.
+        self._waiting: OrderedDict[str, tuple[float, str]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def wait(self, session: str | None) -> None:
+    def wait(self, session: str | None, connection: str = "") -> None:
         """The session's button was pressed: it stands in line until its request runs or is given up."""
         with self._lock:
-            self._waiting[session or ""] = time.monotonic()
+            self._waiting[session or ""] = time.monotonic(), connection
+
+    def hung_up(self, connection: str) -> None:
+        """A connection ended: Gradio takes what waits by it out of its queue, whoever comes back by another."""
+        with self._lock:
+            for session in [known for known, (_, by) in self._waiting.items() if by == connection]:
+                self._leave(session)
 
     @contextlib.contextmanager
     def of(self, session: str | None) -> Iterator[Path]:
@@ -199,8 +208,8 @@ class Runs:
         with self._lock:
             now = time.monotonic()
             if (session or "") in self._waiting:
-                self._waiting[session or ""] = now
-            for other in [known for known, heard in self._waiting.items() if now - heard > LAPSES]:
+                self._waiting[session or ""] = now, self._waiting[session or ""][1]
+            for other in [known for known, (heard, _) in self._waiting.items() if now - heard > LAPSES]:
                 self._leave(other)
             if (session or "") not in self._waiting:
                 return None
