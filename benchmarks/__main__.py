@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import sys
@@ -16,7 +17,7 @@ from iclight.diffusion import devices, sampler
 from iclight.errors import IclightError
 from iclight.settings import Settings
 
-from . import report, request
+from . import report, request, speeds
 from .job import STAGES, make_job
 from .loading import compare_loading
 from .measure import Row, compare
@@ -57,6 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load = next(row for row in rows if row.stage == "load")
         multiples = [side.peak / model_bytes for side in (load.ours, load.stock)]
         print(f"Loading held {multiples[0]:.2f} (ours) and {multiples[1]:.2f} (stock) times the finished UNet's size.")
+    compared, levers = None, None
+    if "samplers" in options.stages:
+        _say("samplers and steps, with mini")
+        compared = speeds.compare_samplers()
+        print(f"\ndB to {speeds.REFERENCE_STEPS} steps of the default, seconds of the processor ({facts['cpu']})")
+        print(speeds.samplers_table(compared))
+    if "levers" in options.stages:
+        _say("levers, with mini")
+        levers = speeds.compare_levers(repeat=options.repeat)
+        print(f"\nLevers one by one ({facts['cpu']}), seconds of the processor")
+        print(speeds.levers_table(levers))
     if options.json:
         content = {
             "size": options.size,
@@ -65,9 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "settings": settings.to_dict(),
             "unet_bytes": model_bytes,
             "stages": [report.as_dict(row) for row in rows],
+            "samplers": compared,
+            "levers": levers,
             "request": None if around is None else request.as_dict(around),
         }
-        options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(content, indent=2, default=dataclasses.asdict) + "\n", encoding="utf-8")
     return _verdict(rows, placement)
 
 
@@ -150,9 +164,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--stages",
         nargs="+",
-        choices=("load", "request", *STAGES),
+        choices=("load", "request", "samplers", "levers", *STAGES),
         default=list(STAGES),
-        help="default: all but load, which writes 4 GB of temporary files, and request: all that is not the model",
+        help="default: all but load, which writes 4 GB of temporary files, request: all that is not the model, "
+        "samplers and levers: ways to mini's picture in less time",
     )
     parser.add_argument("--megapixels", type=float, default=24, help="of the photo of the stage request (default 24)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything there as well")

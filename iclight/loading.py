@@ -18,6 +18,7 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from .diffusion import devices
+from .diffusion.acceleration import EXACT, Acceleration, Levers, accelerate, levers_for
 from .diffusion.checkpoints import Components, build_components, check_checkpoint, open_parts
 from .diffusion.devices import Placement
 from .diffusion.embeddings import open_embeddings, parse_embedding
@@ -37,7 +38,7 @@ class LoadedModel:
 
     `environment_encoder`: the env workflow's, None for the others. `prediction_type`: what the UNet's output means, one
     of `checkpoints.PREDICTION_TYPES`. `model`: what was resolved. `components`: the base's parts and their files.
-    `identity`: names and SHA-256 of all of it, and how it was asked for, for recipes.
+    `identity`: names and SHA-256 of all of it, and how it was asked for, for recipes. `acceleration`: how it runs.
     """
 
     tokenizer: CLIPTokenizer
@@ -50,6 +51,7 @@ class LoadedModel:
     prediction_type: str = "epsilon"
     components: Components | None = None
     identity: Mapping[str, Any] | None = None
+    acceleration: Acceleration = EXACT
 
 
 def load_model(
@@ -63,6 +65,7 @@ def load_model(
     lora: str | Path | Sequence[str | Path] = (),
     embedding: str | Path | Sequence[str | Path] = (),
     offload: bool = False,
+    speed: str | Levers = "exact",
     share: LoadedModel | None = None,
 ) -> LoadedModel:
     """Load a model for a workflow; the arguments are those of `Relighter.load`.
@@ -74,6 +77,7 @@ def load_model(
     """
     check_workflow(workflow)
     placement = devices.choose(device, dtype, offload)
+    levers = levers_for(speed, placement)
     if str(model).lower().endswith(".safetensors") and os.path.isfile(model):
         check_checkpoint(Path(model))  # before anything is fetched for it
     resolved = resolve_model(
@@ -104,8 +108,9 @@ def load_model(
         )
         vae_part = VAE(components.vae.to(placement.home), placement) if shared is None else shared.vae
         text_encoder = components.text_encoder.to(placement.home)
+        acceleration = accelerate(levers, unet, placement.device, placement.offload)
     asked |= {"model": str(model), "offset": None if offset is None else str(offset)}
-    notices = [one for one in (resolved.notice, parts.notice, *loras.unused) if one]
+    notices = [one for one in (resolved.notice, parts.notice, *loras.unused, *acceleration.notices) if one]
     return LoadedModel(
         components.tokenizer,
         text_encoder,
@@ -116,7 +121,9 @@ def load_model(
         encoder,
         components.prediction_type,
         components,
-        _identify(resolved, components.files, loras.files, [path for path, _ in embeddings], placement, asked),
+        _identify(resolved, components.files, loras.files, [path for path, _ in embeddings], placement, asked)
+        | {"speed": speed if isinstance(speed, str) else " ".join(levers.pulled)},
+        acceleration,
     )
 
 

@@ -56,6 +56,9 @@ LIGHTS: dict[str, dict[str, str]] = {
     },
 }
 
+# How a model runs, from "computes what the reference computes" on.
+SPEEDS = ("exact", "fast", "max")
+
 # The input that an uploaded light comes from.
 LIGHT_INPUTS = {"fc": "light_map", "fbc": "background", "env": "environment"}
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from . import prompts
 from .diffusion import devices, sampler, vae
+from .diffusion.acceleration import Levers, fingerprints
 from .diffusion.progress import OnStep, Progress, fit_projection
 from .editing.finish import finished
 from .editing.gain_map import fit_matte
@@ -66,6 +67,8 @@ class Relighter:
         self.model = loaded.model
         self.workflow = loaded.model.workflow
         self.matting = matting
+        self.acceleration = loaded.acceleration
+        self._memory = loaded.acceleration.new_memory()
         self._networks: dict[str, torch.nn.Module] = {}
         self._matting_files: dict[str, Path] = {}
         self._lock = threading.Lock()
@@ -84,6 +87,7 @@ class Relighter:
         lora: str | Path | Sequence[str | Path] = (),
         embedding: str | Path | Sequence[str | Path] = (),
         offload: bool = False,
+        speed: str | Levers = "exact",
         share: Relighter | None = None,
     ) -> Relighter:
         """Load a model for a workflow ("fc", "fbc" or "env").
@@ -93,7 +97,8 @@ class Relighter:
         "u2netp", "grabcut" or "none". `device`: "auto", "cuda", "mps", "cpu". `dtype`: "auto", "float32", "float16",
         "bfloat16". `vae`: another VAE than the model's own: a file, folder or hub id. `lora`: one or more "PATH" or
         "PATH:SCALE", on the hub too. `embedding`: one or more textual inversions, "FILE" or "FILE:NAME", for prompts to
-        name. `offload` keeps parts off the GPU while they idle.
+        name. `offload` keeps parts off the GPU while they idle. `speed`: "exact" computes what the reference
+        computes, "fast" and "max" the same faster, up to rounding; or `Levers` of the caller's own.
         `share`: a relighter for another workflow, whose text encoder and VAE are used instead of read again where they
         are the same.
 
@@ -111,6 +116,7 @@ class Relighter:
             lora=lora,
             embedding=embedding,
             offload=offload,
+            speed=speed,
             share=shared,
         )
         relighter = cls(loaded, matting)
@@ -301,7 +307,11 @@ class Relighter:
         """
         assert settings.width is not None and settings.height is not None and settings.seed is not None
         assert (self.environment_encoder is None) == (environment is None) == (settings.workflow != "env")
-        with devices.memory_errors_explained(self.placement, MEMORY_ADVICE), devices.exact_float32(self.placement):
+        with (
+            devices.memory_errors_explained(self.placement, MEMORY_ADVICE),
+            devices.exact_float32(self.placement),
+            self.acceleration.running(),
+        ):
             return self._render(foreground, settings, background, on_step, environment, alpha)
 
     def _render(
@@ -375,7 +385,7 @@ class Relighter:
         """The first pass: from pure noise, or from a picture that hints at the light."""
         if start is None:
             return self._run_pass(on_step, condition, guidance, settings, None, None, generator)
-        hint = self.vae.encode([start])
+        hint = self._encode([start])
         return self._run_pass(on_step, condition, guidance, settings, settings.lowres_denoise, hint, generator)
 
     def _run_pass(
@@ -398,16 +408,7 @@ class Relighter:
 
     def _guidance(self, settings: Settings, environment: Floats | None) -> tuple[sampler.Guidance, torch.Tensor]:
         """What the words (and the environment) ask for, and the text that says as little under even light."""
-        with devices.resident(self.text_encoder, self.placement):
-            cond, uncond = prompts.encode_prompt_pair(
-                self.tokenizer,
-                self.text_encoder,
-                settings.positive_prompt,
-                settings.negative_prompt,
-                emphasis=settings.emphasis,
-                clip_skip=settings.clip_skip,
-                embeddings=self.embeddings,
-            )
+        cond, uncond = self._embed(settings)
         even = uncond if settings.cfg > 1 else cond
         if self.environment_encoder is not None and environment is not None:
             with devices.resident(self.environment_encoder, self.placement):
@@ -417,6 +418,31 @@ class Relighter:
             cond, uncond = torch.cat([cond, light], dim=1), torch.cat([uncond, light], dim=1)
             even = torch.cat([even, flat], dim=1)
         return sampler.Guidance(cond, uncond, settings.cfg), even
+
+    def _embed(self, settings: Settings) -> tuple[torch.Tensor, torch.Tensor]:
+        """(cond, uncond) of the settings' prompts, 1 x L x dim each."""
+        asked = (settings.positive_prompt, settings.negative_prompt, settings.emphasis, settings.clip_skip)
+
+        def embed() -> tuple[torch.Tensor, torch.Tensor]:
+            with devices.resident(self.text_encoder, self.placement):
+                return prompts.encode_prompt_pair(
+                    self.tokenizer,
+                    self.text_encoder,
+                    settings.positive_prompt,
+                    settings.negative_prompt,
+                    emphasis=settings.emphasis,
+                    clip_skip=settings.clip_skip,
+                    embeddings=self.embeddings,
+                )
+
+        return self._memory(asked, embed) if self._memory else embed()
+
+    def _encode(self, pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+        """`VAE.encode` of what the request brought, which the next may bring again."""
+        if self._memory is None:
+            return self.vae.encode(pictures)
+        latents: torch.Tensor = self._memory(fingerprints(pictures), lambda: self.vae.encode(pictures))
+        return latents
 
     def _light_guidance(
         self,
@@ -454,7 +480,7 @@ class Relighter:
     ) -> torch.Tensor:
         """1 x C x h x w: the foreground's latent, for fbc followed by the background's, cropped to width x height."""
         shown = [crop.resize_and_center_crop(p, width, height) for p in (foreground, backdrop) if p is not None]
-        latents = self.vae.encode(shown)
+        latents = self._encode(shown)
         factor = self.vae.factor
         if progress.on_step is not None:
             thumbnail = crop.resize(shown[0], width // factor, height // factor)

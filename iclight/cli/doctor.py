@@ -100,6 +100,8 @@ def _trial(arguments: dict[str, Any]) -> dict[str, Any]:
     seconds = defaults.steps * step * (1 + area) + around * (1 + area) / 2
     return {
         "model": relighter.model.name,
+        "speed": (relighter.loaded.identity or {})["speed"],
+        "levers": list(relighter.acceleration.levers.pulled),
         "native_size": [width, height],
         "notice": notice or relighter.model.notice,
         "seconds_per_step": round(step, 3),
@@ -141,7 +143,9 @@ def in_words(report: dict[str, Any]) -> str:
         ]
     if "model" in report:
         size = "x".join(str(side) for side in report["native_size"])
+        levers = ", ".join(report["levers"]) or "no lever pulled"
         lines += [
+            f"runs        {report['speed']}: {levers}",
             f"model       {report['model']}, {size} then 1.5 times that",
             f"speed       {report['seconds_per_step']} s a step, about {report['seconds_per_picture']} s a picture",
         ]

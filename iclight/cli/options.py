@@ -7,15 +7,15 @@ import dataclasses
 from collections.abc import Container, Mapping
 from typing import Any
 
-from ..parameters import LIGHTS, PARAMETERS, WORKFLOWS, Parameter
+from ..parameters import LIGHTS, PARAMETERS, SPEEDS, WORKFLOWS, Parameter
 from ..settings import Settings
 from ..weights.catalogue import MATTING_CHOICES
 
-ENGINE_OPTIONS = ("model", "offset", "vae", "lora", "embedding", "matting", "device", "dtype", "offload")
+ENGINE_OPTIONS = ("model", "offset", "vae", "lora", "embedding", "matting", "device", "dtype", "offload", "speed")
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """--model, --offset, --vae, --lora, --embedding, --matting, --device, --dtype, --offload."""
+    """--model, --offset, --vae, --lora, --embedding, --matting, --device, --dtype, --offload, --speed."""
     group = parser.add_argument_group("engine")
     group.add_argument(
         "--model",
@@ -48,11 +48,16 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", default="auto", help="auto, cuda, cuda:N, mps or cpu")
     group.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16")
     group.add_argument("--offload", action="store_true", help="keep parts off the GPU while idle, for small GPUs")
+    group.add_argument(
+        "--speed",
+        choices=SPEEDS,
+        help="exact computes what the reference computes; fast and max the same faster, up to rounding (default exact)",
+    )
 
 
 def engine_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """The options as keyword arguments for `Relighter.load`."""
-    return {name: getattr(options, name) for name in ENGINE_OPTIONS}
+    return {**{name: getattr(options, name) for name in ENGINE_OPTIONS}, "speed": options.speed or SPEEDS[0]}
 
 
 def add_setting_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import errors
 from ..errors import IclightError, ImageError, RecipeError, SettingsError
-from ..parameters import LIGHT_INPUTS, LIGHTS, WORKFLOWS
+from ..parameters import LIGHT_INPUTS, LIGHTS, SPEEDS, WORKFLOWS
 from ..settings import INPUTS
 from ..weights import catalogue
 from .options import engine_arguments, settings_from
@@ -204,6 +204,8 @@ def _recipe_engine(options: argparse.Namespace, recipe: Recipe, beside: Path) ->
             # A named dtype rules the VAE too, so the automatic choice is kept where it was the recipe's.
             if made_in in devices.DTYPES and made_in != str(auto.dtype).removeprefix("torch."):
                 arguments["dtype"] = made_in
+    if options.speed is None and recipe.model.get("speed") in SPEEDS:
+        arguments["speed"] = recipe.model["speed"]
     if options.matting == "auto" and recipe.matting in catalogue.MATTINGS:
         arguments["matting"] = recipe.matting
     return arguments

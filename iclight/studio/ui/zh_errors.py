@@ -249,4 +249,16 @@ SENTENCES: dict[str, str] = {
     "Where the subject ends is uncertain over a large part of it.": "主体的边界大片不确定。",
     "The subject runs along three sides of the picture, as backgrounds do.": "主体沿照片的三条边展开，像背景一样。",
     "Loading failed unexpectedly ({kind}: {reason}).": "加载时意外出错（{kind}：{reason}）。",
+    "speed is {speed}, but it takes one of {choices}.": "speed 的值是 {speed}，但它只接受：{choices}。",
+    "attention is {attention}, but it takes one of {choices}.": (
+        "attention 的值是 {attention}，但它只接受：{choices}。"
+    ),
+    # Why a lever of `--speed` is not pulled.
+    "{lever} is left out on {device}: {reason}.": "{device} 上不使用 {lever}：{reason}。",
+    "parts that move between devices are compiled again": "在设备间搬动的部分要重新编译",
+    "torch.compile needs Triton": "torch.compile 需要 Triton",
+    "torch.compile needs a C++ compiler": "torch.compile 需要 C++ 编译器",
+    "torch.compile is young there": "torch.compile 在那里还不成熟",
+    "it is cuDNN's": "它属于 cuDNN",
+    "only CUDA has that backend": "只有 CUDA 有这个后端",
 }
