@@ -203,13 +203,13 @@ def test_the_papers_schedule_of_sources():
 
 
 def test_every_entry_of_the_pages_quick_lists_was_trained_on():
-    from iclight.studio.tabs.examples import FC_EXAMPLES, LIGHTING, SUBJECTS
+    from iclight.studio.tabs.examples import EXAMPLES, LIGHTING, SUBJECTS
 
     moods = {words for texts in MOOD_WORDS.values() for words in texts}
     subjects = {words for texts in SUBJECT_WORDS.values() for words in texts}
     assert set(LIGHTING) <= moods
     assert set(SUBJECTS) <= subjects
-    examples = " ".join(prompt for _, prompt, _ in FC_EXAMPLES).replace(",", " ").split()
+    examples = " ".join(example.prompt for example in EXAMPLES if example.workflow == "fc").replace(",", " ").split()
     assert set(examples) <= set(" ".join(corpus()).replace(",", " ").split())
 
 
