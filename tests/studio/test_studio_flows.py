@@ -46,7 +46,7 @@ def test_a_preview_grows_while_the_picture_is_made_and_escape_stops_it(open_page
     upload(tab, "image", photo)
     tab.click("#relight")
     tab.wait_for_selector("#live img#preview")
-    tab.wait_for_selector("#live >> text=/Pass 1 of 2 · step \\d+ of 100 · about \\d+ s left/")
+    tab.wait_for_selector("#live >> text=/Pass [12] of 2 · step \\d+ of 100 · about \\d+ s left/")
     assert tab.is_hidden("#relight") and tab.is_visible("#cancel"), "Cancel stands where Relight was"
     place, preview = tab.locator("#results").bounding_box(), tab.locator("#preview").bounding_box()
     assert place["y"] - 60 < preview["y"] and preview["y"] + preview["height"] <= place["y"] + place["height"] + 2
