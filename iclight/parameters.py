@@ -152,6 +152,17 @@ class Parameter:
         )
 
 
+_SIDE = Parameter(
+    "integer",
+    "",
+    "First pass, pixels; left out, it follows the picture.",
+    None,
+    minimum=64,
+    maximum=2048,
+    step=64,
+    slider=(256, 1024),
+    optional=True,
+)
 PARAMETERS: dict[str, Parameter] = {
     "prompt": Parameter("text", "Prompt", "The light and the scene, e.g. 'sunset over sea'.", "", maximum=20_000),
     "added_prompt": Parameter("text", "Added prompt", "Appended to every prompt.", "best quality", maximum=20_000),
@@ -163,28 +174,8 @@ PARAMETERS: dict[str, Parameter] = {
         maximum=20_000,
     ),
     "light": Parameter("choice", "Light", "Where the light comes from.", "none", {"fbc": "upload", "env": "upload"}),
-    "width": Parameter(
-        "integer",
-        "Width",
-        "First pass, pixels; left out, it follows the picture.",
-        None,
-        minimum=64,
-        maximum=2048,
-        step=64,
-        slider=(256, 1024),
-        optional=True,
-    ),
-    "height": Parameter(
-        "integer",
-        "Height",
-        "First pass, pixels; left out, it follows the picture.",
-        None,
-        minimum=64,
-        maximum=2048,
-        step=64,
-        slider=(256, 1024),
-        optional=True,
-    ),
+    "width": dataclasses.replace(_SIDE, label="Width"),
+    "height": dataclasses.replace(_SIDE, label="Height"),
     "num_images": Parameter(
         "integer",
         "Images",

@@ -413,10 +413,10 @@ class Relighter:
         if self.environment_encoder is not None and environment is not None:
             with devices.resident(self.environment_encoder, self.placement):
                 light = self.environment_encoder.of(environment).to(cond)
-                flat = self.environment_encoder.of(maps.even(environment)).to(cond)
+                if settings.light_strength != 1:
+                    even = torch.cat([even, self.environment_encoder.of(maps.even(environment)).to(cond)], dim=1)
             # Behind both texts, so that guidance strengthens the words and leaves the light as it is.
             cond, uncond = torch.cat([cond, light], dim=1), torch.cat([uncond, light], dim=1)
-            even = torch.cat([even, flat], dim=1)
         return sampler.Guidance(cond, uncond, settings.cfg), even
 
     def _embed(self, settings: Settings) -> tuple[torch.Tensor, torch.Tensor]:
