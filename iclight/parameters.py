@@ -296,7 +296,7 @@ PARAMETERS: dict[str, Parameter] = {
         "How much of the new light; 0 leaves the photo as it was.",
         1.0,
         minimum=0.0,
-        maximum=1.5,
+        maximum=3.0,
         step=0.01,
     ),
     "finish_background": Parameter(

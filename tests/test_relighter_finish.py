@@ -65,7 +65,7 @@ def test_a_picture_of_ones_own_stands_behind(fc, cut):
 
 def test_the_default_finish_is_the_models_own_picture(fc):
     assert not quick().finishes and fc.relight(PICTURE, quick()).light is None
-    for bad in ({"finish": "magic"}, {"finish_strength": 1.6}, {"finish_background": "old"}):
+    for bad in ({"finish": "magic"}, {"finish_strength": 3.1}, {"finish_background": "old"}):
         with pytest.raises(SettingsError, match=next(iter(bad))):
             quick(**bad)
 

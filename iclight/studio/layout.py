@@ -91,7 +91,8 @@ def _show_page(blocks: Pages, page: Page, engine: ModelPool, gpu: Callable[..., 
                     show_history(page, work, tab)
     with gr.Row(elem_id="foot"):
         status = gr.Markdown(engine.status(), elem_id="engine-status")
-        gr.Markdown("This tab keeps its form, and the server its pictures, until it is closed.", elem_classes="hint")
+        kept = "This tab keeps its form until it is closed, the server its pictures for a day at most."
+        gr.Markdown(kept, elem_classes="hint")
         forget = gr.Button("Forget all of it", size="sm", elem_id="forget")
     page.looks["editors"] = [*page.looks["light-editor"], *page.looks["matte-editor"]]
     bound = _Bound(page, live)
@@ -107,7 +108,7 @@ def _show_page(blocks: Pages, page: Page, engine: ModelPool, gpu: Callable[..., 
     show_after(page, bound.run("normals", estimate, relief.check, relief.normals, page.looks["normals"], exponent))
     bound.cancel(buttons["cancel"], work.cancel)
     bind_picture(page, work, desk, relief)
-    bind_memory(page, work, live, blocks)
+    bind_memory(page, work, live, desk_view, blocks)
     _keep_status(blocks, engine, status, ways, page)
     blocks.unload(_leaving(visits, work.runs))
     blocks.stop = work.runs.stop
@@ -153,7 +154,7 @@ class _Bound:
 
         def looked_at(request: gr.Request, **values: Any) -> Any:
             check(values)
-            return *live.begin(request), ""
+            return *live.begin(request, str(button.elem_id)), ""
 
         # Looked at without waiting for the GPU: what cannot work is said at once; the last result stays.
         first = button.click(

@@ -35,6 +35,12 @@ def test_lights_are_mixed_live_from_the_mix_tab(open_page, photo):
     first = tab.get_attribute("#mix img", "src")
     tab.fill("#fader-right input[type=number]", "2")
     tab.wait_for_function("old => document.querySelector('#mix img')?.src !== old", arg=first)
+    tab.wait_for_timeout(2000)  # what is set is kept from a moment after the page has come on
+    tab.reload()
+    go_to(tab, "mix")
+    tab.wait_for_selector("#mix img")
+    tab.wait_for_selector("#desk-about >> text=4 lights")
+    assert tab.input_value("#fader-right input[type=number]") == "2", "a reload leaves the desk as it was"
 
 
 # The sRGB levels, row by row, of a picture or of the canvas over it.

@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("gradio")
 from browsing import (
+    LONG,
     PICTURE,
     QUICK,
     choose_light,
@@ -127,6 +128,23 @@ def test_a_reload_loses_neither_form_nor_result_nor_the_request_that_runs(open_p
     tab.wait_for_function("old => document.querySelector('#about').innerText.includes('seed')", arg=line)
     go_to(tab, "history")
     remembered(tab, 2)
+
+
+def test_what_stood_in_the_queue_is_asked_for_again_after_a_reload(open_page, photo):
+    first, second = open_page("fc", LONG), open_page("fc", {**QUICK, "steps": 1})
+    for tab in (first, second):
+        upload(tab, "image", photo)
+    first.click("#relight")
+    first.wait_for_selector("#live >> text=/step \\d+ of/")
+    second.wait_for_timeout(2000)  # what is typed is kept from a moment after the page has come on
+    second.fill("#prompt textarea, #prompt input", "sunset over sea")
+    second.click("#relight")
+    second.wait_for_selector("#live >> text=/In the queue/")
+    second.reload()
+    second.wait_for_selector("#live >> text=/In the queue/")
+    first.click("#cancel")
+    second.wait_for_selector("#results img")
+    assert "seed" in second.inner_text("#about")
 
 
 def test_another_tab_sees_nothing_of_it(open_page, photo):

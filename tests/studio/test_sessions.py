@@ -82,6 +82,25 @@ def test_a_place_in_the_line_ends_with_the_connection_that_waits():
     assert runs.ahead("tab") is None and runs.ahead("other") == 0
 
 
+def test_a_tab_that_comes_back_learns_once_what_it_stood_in_line_for(monkeypatch):
+    runs = Runs()
+    runs.wait("tab", "before", "relight")
+    assert runs.broken("tab", "before") == "", "its connection is whole"
+    runs.hung_up("before")
+    assert [runs.broken("tab", "after") for _ in range(2)] == ["relight", ""]
+    runs.wait("tab", "before", "vary")
+    assert runs.broken("tab", "after") == "vary", "it is back before the old connection is known to be gone"
+    assert runs.ahead("tab") is None
+    runs.wait("tab", "after", "relight")
+    runs.stop("tab")
+    runs.hung_up("after")
+    assert runs.broken("tab", "later") == "", "it was cancelled"
+    runs.wait("tab", "later", "relight")
+    runs.hung_up("later")
+    monkeypatch.setattr(sessions, "ABSENT", 0.0)
+    assert runs.broken("tab", "much later") == ""
+
+
 NAMES = ["image", "prompt", "workflow", "light", "steps"]
 
 
@@ -93,11 +112,11 @@ def test_a_form_comes_back_with_the_files_that_are_still_there_and_no_others(tmp
     (storage.root / "link.png").symlink_to(secret)
     link = storage.root / "link.png"
     for path, back in ((photo, str(photo)), (secret, None), (link, None), ("/nothing", None)):
-        form = read_form(json.dumps([{"path": str(path)}, "dawn", "fc", "left", 7]), NAMES, storage)
-        assert form == {"image": back, "prompt": "dawn", "workflow": "fc", "light": "left", "steps": 7}
+        form = read_form(json.dumps([{"path": str(path)}, "dawn", "fc", "left", 7]), NAMES, [], storage)
+        assert form == ({"image": back, "prompt": "dawn", "workflow": "fc", "light": "left", "steps": 7}, [])
     for bare in (str(photo), str(secret), "pyproject.toml", "http://127.0.0.1/x.png", 7, True):
-        form = read_form(json.dumps([bare, "dawn", "fc", "left", 7]), NAMES, storage)
-        assert form is not None and form["image"] is None, "a file is what an upload is named by, never a bare text"
+        form = read_form(json.dumps([bare, "dawn", "fc", "left", 7]), NAMES, [], storage)
+        assert form is not None and form[0]["image"] is None, "a file is what an upload is named by, never a bare text"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +124,16 @@ def test_a_form_comes_back_with_the_files_that_are_still_there_and_no_others(tmp
     ["", "{", "[]", "7", "[" * 90_000, json.dumps(["x"] * 6), json.dumps([None, "", "fc", "ambient", 1]), None, 7],
 )
 def test_what_is_no_form_of_this_page_brings_nothing_back(tmp_path, text):
-    assert read_form(text, NAMES, Storage(tmp_path)) is None
+    assert read_form(text, NAMES, [], Storage(tmp_path)) is None
+
+
+def test_faders_come_back_and_what_is_no_fader_stands_as_it_began(tmp_path):
+    form = [None, "", "fc", "left", 1, 2, "#ff0000", True]
+    started = [0.8, "#ffffff", False]
+    kept = read_form(json.dumps(form), NAMES, started, Storage(tmp_path))
+    assert kept is not None and kept[1] == [2, "#ff0000", True]
+    forged = read_form(json.dumps([*form[:5], "high", 7, [1]]), NAMES, started, Storage(tmp_path))
+    assert forged is not None and forged[1] == started
 
 
 def test_sessions_are_forgotten_longest_unused_first():

@@ -115,10 +115,10 @@ class Live:
         """The components that `begin` and `end` set."""
         return [self.strip, self.timer, self.shown]
 
-    def begin(self, request: gr.Request) -> tuple[Any, Any, Any]:
+    def begin(self, request: gr.Request, button: str) -> tuple[Any, Any, Any]:
         """A button was pressed and what it asks for can work: stand in line, look from now on."""
         self.visits.here(request)
-        self.runs.wait(session_of(request), str(request.session_hash or ""))
+        self.runs.wait(session_of(request), str(request.session_hash or ""), button)
         return self.now(request), gr.Timer(active=True), gr.skip()
 
     def look(self, request: gr.Request, shown: str | None) -> tuple[Any, Any, Any, Any]:

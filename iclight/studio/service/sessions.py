@@ -7,6 +7,7 @@ who waits, who runs, and who has asked to stop.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import tempfile
 import threading
@@ -152,21 +153,41 @@ class Runs:
         self._folder = Path(tempfile.mkdtemp(prefix="iclight-runs-"))
         self._running: dict[str, list[Path]] = {}
         # In the order of their coming: sessions whose button was pressed and whose turn has not come; when each was
-        # last heard of, and by which connection it waits. A place lapses: whoever pressed a button looks at the strip,
-        # until it is over.
-        self._waiting: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        # last heard of, by which connection it waits, and for which button. A place lapses: whoever pressed a button
+        # looks at the strip, until it is over.
+        self._waiting: OrderedDict[str, tuple[float, str, str]] = OrderedDict()
+        # Whose connection broke while they stood in line: when, and what they had pressed.
+        self._broken: PerSession[tuple[float, str]] = PerSession(CONNECTIONS)
         self._lock = threading.Lock()
 
-    def wait(self, session: str | None, connection: str = "") -> None:
+    def wait(self, session: str | None, connection: str = "", button: str = "") -> None:
         """The session's button was pressed: it stands in line until its request runs or is given up."""
+        self._broken.drop(session)
         with self._lock:
-            self._waiting[session or ""] = time.monotonic(), connection
+            self._waiting[session or ""] = time.monotonic(), connection, button
 
     def hung_up(self, connection: str) -> None:
         """A connection ended: Gradio takes what waits by it out of its queue, whoever comes back by another."""
         with self._lock:
-            for session in [known for known, (_, by) in self._waiting.items() if by == connection]:
+            for session, button in [
+                (known, what) for known, (_, by, what) in self._waiting.items() if by == connection
+            ]:
                 self._leave(session)
+                self._broken.put(session, (time.monotonic(), button))
+
+    def broken(self, session: str | None, connection: str) -> str:
+        """The button that a session, now here by `connection`, had pressed when its last one broke; told once.
+
+        "" for none, or after `ABSENT` seconds. A tab may be back before its old connection is known to be gone.
+        """
+        with self._lock:
+            _, by, button = self._waiting.get(session or "", (0.0, connection, ""))
+            if by != connection:
+                self._leave(session or "")
+                return button
+        since, button = self._broken.get(session) or (-math.inf, "")
+        self._broken.drop(session)
+        return button if time.monotonic() - since < ABSENT else ""
 
     @contextlib.contextmanager
     def of(self, session: str | None) -> Iterator[Path]:
@@ -208,8 +229,8 @@ class Runs:
         with self._lock:
             now = time.monotonic()
             if (session or "") in self._waiting:
-                self._waiting[session or ""] = now, self._waiting[session or ""][1]
-            for other in [known for known, (heard, _) in self._waiting.items() if now - heard > LAPSES]:
+                self._waiting[session or ""] = now, *self._waiting[session or ""][1:]
+            for other in [known for known, (heard, *_) in self._waiting.items() if now - heard > LAPSES]:
                 self._leave(other)
             if (session or "") not in self._waiting:
                 return None

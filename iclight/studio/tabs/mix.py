@@ -23,7 +23,7 @@ from ..ui.components import Colour, ParameterSlider
 from ..ui.dial import show_dial
 from ..ui.endpoints import with_signature
 from ..ui.i18n import Say, speaker
-from ..ui.page import HIDDEN, LIVE, Page
+from ..ui.page import HIDDEN, LIVE, QUIET, Page
 
 if TYPE_CHECKING:
     from ...editing.mixing import LightMix, LightWeight
@@ -70,14 +70,7 @@ class MixTab:
             settings, inputs = self.check(values)
             made = self._light(settings, inputs, values.get("matting"), flag, say)
             self._lit.put(session, Lit(made, _recipe_of(made, inputs), values))
-        line = say("**{seconds:.1f} s** for {count} lights.", seconds=made.seconds, count=len(made.stack.pictures))
-        if made.residual is not None:
-            line += " " + say(
-                "Left, right, top and bottom together differ from the ambient picture by **{share:.0f} %** "
-                "(0: light adds exactly).",
-                share=100 * made.residual,
-            )
-        return line
+        return _line(made, say)
 
     def mix(self, request: gr.Request, **values: Any) -> Any:
         """Mix this session's lights (/lights): exposure in stops; of each light strength, colour, muted, solo."""
@@ -89,6 +82,13 @@ class MixTab:
         pictures = self._of(request).made.stack.pictures
         urls = {name: data_url(jpeg(picture, 95)) for name, picture in pictures.items()}
         return "".join(f'<img data-light="{name}" alt="" src="{url}">' for name, url in urls.items())
+
+    def again(self, request: gr.Request, **values: Any) -> tuple[Any, Any, Any]:
+        """After a reload: this session's line, mix and lights, if it has any."""
+        lit = self._lit.get(session_of(request))
+        if lit is None:
+            return gr.skip(), gr.skip(), gr.skip()
+        return _line(lit.made, speaker(request)), self.mix(request, **values), self.shown(request)
 
     def export(self, request: gr.Request, **values: Any) -> list[str]:
         """The mix at the photo's own size (PNG, with its recipe), and the lights in linear light (16-bit TIFF, EXR)."""
@@ -145,6 +145,18 @@ class MixTab:
         )
 
 
+def _line(made: OLATResult, say: Say) -> str:
+    line = say("**{seconds:.1f} s** for {count} lights.", seconds=made.seconds, count=len(made.stack.pictures))
+    if made.residual is None:
+        return line
+    adds = say(
+        "Left, right, top and bottom together differ from the ambient picture by **{share:.0f} %** "
+        "(0: light adds exactly).",
+        share=100 * made.residual,
+    )
+    return f"{line} {adds}"
+
+
 def _recipe_of(made: OLATResult, inputs: dict[str, Any]) -> Recipe:
     from ...recipes import describe_input, recipe_of
 
@@ -187,6 +199,13 @@ class DeskView:
     about: gr.Markdown
     mix: dict[str, Any]
     lights: gr.HTML
+    faders: dict[str, Any]
+
+    def again_after(self, restored: Any) -> None:
+        """Show what this session's faders mixed before a reload."""
+        again = with_signature(self.desk.again, {name: one.value for name, one in self.faders.items()})
+        outputs = [self.about, self.mix["outputs"], self.lights]
+        restored.then(again, list(self.faders.values()), outputs, **QUIET)
 
     def mix_after(self, lit: Any) -> None:
         """Show the mix of what has just been lit; the browser gets the lights, to mix them while a fader moves."""
@@ -238,7 +257,7 @@ def show_desk(desk: MixTab, page: Page) -> DeskView:
         api_name="export",
         api_description=desk.export.__doc__,
     )
-    return DeskView(desk, button, about, mix, lights)
+    return DeskView(desk, button, about, mix, lights, inputs)
 
 
 def _faders() -> dict[str, Any]:

@@ -115,8 +115,8 @@ FORM = {
     "Neon street": "霓虹街道",
     "Night": "夜晚",
     "Sunset": "日落",
-    "This tab keeps its form, and the server its pictures, until it is closed.": (
-        "关闭本标签页之前，表单保存在标签页中，图片保存在服务器上。"
+    "This tab keeps its form until it is closed, the server its pictures for a day at most.": (
+        "表单保存在本标签页中，关闭即清除；图片在服务器上最多保存一天。"
     ),
     "Forget all of it": "全部清除",
 }
