@@ -110,6 +110,20 @@ class Parameter:
                 text = Message("{range} in steps of {step:g}", range=text, step=self.step)
         return Message("{range}, or left out", range=text) if self.optional else text
 
+    def parse(self, text: str) -> Any:
+        """A value written as text, for `check`: of a command line or a table. "random" is a seed's None."""
+        if self.kind not in ("integer", "number"):
+            return text
+        if self is PARAMETERS["seed"] and text == "random":
+            return None
+        try:
+            return int(text) if self.kind == "integer" and len(text) < 100 else float(text)
+        except ValueError:
+            try:
+                return float(text)  # "2.5" for a whole number: the check says what is taken
+            except ValueError:
+                return text
+
     def check(self, name: str, value: Any) -> Any:
         """`value` as this parameter's plain Python type; raises SettingsError naming parameter, value and range."""
         if value is None and self.optional:

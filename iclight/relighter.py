@@ -39,7 +39,7 @@ from .imaging.matte_doubts import matte_doubts
 from .loading import LoadedModel, load_model
 from .matting import estimate_matte, estimate_saliency, load_matting_network, prepare_foreground
 from .request import read_backdrop, read_behind, read_map
-from .results import Prepared, Rendering, Result
+from .results import Prepared, Rendering, Request, Result
 from .settings import Settings
 from .weights import manifest
 from .weights import resolve as weights
@@ -150,15 +150,60 @@ class Relighter:
 
         Raises SettingsError or ImageError before any model runs; ModelError, OutOfMemory or Cancelled afterwards.
         """
-        started = time.perf_counter()
-        source, own, settings = self.open_request(image, settings, mask, matting)
-        picture = source.rgb
-        lit_by = background if self.workflow == "fbc" else light_map
-        backdrop, around = read_backdrop(settings, lit_by), read_map(settings, environment)
-        ground = read_behind(settings, behind)
+        request = self.open(
+            image,
+            settings,
+            background,
+            mask,
+            matting=matting,
+            environment=environment,
+            behind=behind,
+            light_map=light_map,
+        )
         with self.exclusive():
-            prepared = self.prepare(picture, own, matting)
-            rendering = self.render(prepared.foreground, settings, backdrop, on_step, around, prepared.alpha)
+            prepared = self.prepare(request.picture.rgb, request.own_alpha, matting)
+            rendering = self.draw(request, prepared, on_step)
+        return self.finish(request, prepared, rendering)
+
+    def open(
+        self,
+        image: ImageLike,
+        settings: Settings | None = None,
+        background: ImageLike | None = None,
+        mask: ImageLike | None = None,
+        *,
+        matting: str | None = None,
+        environment: ImageLike | None = None,
+        behind: ImageLike | None = None,
+        light_map: ImageLike | None = None,
+    ) -> Request:
+        """`relight`'s first part: its arguments decoded and checked, its settings completed. No model runs.
+
+        What follows is `prepare`, `draw` and `finish`. Others' may run meanwhile, but for `draw`: one at a time.
+        Raises SettingsError or ImageError.
+        """
+        started = time.perf_counter()
+        picture, own, settings = self.open_request(image, settings, mask, matting)
+        return Request(
+            picture=picture,
+            own_alpha=own,
+            settings=settings,
+            backdrop=read_backdrop(settings, background if self.workflow == "fbc" else light_map),
+            environment=read_map(settings, environment),
+            behind=read_behind(settings, behind),
+            has_mask=mask is not None,
+            started=started,
+        )
+
+    def draw(self, request: Request, prepared: Prepared, on_step: OnStep | None = None) -> Rendering:
+        """`relight`'s work on the device: both passes, as `render` makes them."""
+        return self.render(
+            prepared.foreground, request.settings, request.backdrop, on_step, request.environment, prepared.alpha
+        )
+
+    def finish(self, request: Request, prepared: Prepared, rendering: Rendering) -> Result:
+        """`relight`'s last part, without a model: decoded floats to pixels, strengthened and finished as asked."""
+        settings = request.settings
         if self.workflow == "fbc":
             made = [images.unit_to_pixels(unit) for unit in vae.to_unit(rendering.decoded)]
         else:
@@ -170,10 +215,18 @@ class Relighter:
         light, native = None, None
         if settings.finishes:
             kind, strength, background = settings.finish, settings.finish_strength, settings.finish_background
-            own_colours = mask is None and prepared.matting == "alpha"
-            native = source.native if kind == "native" else None
+            own_colours = not request.has_mask and prepared.matting == "alpha"
+            native = request.picture.native if kind == "native" else None
             made, light = finished(
-                made, picture, prepared.alpha, kind, strength, background, ground, own_colours, native
+                made,
+                request.picture.rgb,
+                prepared.alpha,
+                kind,
+                strength,
+                background,
+                request.behind,
+                own_colours,
+                native,
             )
         return Result(
             images=made,
@@ -182,10 +235,10 @@ class Relighter:
             background=rendering.background,
             latents=rendering.latents,
             settings=settings,
-            matting="mask" if mask is not None else prepared.matting,
+            matting="mask" if request.has_mask else prepared.matting,
             model=self.identity(prepared.matting),
-            seconds=time.perf_counter() - started,
-            environment=around,
+            seconds=time.perf_counter() - request.started,
+            environment=request.environment,
             light=light,
             icc=None if native is None else native.space.icc,
             matte_doubts=prepared.matte_doubts,

@@ -1,4 +1,4 @@
-"""What the engine's steps hand on: a prepared picture, a rendering, a finished request."""
+"""What the engine's steps hand on: an opened request, a prepared picture, a rendering, a finished request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,27 @@ from numpy.typing import NDArray
 from .editing.gain_map import GainMap
 from .errors import Message
 from .imaging.environment import Floats
+from .imaging.images import Picture
 from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request whose files are decoded and whose settings are complete; no model has run yet.
+
+    `picture`: as decoded. `own_alpha`: HxWx1, the mask's if it `has_mask`, else the picture's own, else None.
+    `backdrop`: HxWx3 uint8, the background or light map that lights it. `environment`: 32x32x3, exposed. `behind`:
+    HxWx3 uint8 to put behind the subject. `started`: of the clock `time.perf_counter`.
+    """
+
+    picture: Picture
+    own_alpha: NDArray[np.float32] | None
+    settings: Settings
+    backdrop: NDArray[np.uint8] | None
+    environment: Floats | None
+    behind: NDArray[np.uint8] | None
+    has_mask: bool
+    started: float
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ What each accepts, and what faces say of it, stands in `parameters`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +149,29 @@ def check_workflow(workflow: Any) -> None:
             "workflow is {workflow}, but it takes one of {workflows}.",
             workflow=shown(workflow),
             workflows=", ".join(WORKFLOWS),
+        )
+
+
+def workflow_for(asked: str | None, light: str | None, given: Collection[str]) -> str:
+    """The workflow asked for, else the one whose input is among the `given` (names of `INPUTS`), else the first that
+    knows the light, else fc."""
+    if asked:
+        return asked
+    by_input = (workflow for workflow, name in LIGHT_INPUTS.items() if name in given)
+    knowing = (workflow for workflow in WORKFLOWS if light in LIGHTS[workflow])
+    return next(by_input, next(knowing, "fc"))
+
+
+def check_lights(settings: Settings, given: Collection[str]) -> None:
+    """Raise SettingsError for a light's input among the `given` (names of `INPUTS`) that would not be looked at."""
+    for workflow, name in LIGHT_INPUTS.items():
+        if name not in given or settings.light_input == name:
+            continue
+        if settings.workflow != workflow:
+            raise SettingsError(f"--{name} belongs to the {workflow} workflow, but {settings.workflow} was asked for.")
+        raise SettingsError(
+            f"light is {settings.light!r}, which does not look at --{name}: leave one of them out, or use --light "
+            f"{' or '.join(light for light in LIGHTS[workflow] if light.startswith('upload'))}."
         )
 
 

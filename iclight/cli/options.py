@@ -117,22 +117,7 @@ def settings_from(
     Raises SettingsError naming the parameter, the value and the range.
     """
     given = {name: getattr(options, name) for name in PARAMETERS if getattr(options, name, None) is not None}
-    changes = {name: _parse(name, text) for name, text in given.items()}
+    changes = {name: PARAMETERS[name].parse(text) for name, text in given.items()}
     if base is None:
         return Settings.for_workflow(workflow, **{**defaults, **changes})
     return dataclasses.replace(base, **changes)
-
-
-def _parse(name: str, text: str) -> Any:
-    parameter = PARAMETERS[name]
-    if parameter.kind in ("text", "choice"):
-        return text
-    if name == "seed" and text == "random":
-        return None
-    try:
-        return int(text) if parameter.kind == "integer" and len(text) < 100 else float(text)
-    except ValueError:
-        try:
-            return float(text)  # "2.5" for a whole number: the parameter's check says what it takes
-        except ValueError:
-            return text

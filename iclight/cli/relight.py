@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from ..errors import IclightError, ImageError, RecipeError, SettingsError
-from ..parameters import LIGHT_INPUTS, LIGHTS, SPEEDS, WORKFLOWS
-from ..settings import INPUTS
+from ..errors import IclightError, ImageError, RecipeError
+from ..parameters import SPEEDS, WORKFLOWS
+from ..settings import INPUTS, check_lights, workflow_for
 from ..weights import catalogue
 from .options import engine_arguments, settings_from
 from .outputs import check_layer, check_name, check_output, output_path, save_pictures
@@ -76,9 +76,10 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
         options.finish_background = "own"
     if options.light_map and options.light is None:
         options.light = "upload"
-    settings = settings_from(options, _workflow(options))
     inputs = {name: getattr(options, "input" if name == "image" else name) for name in INPUTS}
-    _check_lights(settings, inputs)
+    given = [name for name, source in inputs.items() if source]
+    settings = settings_from(options, workflow_for(options.workflow, options.light, given))
+    check_lights(settings, given)
     pictures = decode_inputs(inputs)
     check_output(target, *inputs.values())
     check_layer(options.save_light, settings, *inputs.values())
@@ -92,28 +93,6 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
         save_layer(result.light, options.save_light)
         outputs.append(options.save_light)
     return report_of(options, outputs, result)
-
-
-def _workflow(options: argparse.Namespace) -> str:
-    """The one asked for, else the one whose input is given, else the first that knows the light."""
-    if options.workflow:
-        return options.workflow
-    given = (workflow for workflow, name in LIGHT_INPUTS.items() if getattr(options, name))
-    knowing = (workflow for workflow in WORKFLOWS if options.light in LIGHTS[workflow])
-    return next(given, next(knowing, "fc"))
-
-
-def _check_lights(settings: Settings, inputs: dict[str, str | None]) -> None:
-    """Raise SettingsError for a light's input that would not be looked at."""
-    for workflow, name in LIGHT_INPUTS.items():
-        if not inputs[name] or settings.light_input == name:
-            continue
-        if settings.workflow != workflow:
-            raise SettingsError(f"--{name} belongs to the {workflow} workflow, but {settings.workflow} was asked for.")
-        raise SettingsError(
-            f"light is {settings.light!r}, which does not look at --{name}: leave one of them out, or use --light "
-            f"{' or '.join(light for light in LIGHTS[workflow] if light.startswith('upload'))}."
-        )
 
 
 def _relight(relighter: Relighter, settings: Settings, inputs: dict[str, Any], quiet: bool) -> Result:
@@ -141,7 +120,7 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
         inputs[name] = getattr(options, "input" if name == "image" else name)
         if not inputs[name] and name in recipe.inputs and settings.looks_at(name):
             inputs[name] = str(find_input(recipe.inputs[name], made.parent, what))
-    _check_lights(settings, inputs)
+    check_lights(settings, [name for name, source in inputs.items() if source])
     pictures = decode_inputs(inputs)
     check_output(target, str(made), *inputs.values())
     relighter = load_relighter(options, settings.workflow, _recipe_engine(options, recipe, made.parent))
