@@ -17,6 +17,7 @@ from .service.pages import Pages
 from .service.progress import Live
 from .service.sessions import Runs, Visits, session_of
 from .service.storage import KEPT, Storage
+from .tabs.details import bind_doubts
 from .tabs.examples import backgrounds_in_their_language, examples_in_their_language, show_examples
 from .tabs.form import show_form, show_workflows
 from .tabs.history import refresh, show_history
@@ -108,6 +109,7 @@ def _show_page(blocks: Pages, page: Page, engine: ModelPool, gpu: Callable[..., 
     show_after(page, bound.run("normals", estimate, relief.check, relief.normals, page.looks["normals"], exponent))
     bound.cancel(buttons["cancel"], work.cancel)
     bind_picture(page, work, desk, relief)
+    bind_doubts(page)
     bind_memory(page, work, live, desk_view, blocks)
     _keep_status(blocks, engine, status, ways, page)
     blocks.unload(_leaving(visits, work.runs))

@@ -142,6 +142,21 @@ def test_a_matte_is_shown_corrected_with_a_brush_and_used(open_page, tmp_path):
     assert "matting mask" in relight(tab)
 
 
+def test_a_doubtful_matte_has_two_ways_out_beside_the_picture(open_page, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (24, 30, 3), np.uint8)
+    Image.fromarray(noise).resize((300, 240), Image.Resampling.NEAREST).save(tmp_path / "noise.png")
+    tab = open_page("fc", {**QUICK, "steps": 1})
+    upload(tab, "image", str(tmp_path / "noise.png"))
+    tab.click("#matte-tools button >> nth=0")
+    tab.click("#matting label:has-text('U²-Net')")
+    assert tab.is_hidden("#light-all")
+    assert "Hardly anything" in relight(tab)
+    tab.click("#paint-matte")
+    tab.wait_for_selector("#use-matte")
+    assert "matting none" in relight(tab, "#light-all"), "and there is nothing left to doubt"
+    tab.wait_for_selector("#light-all", state="hidden")
+
+
 @pytest.mark.slow  # the editor, which needs most of the time, is the one of the test above
 def test_a_light_is_painted_on_the_photo_and_used(open_page):
     tab = open_page("fc", viewport=SMALL)

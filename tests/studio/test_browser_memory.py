@@ -81,6 +81,7 @@ def test_the_box_says_what_it_was_given(open_page, tmp_path):
     tab.set_input_files("#image input[type=file]", str(tmp_path / "scan.tif"))
     tab.wait_for_selector("#peek img", state="attached")
     tab.wait_for_function("document.querySelector('#peek img').naturalWidth > 100")
+    assert tab.inner_text("#peek").startswith("TIFF ")
     tab.click("#image [aria-label='Clear'], #image [aria-label='Remove Image']")
     (tmp_path / "notes.png").write_bytes(b"no picture")
     tab.set_input_files("#image input[type=file]", str(tmp_path / "notes.png"))

@@ -151,7 +151,7 @@ def about(folder: Path, result: Any, say: Say, seeds: list[int] | None = None) -
     if result.matte_doubts:
         doubts = " ".join(as_text(translate(doubt, say)) for doubt in result.matte_doubts)
         ways = say("Look at the matte: paint it under Matte, or choose there to light the whole picture.")
-        line += f"<br>**{doubts}** {ways}"
+        line += f'<br><em class="doubt">{doubts}</em> {ways}'
     return (
         save_plain(folder, "prepared", foreground),
         save_plain(folder, "matte", matte),

@@ -8,7 +8,7 @@ from ...parameters import FINISHING
 from ...weights.catalogue import MATTING_CHOICES
 from ..ui.components import ParameterChoice
 from ..ui.inputs import parameter_input, picture_input
-from ..ui.page import Page
+from ..ui.page import HIDDEN, QUIET, Page
 from .painting import Painting, show_matte_tools
 
 MATTING_LABELS = {
@@ -19,6 +19,8 @@ MATTING_LABELS = {
     "grabcut": "GrabCut (no network)",
     "none": "None: light the whole picture",
 }
+# A moment later, when the page has taken in what was set and opened just before.
+PRESS = "() => setTimeout(() => document.getElementById('{button}')?.click(), 300)"
 # What only one workflow has.
 ONLY = {"lowres_denoise": "only-fc", "backdrop_blur": "only-fbc"}
 ADVANCED = (
@@ -52,7 +54,7 @@ def _colours(page: Page) -> None:
 
 
 def _matte(page: Page, painting: Painting, matting: str) -> None:
-    with gr.Accordion("Matte: what is the subject", open=False, elem_id="matte-tools"):
+    with gr.Accordion("Matte: what is the subject", open=False, elem_id="matte-tools") as tools:
         choices = [(MATTING_LABELS[name], name) for name in MATTING_CHOICES]
         page.add(
             "matting",
@@ -66,6 +68,17 @@ def _matte(page: Page, painting: Painting, matting: str) -> None:
         )
         page.add("mask", picture_input(label="Own mask (white is subject)", elem_id="mask"))
         show_matte_tools(page, painting)
+    page.looks["matte-tools"] = tools
+
+
+def bind_doubts(page: Page) -> None:
+    """The two ways out of a doubtful matte: paint on it, or do without one and relight at once."""
+    opened = page.looks["paint-matte"].click(lambda: gr.Accordion(open=True), None, page.looks["matte-tools"], **QUIET)
+    opened.then(None, None, None, js=PRESS.format(button="show-matte"), **HIDDEN)
+    without = page.looks["light-all"].click(
+        lambda: ("none", None), None, [page.inputs[name] for name in ("matting", "mask")], **QUIET
+    )
+    without.then(None, None, None, js=PRESS.format(button="relight"), **HIDDEN)
 
 
 def _finish(page: Page) -> None:

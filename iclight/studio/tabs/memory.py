@@ -40,7 +40,7 @@ def bind_memory(page: Page, work: Actions, live: Live, desk: DeskView, blocks: g
     remembered = [*page.values, *faders]
     gr.on([one.change for one in remembered], None, remembered, None, js=KEEP, **HIDDEN)
     kept = gr.Textbox(visible="hidden", elem_id="kept", label="Form")
-    press = gr.Textbox(visible="hidden", elem_id="press", label="Button")
+    press = gr.Textbox(visible="hidden", elem_id="press", label="Form")
     filled = [*page.values, page.looks["known-defaults"], page.looks["belongs"], *faders]
     results = [*page.outputs, page.looks["compare"], page.looks["chosen"], page.looks["history"]]
 

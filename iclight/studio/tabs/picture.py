@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from ...errors import ImageError
+from ...imaging.formats import OPENING, is_heic
 from ..service.actions import Actions
 from ..service.outputs import crop, save_plain, shown_size
 from ..service.sessions import session_of
@@ -21,6 +22,8 @@ from .normals import NormalsTab
 
 # How files begin that browsers show by themselves.
 SHOWABLE = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM")
+# And some of those that they do not all show, by the bytes near their beginning.
+KINDS = {b"ftypavif": "AVIF ", b"II": "TIFF ", b"MM": "TIFF "}
 QUIETLY: dict[str, Any] = {**DECODE, **HIDDEN, "show_progress": "hidden"}
 
 
@@ -74,9 +77,9 @@ def _peek(work: Actions, request: gr.Request, path: str) -> str:
     picture = work.pictures.of(path)
     height, width = picture.rgb.shape[:2]
     with open(path, "rb") as file:
-        shows = file.read(12).startswith(SHOWABLE)
-    preview = ""
-    if not shows:
-        small = save_plain(work.folder(request), "preview", crop(picture.rgb, *shown_size(width, height)))
-        preview = f'<img alt="" src="gradio_api/file={small}">'
-    return f"{preview}<span>{width}×{height}</span>"
+        opening = file.read(OPENING)
+    if opening.startswith(SHOWABLE):
+        return f"<span>{width}×{height}</span>"
+    small = save_plain(work.folder(request), "preview", crop(picture.rgb, *shown_size(width, height)))
+    kind = "HEIC " if is_heic(opening) else next((name for head, name in KINDS.items() if head in opening[:12]), "")
+    return f'<img alt="" src="gradio_api/file={small}"><span>{kind}{width}×{height}</span>'

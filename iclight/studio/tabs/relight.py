@@ -43,6 +43,9 @@ def show_results(page: Page, work: Actions) -> None:
             foreground = picture("Preprocessed foreground", "foreground")
             matte = picture("Matte", "matte")
     about = gr.Markdown("", elem_id="about")
+    with gr.Row(elem_id="doubt"):  # shown by the style sheet, below a line that doubts the matte
+        page.looks["paint-matte"] = gr.Button("Paint the matte", size="sm", elem_id="paint-matte")
+        page.looks["light-all"] = gr.Button("Light the whole picture", size="sm", elem_id="light-all")
     chosen = gr.State(0)
     with gr.Row(elem_id="take"):
         hold = gr.Button("Hold to see the photo (B)", size="sm", elem_id="hold")

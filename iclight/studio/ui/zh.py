@@ -68,6 +68,8 @@ FORM = {
     "ORMBG (Apache-2.0)": "ORMBG(Apache-2.0)",
     "U²-Net small (Apache-2.0)": "U²-Net 小型网络（Apache-2.0）",
     "GrabCut (no network)": "GrabCut（不用网络）",
+    "Paint the matte": "涂抹修改抠图",
+    "Light the whole picture": "给整张照片打光",
     "None: light the whole picture": "不抠图：给整张照片打光",
     "Own mask (white is subject)": "自己的蒙版（白色为主体）",
     "Matte": "蒙版",
