@@ -168,10 +168,17 @@ def check_lights(settings: Settings, given: Collection[str]) -> None:
         if name not in given or settings.light_input == name:
             continue
         if settings.workflow != workflow:
-            raise SettingsError(f"--{name} belongs to the {workflow} workflow, but {settings.workflow} was asked for.")
+            raise SettingsError(
+                "--{name} belongs to the {workflow} workflow, but {asked} was asked for.",
+                name=name,
+                workflow=workflow,
+                asked=settings.workflow,
+            )
         raise SettingsError(
-            f"light is {settings.light!r}, which does not look at --{name}: leave one of them out, or use --light "
-            f"{' or '.join(light for light in LIGHTS[workflow] if light.startswith('upload'))}."
+            "light is {light!r}, which does not look at --{name}: leave one of them out, or use --light {lights: or }.",
+            light=settings.light,
+            name=name,
+            lights=Words(light for light in LIGHTS[workflow] if light.startswith("upload")),
         )
 
 

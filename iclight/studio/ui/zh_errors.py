@@ -261,4 +261,10 @@ SENTENCES: dict[str, str] = {
     "torch.compile is young there": "torch.compile 在那里还不成熟",
     "it is cuDNN's": "它属于 cuDNN",
     "only CUDA has that backend": "只有 CUDA 有这个后端",
+    "--{name} belongs to the {workflow} workflow, but {asked} was asked for.": (
+        "--{name} 属于 {workflow} 流程，而请求的是 {asked}。"
+    ),
+    "light is {light!r}, which does not look at --{name}: leave one of them out, or use --light {lights: or }.": (
+        "light 为 {light!r}，不会用到 --{name}：请去掉其中一个，或使用 --light {lights: or }。"
+    ),
 }
