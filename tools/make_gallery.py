@@ -29,11 +29,11 @@ RESULTS: list[Column] = [
     *(("fbc", {}, {"background": name}) for name in ("sunset.jpg", "neon.jpg")),
     ("env", {}, {"environment": "dusk.hdr"}),
 ]
-NATIVE = {"finish": "native"}
+MODEL, NATIVE = {"finish": "model"}, {"finish": "native"}
 FINISH: list[Column] = [
-    ("fc", {"light": "left"}, {}),
+    ("fc", {"light": "left", **MODEL}, {}),
     ("fc", {"light": "left", **NATIVE, "finish_background": "original"}, {}),
-    ("fbc", {}, {"background": "sunset.jpg"}),
+    ("fbc", MODEL, {"background": "sunset.jpg"}),
     ("fbc", NATIVE, {"background": "sunset.jpg"}),
 ]
 # File: its columns, and the pixels of a cell's side.
