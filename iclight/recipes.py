@@ -7,6 +7,7 @@ It never holds the input's pixels, and no folder beyond the way from the picture
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -65,6 +66,16 @@ class Recipe:
     software: dict[str, str] = field(default_factory=dict)
     mix: dict[str, Any] = field(default_factory=dict)
     normals: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what decides the pixels: the same for the same work, wherever its files lie, whatever they are
+        called, and whichever device does it."""
+        model = {name: value for name, value in self.model.items() if name not in ("name", "offset", "asked", "device")}
+        model["lora"] = [[one["scale"], one["sha256"]] for one in self.model.get("lora", [])]
+        inputs = {name: entry["sha256"] for name, entry in self.inputs.items()}
+        work = [self.kind, self.index, self.settings.to_dict(), model, self.matting, inputs, self.mix, self.normals]
+        return hashlib.sha256(json.dumps(work, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> str:
         """Text that can be encoded: of a file's name, what is no text is lost."""
@@ -247,10 +258,13 @@ def save_png(
     write_whole(path, png_bytes(image, recipe, quick, icc))
 
 
-def read_recipe(source: str | os.PathLike[str]) -> Recipe:
-    """The recipe inside a PNG that iclight made. Raises RecipeError if it has none, ImageError if it is no picture."""
-    name = quoted(os.fspath(source))
-    with open_regular(source, "The picture", sys.maxsize) as file:
+def read_recipe(source: str | os.PathLike[str] | bytes) -> Recipe:
+    """The recipe inside a PNG that iclight made, a path or a file's bytes.
+
+    Raises RecipeError if it has none, ImageError if it is no picture.
+    """
+    name = "The picture" if isinstance(source, bytes) else quoted(os.fspath(source))
+    with io.BytesIO(source) if isinstance(source, bytes) else open_regular(source, "The picture", sys.maxsize) as file:
         try:
             text = text_of(file, KEY, RECIPE_BYTES)
         except RecipeError:

@@ -5,7 +5,7 @@ Ramps are not here: they depend on the passes' sizes (`light_maps.light_map`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -94,14 +94,19 @@ def own_lights(workflow: str) -> Words:
     return Words(light for light in LIGHTS[workflow] if not light.startswith("upload"))
 
 
-def _given(settings: Settings, source: ImageLike | None) -> Any:
-    """The input that the light comes from. Raises ImageError if it is missing."""
-    if source is None:
-        name = NOUNS[settings.light_input or ""]
+def check_light_given(settings: Settings, given: Collection[str]) -> None:
+    """Raise ImageError if the light comes from an input that is not among the `given`, names of `INPUTS`."""
+    name = settings.light_input
+    if name is not None and name not in given:
         raise ImageError(
             "Light {light} takes its light from {name}, and none was given: give {name}, or choose {lights: or }.",
             light=quoted(settings.light),
-            name=name,
+            name=NOUNS[name],
             lights=own_lights(settings.workflow),
         )
+
+
+def _given(settings: Settings, source: ImageLike | None) -> Any:
+    """The input that the light comes from. Raises ImageError if it is missing."""
+    check_light_given(settings, () if source is None else (settings.light_input or "",))
     return source

@@ -162,6 +162,12 @@ def workflow_for(asked: str | None, light: str | None, given: Collection[str]) -
     return next(by_input, next(knowing, "fc"))
 
 
+def implied_by(given: Collection[str]) -> dict[str, str]:
+    """The settings that inputs (names of `INPUTS`) ask for by being given, where nothing else is said."""
+    implied = {"behind": ("finish_background", "own"), "light_map": ("light", "upload")}
+    return dict(pair for name, pair in implied.items() if name in given)
+
+
 def check_lights(settings: Settings, given: Collection[str]) -> None:
     """Raise SettingsError for a light's input among the `given` (names of `INPUTS`) that would not be looked at."""
     for workflow, name in LIGHT_INPUTS.items():

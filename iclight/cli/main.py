@@ -1,4 +1,4 @@
-"""The `iclight` command: relight, mix, normals, shade, models, doctor, app.
+"""The `iclight` command: relight, batch, mix, normals, shade, models, doctor, app.
 
 Nothing heavy is imported until a command needs it, so that --help answers at once. Exit status: 0 only when every
 output was written, 1 for an error, 2 for a wrong call, 130 when interrupted.
@@ -26,6 +26,7 @@ from ..errors import (
 )
 from ..parameters import FINISHING, SHAPING
 from ..weights import folders
+from .batch import add_batch
 from .mix import add_mix
 from .normals import add_normals, add_shade
 from .options import add_engine_options, add_setting_options, engine_arguments
@@ -89,12 +90,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"iclight {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    relight = add_relight(commands)
+    relight, batch = add_relight(commands), add_batch(commands)
     mix = add_mix(commands)
 
     normals, shade = add_normals(commands), add_shade(commands)
 
-    for command in (relight, mix, normals, shade):
+    for command in (relight, batch, mix, normals, shade):
         add_setting_options(command, without=UNUSED.get(command.prog.split()[-1], ()))
         add_engine_options(command)
         command.add_argument("--quiet", action="store_true", help="no bar, no notes")
@@ -118,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     pages.add_argument("--env", action="store_true", help="the page that lights by an environment map")
     app.set_defaults(run=run_app)
 
-    for command in (relight, mix, normals, shade, models, doctor, app):
+    for command in (relight, batch, mix, normals, shade, models, doctor, app):
         command.add_argument("--json", action="store_true", help="print one JSON object for machines")
     return parser
 

@@ -60,6 +60,27 @@ def engine_arguments(options: argparse.Namespace) -> dict[str, Any]:
     return {**{name: getattr(options, name) for name in ENGINE_OPTIONS}, "speed": options.speed or SPEEDS[0]}
 
 
+def add_input_options(parser: argparse.ArgumentParser) -> None:
+    """--background, --environment, --light-map, --behind, and --workflow, which follows from them."""
+    parser.add_argument("--background", metavar="BG", help="a background picture: runs the fbc workflow")
+    parser.add_argument(
+        "--environment",
+        metavar="MAP",
+        help="a panorama, .hdr, .exr or an ordinary picture: runs the env workflow",
+    )
+    parser.add_argument(
+        "--light-map",
+        metavar="PICTURE",
+        help="a light you painted, for the fc workflow: bright where light comes from (any size; its middle is used)",
+    )
+    parser.add_argument(
+        "--behind", metavar="PICTURE", help="a picture to put behind the subject (as --finish-background own does)"
+    )
+    parser.add_argument(
+        "--workflow", choices=WORKFLOWS, help="follows from --background, --environment and --light where it can"
+    )
+
+
 def add_setting_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:
     """One option for every parameter. Values stay text here: `settings_from` checks them and words the errors."""
     group = parser.add_argument_group(
@@ -107,6 +128,12 @@ def _help(name: str, parameter: Parameter) -> str:
     return text.replace("%", "%%")
 
 
+def changes_in(options: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given on the command line, not checked yet."""
+    given = {name: getattr(options, name) for name in PARAMETERS if getattr(options, name, None) is not None}
+    return {name: PARAMETERS[name].parse(text) for name, text in given.items()}
+
+
 def settings_from(
     options: argparse.Namespace, workflow: str, base: Settings | None = None, defaults: Mapping[str, Any] = {}
 ) -> Settings:
@@ -116,8 +143,7 @@ def settings_from(
 
     Raises SettingsError naming the parameter, the value and the range.
     """
-    given = {name: getattr(options, name) for name in PARAMETERS if getattr(options, name, None) is not None}
-    changes = {name: PARAMETERS[name].parse(text) for name, text in given.items()}
+    changes = changes_in(options)
     if base is None:
         return Settings.for_workflow(workflow, **{**defaults, **changes})
     return dataclasses.replace(base, **changes)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import errors
-from ..errors import IclightError, ImageError, RecipeError
-from ..parameters import SPEEDS, WORKFLOWS
-from ..settings import INPUTS, check_lights, workflow_for
+from ..errors import IclightError, ImageError, RecipeError, SettingsError
+from ..parameters import SPEEDS
+from ..settings import INPUTS, check_lights, implied_by, workflow_for
 from ..weights import catalogue
-from .options import engine_arguments, settings_from
+from .batch import BATCH_DEFAULTS, run_batch
+from .options import add_input_options, engine_arguments, settings_from
 from .outputs import check_layer, check_name, check_output, output_path, save_pictures
 from .terminal import bar_over, load_relighter, report_of
 
@@ -26,24 +28,16 @@ if TYPE_CHECKING:
 def add_relight(commands: Any) -> argparse.ArgumentParser:
     """The parser of `iclight relight`."""
     relight: argparse.ArgumentParser = commands.add_parser(
-        "relight", help="relight one picture", description="Relight one picture."
+        "relight", help="relight one picture, or several alike", description="Relight one picture, or several alike."
     )
-    relight.add_argument("input", nargs="?", metavar="IN", help="the picture; with --recipe it may be left out")
+    relight.add_argument(
+        "inputs",
+        nargs="*",
+        metavar="IN",
+        help="the picture (with --recipe it may be left out); several, or a folder, run as `iclight batch` does",
+    )
     relight.add_argument("-o", "--output", metavar="OUT", help="a .png file, or a folder")
-    relight.add_argument("--background", metavar="BG", help="a background picture: runs the fbc workflow")
-    relight.add_argument(
-        "--environment",
-        metavar="MAP",
-        help="a panorama, .hdr, .exr or an ordinary picture: runs the env workflow",
-    )
-    relight.add_argument(
-        "--light-map",
-        metavar="PICTURE",
-        help="a light you painted, for the fc workflow: bright where light comes from (any size; its middle is used)",
-    )
-    relight.add_argument(
-        "--behind", metavar="PICTURE", help="a picture to put behind the subject (as --finish-background own does)"
-    )
+    add_input_options(relight)
     relight.add_argument(
         "--save-light",
         metavar="FILE",
@@ -55,11 +49,8 @@ def add_relight(commands: Any) -> argparse.ArgumentParser:
         help="a matte of your own, of the picture's size: white is subject, black is not (without one, the picture's "
         "own alpha is used, else --matting cuts the subject out)",
     )
-    relight.add_argument(
-        "--workflow", choices=WORKFLOWS, help="follows from --background, --environment and --light where it can"
-    )
     relight.add_argument("--recipe", metavar="PNG", help="make the picture that this PNG carries the recipe of")
-    relight.set_defaults(run=run_relight)
+    relight.set_defaults(run=run_relight, **BATCH_DEFAULTS)
     return relight
 
 
@@ -67,17 +58,21 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     """`iclight relight`: one picture, or the picture a recipe describes."""
     from ..request import decode_inputs
 
+    if len(options.inputs) > 1 or any(map(os.path.isdir, options.inputs)):
+        if options.recipe or options.save_light:
+            raise SettingsError("--recipe and --save-light belong to one picture; give one, without a folder.")
+        return run_batch(options)
+    options.input = next(iter(options.inputs), None)
     if options.recipe:
         return _replay(options)
     if not options.input:
         raise ImageError("Give a picture: iclight relight IN -o OUT.png")
     target = output_path(options.output, Path(options.input))
-    if options.behind and options.finish_background is None:
-        options.finish_background = "own"
-    if options.light_map and options.light is None:
-        options.light = "upload"
     inputs = {name: getattr(options, "input" if name == "image" else name) for name in INPUTS}
     given = [name for name, source in inputs.items() if source]
+    for name, value in implied_by(given).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     settings = settings_from(options, workflow_for(options.workflow, options.light, given))
     check_lights(settings, given)
     pictures = decode_inputs(inputs)

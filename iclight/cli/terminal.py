@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,31 +32,57 @@ def load_relighter(options: argparse.Namespace, workflow: str, arguments: dict[s
 
 
 @contextmanager
+def until_interrupted(*signals: signal.Signals) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C, or other of `signals`, sets, for work to end well; a second ends it at once."""
+    stop = threading.Event()
+    before: dict[signal.Signals, Any] = {}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def interrupt(*_: Any) -> None:
+        stop.set()
+        restore()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, *signals):
+            before[number] = signal.signal(number, interrupt)
+    try:
+        yield stop
+    finally:
+        restore()
+
+
+@contextmanager
 def bar_over(quiet: bool) -> Iterator[OnStep]:
     """A bar over the whole request. Ctrl-C ends the work after the running step; a second one at once."""
     from tqdm import tqdm
 
-    stop = threading.Event()
-    handler: Any = None
-    if threading.current_thread() is threading.main_thread():
-
-        def interrupt(*_: Any) -> None:
-            stop.set()
-            signal.signal(signal.SIGINT, handler)
-
-        handler = signal.signal(signal.SIGINT, interrupt)
-    with tqdm(total=100, disable=quiet, bar_format="{desc:<16}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
+    look = "{desc:<16}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with until_interrupted() as stop, tqdm(total=100, disable=quiet, bar_format=look) as bar:
 
         def on_step(event: Any) -> bool:
             bar.set_description_str(f"{event.stage} {event.step}/{event.steps}", refresh=False)
             bar.update(event.overall * 100 - bar.n)
             return not stop.is_set()
 
-        try:
-            yield on_step
-        finally:
-            if handler is not None:
-                signal.signal(signal.SIGINT, handler)
+        yield on_step
+
+
+@contextmanager
+def tally_over(total: int, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """A bar over many pictures: to be called once for each that is done, with the pictures a minute so far."""
+    from tqdm import tqdm
+
+    look = "{n_fmt}/{total_fmt} |{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=total, disable=quiet, bar_format=look) as bar:
+
+        def advance(pictures_per_minute: float) -> None:
+            bar.set_postfix_str(f"{pictures_per_minute:.1f} pictures a minute", refresh=False)
+            bar.update()
+
+        yield advance
 
 
 def report_of(options: argparse.Namespace, outputs: list[str], result: Any) -> dict[str, Any]:

@@ -26,7 +26,8 @@ def text_of(file: BinaryIO, key: str, limit: int) -> str | None:
     Raises RecipeError for more than `limit` bytes of it; ValueError, IndexError, zlib.error or OSError for a file that
     is no whole PNG.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     if file.read(len(MAGIC)) != MAGIC:
         raise ValueError("no PNG")
     text: str | None = None

@@ -17,7 +17,7 @@ from iclight.recipes import read_recipe
 HEAVY = ("torch", "diffusers", "transformers", "gradio", "cv2", "numpy", "PIL", "huggingface_hub")
 
 
-@pytest.mark.parametrize("command", [[], ["relight"], ["mix"], ["shade"], ["models"], ["doctor"]])
+@pytest.mark.parametrize("command", [[], ["relight"], ["batch"], ["mix"], ["shade"], ["models"], ["doctor"]])
 def test_help_answers_before_anything_heavy_is_loaded(command):
     code = (
         "import atexit, sys; from iclight.cli.main import main\n"
