@@ -234,9 +234,10 @@ def test_ctrl_c_finishes_cleanly_and_the_same_command_goes_on(photos, tmp_path):
     for number in range(6):
         write_picture(photos / f"more-{number}.png", seed=10 + number)
     command = [sys.executable, "-m", "iclight", "batch", str(photos), "-o", str(out), *MATTED, "--steps", "60"]
+    log = out / "results.jsonl"
     for number in (signal.SIGINT, signal.SIGTERM):
+        log.unlink(missing_ok=True)
         run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        log = out / "results.jsonl"
         while run.poll() is None and "written" not in (log.read_text() if log.exists() else ""):
             time.sleep(0.05)
         run.send_signal(number)
