@@ -30,12 +30,13 @@ def relit(relighter, sampler: str, steps: int, on_step=None, **changes) -> np.nd
     return relighter.relight(cup(), settings, on_step=on_step).images[0]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_eight_steps_of_any_sampler_are_near_what_the_default_draws(mini, sampler):
+def test_eight_steps_of_any_sampler_are_near_what_the_default_draws(mini):
     drawn = relit(mini("fc"), "dpmpp_sde_karras", 8)
-    assert psnr(relit(mini("fc"), sampler, 8), drawn) > 22
+    distances = {name: psnr(relit(mini("fc"), name, 8), drawn) for name in SAMPLERS if name != "dpmpp_sde_karras"}
+    assert min(distances.values()) > 22, distances
 
 
+@pytest.mark.slow
 def test_samplers_that_add_no_noise_end_in_the_same_picture(mini):
     first, *others = (relit(mini("fc"), name, 20) for name in ("dpmpp_2m_karras", "unipc", "euler"))
     assert min(psnr(first, other) for other in others) > 30
@@ -51,7 +52,7 @@ def test_every_sampler_previews_what_it_draws_and_repeats_it(golden_relighter, s
     assert all(np.isfinite(event.clean.numpy()).all() and event.preview().shape == (8, 8, 3) for event in events)
 
 
-@pytest.mark.parametrize("sampler", ["euler_a", "tcd"])
+@pytest.mark.parametrize("sampler", ["euler_a", pytest.param("tcd", marks=pytest.mark.slow)])
 def test_a_light_is_strengthened_whatever_the_sampler(mini, sampler):
     """fbc guides the light in each step, where predictions are the sampler's."""
     sides = []

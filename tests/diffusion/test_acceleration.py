@@ -53,7 +53,7 @@ def test_a_speed_draws_the_same_picture(speed, exact, mini):
     assert np.array_equal(timed(mini("fc"), **SMALL)[0], exact), "exact is what is loaded where nothing is said"
 
 
-@pytest.mark.parametrize("workflow", ["fc", "fbc", "env"])
+@pytest.mark.parametrize("workflow", ["fc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fbc", "env"))])
 def test_what_is_remembered_is_only_what_was_asked_before(workflow, mini, monkeypatch):
     relighter = loaded(Levers(remember=True), workflow)
     encoded, encode = [], relighter.vae.encode
@@ -116,6 +116,7 @@ def test_workflows_of_other_speeds_share_what_no_lever_changes():
     assert np.array_equal(timed(first, **SMALL)[0], timed(loaded("exact"), **SMALL)[0])
 
 
+@pytest.mark.slow
 def test_the_bench_compares_levers_and_samplers(monkeypatch):
     ways = compare(("exact", "remember"), repeat=1, **SMALL)
     assert [way.name for way in ways] == ["exact", "remember"] and ways[1].psnr == np.inf

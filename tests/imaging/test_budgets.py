@@ -153,10 +153,11 @@ HOSTILE = {
 
 # What is said of files that are decoded; the others are refused from their header.
 DECODED = ("taken", "fully transparent", "faces away")
+DEAR = ("layer", "normals", "TIFF in one strip")  # half a minute each
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is measured by /proc")
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in DEAR)) for k in HOSTILE])
 def test_a_small_file_takes_no_more_than_its_memory(kind, tmp_path):
     reader, write, words = HOSTILE[kind]
     path = write(tmp_path / "a.png")
