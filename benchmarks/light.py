@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FRAMES = 15
 PHOTOS = ("astronaut.png", "cat.jpg", "coffee.jpg")
 STRENGTHS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0)
-STEPS = (6, 8, 12, 25)
+STEPS = (6, 8, 9, 12, 25)
 ENOUGH = 60  # steps after which nothing is left to gain
 
 
@@ -84,7 +84,7 @@ def additivity(model: str) -> list[tuple[str, float]]:
     return found
 
 
-def strength(model: str, workflow: str, sheet: Path) -> list[list[str]]:
+def strength(model: str, workflow: str, prompt: str, sheet: Path) -> list[list[str]]:
     """A row for each of STRENGTHS: stops by photo, then the shares of burnt and black pixels, in percent.
 
     The pictures go into `sheet`, as wide as 160 pixels each.
@@ -96,7 +96,7 @@ def strength(model: str, workflow: str, sheet: Path) -> list[list[str]]:
     from training.metrics import black, burnt, light_stops
     from training.sheets import save_sheet
 
-    relighter, card = _by_card(model, workflow)
+    relighter, card = _by_card(model, workflow, prompt)
     lines: dict[tuple[str, str], list[Tensor]] = {}
     rows = []
     for value in STRENGTHS:
@@ -113,13 +113,13 @@ def strength(model: str, workflow: str, sheet: Path) -> list[list[str]]:
     return rows
 
 
-def steps(model: str, workflow: str) -> list[list[str]]:
+def steps(model: str, workflow: str, prompt: str) -> list[list[str]]:
     """A row for each of STEPS: PSNR inside the matte by photo, light from the left, against ENOUGH steps."""
     from training.evaluation.light import PHOTOS as SUBJECTS
     from training.evaluation.light import example, relight
     from training.metrics import psnr_inside
 
-    relighter, card = _by_card(model, workflow)
+    relighter, card = _by_card(model, workflow, prompt)
     card = card.replace(light="left")
     enough = {name: relight(relighter, example(name), card.replace(steps=ENOUGH)) for name in SUBJECTS}
     rows = []
@@ -129,13 +129,11 @@ def steps(model: str, workflow: str) -> list[list[str]]:
     return rows
 
 
-def _by_card(model: str, workflow: str) -> tuple[Relighter, Settings]:
+def _by_card(model: str, workflow: str, prompt: str) -> tuple[Relighter, Settings]:
     from iclight import Relighter, Settings
 
     relighter = Relighter.load(model, workflow, matting="none")
-    return relighter, Settings.for_workflow(
-        workflow, prompt="best quality", **{**relighter.defaults, "finish": "model"}
-    )
+    return relighter, Settings.for_workflow(workflow, prompt=prompt, **{**relighter.defaults, "finish": "model"})
 
 
 def main() -> None:
@@ -147,6 +145,7 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=960)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--workflows", nargs="+", default=WORKFLOWS, choices=WORKFLOWS, help="of strength and steps")
+    parser.add_argument("--prompt", default="best quality", help="of strength and steps")
     parser.add_argument("--out", type=Path, default=Path("build/light"), help="folder of the contact sheets")
     options = parser.parse_args()
     if options.what == "latency":
@@ -160,12 +159,14 @@ def main() -> None:
     elif options.what == "strength":
         _head("workflow, strength", "astronaut", "coffee cup", "cat", "burnt, %", "black, %")
         for workflow in options.workflows:
-            for value, *cells in strength(options.model, workflow, options.out / f"strength-{workflow}.jpg"):
+            for value, *cells in strength(
+                options.model, workflow, options.prompt, options.out / f"strength-{workflow}.jpg"
+            ):
                 _line(f"{workflow}, {value}", *cells)
     else:
         _head(f"workflow, steps (PSNR against {ENOUGH})", "astronaut", "coffee cup", "cat")
         for workflow in options.workflows:
-            for value, *cells in steps(options.model, workflow):
+            for value, *cells in steps(options.model, workflow, options.prompt):
                 _line(f"{workflow}, {value}", *cells)
 
 
