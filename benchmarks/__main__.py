@@ -17,7 +17,7 @@ from iclight.diffusion import devices, sampler
 from iclight.errors import IclightError
 from iclight.settings import Settings
 
-from . import report, request, speeds
+from . import report, request, speeds, startup
 from .job import STAGES, make_job
 from .loading import compare_loading
 from .measure import Row, compare
@@ -58,7 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load = next(row for row in rows if row.stage == "load")
         multiples = [side.peak / model_bytes for side in (load.ours, load.stock)]
         print(f"Loading held {multiples[0]:.2f} (ours) and {multiples[1]:.2f} (stock) times the finished UNet's size.")
-    compared, levers = None, None
+    compared, levers, started = None, None, None
+    if "startup" in options.stages:
+        _say("a command from the start")
+        started = startup.measure_startup(options.repeat)
+        print(f"\nA first picture with mini ({facts['cpu']})")
+        print(startup.table(started))
     if "samplers" in options.stages:
         _say("samplers and steps, with mini")
         compared = speeds.compare_samplers()
@@ -79,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "stages": [report.as_dict(row) for row in rows],
             "samplers": compared,
             "levers": levers,
+            "startup": started,
             "request": None if around is None else request.as_dict(around),
         }
         options.json.write_text(json.dumps(content, indent=2, default=dataclasses.asdict) + "\n", encoding="utf-8")
@@ -164,9 +170,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--stages",
         nargs="+",
-        choices=("load", "request", "samplers", "levers", *STAGES),
+        choices=("load", "startup", "request", "samplers", "levers", *STAGES),
         default=list(STAGES),
-        help="default: all but load, which writes 4 GB of temporary files, request: all that is not the model, "
+        help="default: all but load, which writes 4 GB of temporary files, startup: a command from nothing, "
+        "request: all that is not the model, "
         "samplers and levers: ways to mini's picture in less time",
     )
     parser.add_argument("--megapixels", type=float, default=24, help="of the photo of the stage request (default 24)")

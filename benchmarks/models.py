@@ -15,6 +15,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from iclight.diffusion.devices import Placement
 from iclight.diffusion.unet import INPUT_CHANNELS, LATENT_CHANNELS
+from iclight.networks.autoencoder import Autoencoder
+from iclight.networks.clip import TextConfig, TextEncoder, open_tokenizer
+from iclight.networks.unet import UNet
 
 # Any CLIP tokenizer will do: only the number of ids matters, and they are smaller than the text encoder's vocabulary.
 TOKENIZER = Path(__file__).parent.parent / "models" / "mini" / "tokenizer"
@@ -95,15 +98,12 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Networks:
-    """One set of weights that both sides run. `unet` is the widened relighting UNet.
+    """One set of weights, in the libraries' networks or in the engine's own. `unet` is the widened relighting UNet."""
 
-    Any: the libraries make these classes in ways that type checkers cannot follow.
-    """
-
-    tokenizer: Any  # CLIPTokenizer
-    text_encoder: Any  # CLIPTextModel
-    vae: Any  # AutoencoderKL
-    unet: Any  # UNet2DConditionModel
+    tokenizer: Any  # CLIPTokenizer, TextTokenizer
+    text_encoder: Any  # CLIPTextModel, TextEncoder
+    vae: Any  # AutoencoderKL, Autoencoder
+    unet: Any  # UNet2DConditionModel, UNet
 
 
 def build(size: str, workflow: str, placement: Placement) -> Networks:
@@ -119,6 +119,19 @@ def build(size: str, workflow: str, placement: Placement) -> Networks:
         vae=_ready(vae, placement.device, placement.vae_dtype),
         unet=_ready(unet, placement.device, placement.dtype),
     )
+
+
+def engines_own(networks: Networks) -> Networks:
+    """The same weights, not copied, in the engine's own networks."""
+    with torch.device("meta"):
+        text_encoder = TextEncoder(TextConfig.of(networks.text_encoder.config.to_dict()))
+        unet, vae = UNet(networks.unet.config), Autoencoder(networks.vae.config)
+    pairs = ((text_encoder, networks.text_encoder), (unet, networks.unet), (vae, networks.vae))
+    for ours, theirs in pairs:
+        tensors = {name.removeprefix("text_model."): tensor for name, tensor in theirs.state_dict().items()}
+        ours.load_state_dict(tensors, assign=True)
+        ours.requires_grad_(False).eval()
+    return Networks(open_tokenizer(TOKENIZER), text_encoder, vae, unet)
 
 
 def _ready(module: Any, device: torch.device, dtype: torch.dtype) -> Any:

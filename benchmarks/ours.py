@@ -16,15 +16,15 @@ from iclight.weights.resolve import Model
 
 from .job import Job
 from .measure import Outputs
-from .models import Networks
+from .models import Networks, engines_own
 
 
 class Ours:
     """The stages as `Relighter.render` runs them."""
 
     def __init__(self, networks: Networks, job: Job) -> None:
-        self.networks = networks
         self.job = job
+        self.networks = networks = engines_own(networks)
         self.vae = VAE(networks.vae, job.placement)
         nowhere = Path()
         described = Model(

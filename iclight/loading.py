@@ -14,9 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from diffusers import UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
-
 from .diffusion import devices
 from .diffusion.acceleration import EXACT, Acceleration, Levers, accelerate, levers_for
 from .diffusion.checkpoints import Components, build_components, check_checkpoint, open_parts
@@ -27,6 +24,8 @@ from .diffusion.lora import open_loras, parse_lora
 from .diffusion.unet import check_kind, load_unet, open_offset
 from .diffusion.vae import VAE
 from .errors import joined
+from .networks.clip import TextEncoder, TextTokenizer
+from .networks.unet import UNet
 from .settings import check_workflow
 from .weights.manifest import sha256_of
 from .weights.resolve import Model, resolve_file, resolve_model, resolve_vae
@@ -41,10 +40,10 @@ class LoadedModel:
     `identity`: names and SHA-256 of all of it, and how it was asked for, for recipes. `acceleration`: how it runs.
     """
 
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
+    tokenizer: TextTokenizer
+    text_encoder: TextEncoder
     vae: VAE
-    unet: UNet2DConditionModel
+    unet: UNet
     placement: Placement
     model: Model
     environment_encoder: EnvironmentEncoder | None = None

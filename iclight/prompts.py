@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from .errors import SettingsError, quoted
+from .networks.clip import TextEncoder, TextTokenizer
 
 # A token's id and its weight. Ids beyond the tokenizer's own are vectors of textual inversion.
 Token = tuple[int, float]
@@ -32,8 +32,8 @@ DEEPEST, STRONGEST = 100, 100.0
 
 @torch.no_grad()
 def encode_prompt_pair(
-    tokenizer: CLIPTokenizer,
-    text_encoder: CLIPTextModel,
+    tokenizer: TextTokenizer,
+    text_encoder: TextEncoder,
     positive: str,
     negative: str,
     *,
@@ -60,7 +60,7 @@ def encode_prompt_pair(
     return _join(cond, count), _join(uncond, count)
 
 
-def check_prompts(text_encoder: CLIPTextModel, texts: Iterable[str], emphasis: str, clip_skip: int) -> None:
+def check_prompts(text_encoder: TextEncoder, texts: Iterable[str], emphasis: str, clip_skip: int) -> None:
     """Raise SettingsError for more layers skipped than there are, and for A1111's <lora:name:1>: LoRA files are loaded
     with the model."""
     layers = text_encoder.config.num_hidden_layers
@@ -79,7 +79,7 @@ def check_prompts(text_encoder: CLIPTextModel, texts: Iterable[str], emphasis: s
 
 
 def chunks_of(
-    tokenizer: CLIPTokenizer,
+    tokenizer: TextTokenizer,
     text: str,
     length: int = 77,
     emphasis: str = "never",
@@ -95,13 +95,13 @@ def chunks_of(
     return [[begin, *piece, end] + [end] * (body - len(piece)) for piece in pieces]
 
 
-def token_chunks(tokenizer: CLIPTokenizer, text: str, length: int = 77) -> list[list[int]]:
+def token_chunks(tokenizer: TextTokenizer, text: str, length: int = 77) -> list[list[int]]:
     """The reference's token ids of a plain text, in such chunks."""
     return [[token for token, _ in chunk] for chunk in chunks_of(tokenizer, text, length)]
 
 
 def _tokens(
-    tokenizer: CLIPTokenizer, text: str, weight: float, embeddings: Mapping[str, Sequence[int]]
+    tokenizer: TextTokenizer, text: str, weight: float, embeddings: Mapping[str, Sequence[int]]
 ) -> Iterable[Token]:
     """The tokens of a text; a name among `embeddings` is its vectors, also as ComfyUI's "embedding:name"."""
     texts = [text]
@@ -110,12 +110,7 @@ def _tokens(
         texts = re.split(rf"(?<![\w-])(?:embedding:)?({names})(?:\.safetensors|\.pt)?(?![\w-])", text, flags=re.I)
     known = {name.lower(): ids for name, ids in embeddings.items()}
     for k, part in enumerate(texts):
-        # verbose=False: a prompt longer than the model's window is what chunks are for, not worth a warning.
-        ids = (
-            known[part.lower()]
-            if k % 2
-            else tokenizer(part, truncation=False, add_special_tokens=False, verbose=False)["input_ids"]
-        )
+        ids = known[part.lower()] if k % 2 else tokenizer.encode(part)
         yield from ((token, weight) for token in ids)
 
 
@@ -179,18 +174,14 @@ def _between_breaks(runs: Iterable[tuple[str, float]]) -> list[list[tuple[str, f
     return parts
 
 
-def _length(text_encoder: CLIPTextModel) -> int:
-    return int(text_encoder.config.max_position_embeddings)
+def _length(text_encoder: TextEncoder) -> int:
+    return text_encoder.config.max_position_embeddings
 
 
-def _encode(text_encoder: CLIPTextModel, chunks: list[list[Token]], clip_skip: int) -> torch.Tensor:
+def _encode(text_encoder: TextEncoder, chunks: list[list[Token]], clip_skip: int) -> torch.Tensor:
     """Chunks -> c x 77 x dim, tokens weighed as A1111 does (modules/sd_emphasis.py): a chunk's mean stays as it was."""
     ids = torch.tensor([[token for token, _ in chunk] for chunk in chunks], device=text_encoder.device)
-    if clip_skip == 1:
-        states = text_encoder(ids).last_hidden_state
-    else:
-        layers = text_encoder(ids, output_hidden_states=True).hidden_states
-        states = getattr(text_encoder, "text_model", text_encoder).final_layer_norm(layers[-clip_skip])
+    states: torch.Tensor = text_encoder(ids, clip_skip)
     weights = torch.tensor([[weight for _, weight in chunk] for chunk in chunks])
     for k in (weights != 1).any(dim=1).nonzero().flatten().tolist():
         plain = states[k].float()

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up. What stands in a line may import from its own line and from those above it, in no circle.
 FLOORS = {
-    "iclight": """errors parameters settings prompts
+    "iclight": """errors parameters settings prompts networks
         weights
         imaging
         diffusion
@@ -32,6 +32,8 @@ FLOORS = {
         pipeline
         processes
         run""",
+    "iclight/networks": """blocks clip
+        unet autoencoder""",
     "iclight/studio": """ui
         service
         tabs

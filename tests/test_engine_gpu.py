@@ -25,7 +25,7 @@ import torch
 from golden_data import GOLDEN
 from test_golden import BACKGROUND, FOREGROUND, RELIT, golden, relative, settings_of
 
-from benchmarks.models import SIZES, Networks, build
+from benchmarks.models import SIZES, Networks, build, engines_own
 from iclight import Relighter, Settings
 from iclight.diffusion import devices, sampler
 from iclight.diffusion.devices import Placement
@@ -85,7 +85,7 @@ def networks(device: str, workflow: str, kind: str) -> tuple[Networks, Environme
     """Random networks where they compute: made there, since a CPU takes ten seconds to draw a billion numbers."""
     placement = placed(device, kind)
     with torch.device(placement.device):
-        made = build(size_of(device), workflow, placement)
+        made = engines_own(build(size_of(device), workflow, placement))
         width = SIZES[size_of(device)].text["hidden_size"]
         tokens = EnvironmentEncoder(width).to(placement.dtype) if workflow == "env" else None
     return made, tokens if tokens is None else tokens.requires_grad_(False).eval()

@@ -8,6 +8,7 @@ It starts as a linear map (`init_linear`), so minutes are enough.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -202,16 +203,18 @@ class Crops:
 
 
 @torch.no_grad()
-def evaluate(vae: AutoencoderKL, largest: int = 512) -> dict[str, float]:
-    """PSNR in dB of the held-out photographs, longer side `largest`, through 8-bit pixels."""
+def evaluate(through: Callable[[Tensor], Tensor], largest: int = 512) -> dict[str, float]:
+    """PSNR in dB of the held-out photographs, longer side `largest`, through 8-bit pixels.
+
+    `through`: Nx3xHxW pixels about [-1, 1] -> the same encoded and decoded.
+    """
     figures = {}
     for name, pixels in photographs.held_out().items():
         picture = as_tensor(pixels)[None]
         scale = largest / max(picture.shape[2:])
         size = [round(side * scale) // 8 * 8 for side in picture.shape[2:]]
         picture = F.interpolate(picture, size, mode="bilinear", antialias=True).clamp(0, 1)
-        decoded = vae.decode(vae.encode(picture * 2 - 1).latent_dist.mean).sample
-        decoded = (decoded / 2 + 0.5).clamp(0, 1).mul(255).round() / 255
+        decoded = (through(picture * 2 - 1) / 2 + 0.5).clamp(0, 1).mul(255).round() / 255
         figures[name] = float(psnr_inside(decoded, picture, torch.ones_like(picture[:, :1])))
     return figures
 
@@ -221,6 +224,10 @@ def train(options: argparse.Namespace) -> None:
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=precision(options.mixed_precision))
     torch.manual_seed(options.seed)
     vae = build_autoencoder().to(memory_format=torch.channels_last)
+
+    def through(pixels: Tensor) -> Tensor:
+        return vae(pixels).sample
+
     parameters = list(vae.parameters())
     ema = EMA(parameters, options.ema_decay)
     optimiser = torch.optim.AdamW(parameters, lr=options.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
@@ -246,7 +253,9 @@ def train(options: argparse.Namespace) -> None:
         if (step + 1) % options.log_every == 0:
             ema.swap()
             run.log(
-                step + 1, squared=total / options.log_every, **(evaluate(vae) if accelerator.is_main_process else {})
+                step + 1,
+                squared=total / options.log_every,
+                **(evaluate(through) if accelerator.is_main_process else {}),
             )
             ema.swap()
             total = 0.0
@@ -256,7 +265,7 @@ def train(options: argparse.Namespace) -> None:
     if accelerator.is_main_process:
         whiten(vae, torch.cat([crops.batch(64, generator(options.seed, -1 - k)) for k in range(4)]))
         vae.save_pretrained(options.out / "final")
-        print({name: round(value, 2) for name, value in evaluate(vae).items()})
+        print({name: round(value, 2) for name, value in evaluate(through).items()})
 
 
 class _Through(nn.Module):

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from iclight.diffusion.sampler import make_scheduler
+from iclight.diffusion.solver import BETAS, TRAIN_STEPS
 from iclight.diffusion.unet import CONV_IN, INPUT_CHANNELS, LATENT_CHANNELS
 from iclight.errors import WeightsError
 
@@ -114,7 +114,7 @@ def export_new(
     for workflow, run in (own or {}).items():
         apart = offsets(run.model.unet.state_dict(), base, {})[workflow]
         save_file({key: _compact(value, workflow) for key, value in apart.items()}, str(folder / files[workflow]))
-    make_scheduler(parts.model.prediction_type).save_pretrained(folder / "scheduler")
+    _scheduler(parts.model.prediction_type).save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",
         "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
@@ -126,6 +126,20 @@ def export_new(
     (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
     about = {"name": name, **facts, "offsets": files}
     (folder / "iclight.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
+def _scheduler(prediction_type: str) -> DPMSolverMultistepScheduler:
+    """The engine's own solver as diffusers writes it."""
+    return DPMSolverMultistepScheduler(
+        num_train_timesteps=TRAIN_STEPS,
+        beta_start=BETAS[0],
+        beta_end=BETAS[1],
+        beta_schedule="linear",
+        algorithm_type="sde-dpmsolver++",
+        use_karras_sigmas=True,
+        steps_offset=1,
+        prediction_type=prediction_type,
+    )
 
 
 @torch.no_grad()

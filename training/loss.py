@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from iclight.diffusion.sampler import make_scheduler
+from iclight.diffusion.solver import alphas_cumprod as alphas_cumprod
 
 SUBJECT_WEIGHT = 2.5
 UNKNOWN_WEIGHT = 0.3  # of a background that no condition tells
@@ -25,12 +25,6 @@ HIGH_T = 820  # from this timestep on the conditions alone decide the light
 OFFSET_FROM = 920  # above this timestep offset noise drowns the picture's mean
 OFFSET_STRENGTH = 0.1
 BLOTCH_STRENGTH = 2.0
-
-
-def alphas_cumprod() -> Tensor:
-    """Products of 1 - beta over the 1000 timesteps, on the schedule that the engine samples with."""
-    alphas: Tensor = make_scheduler().alphas_cumprod
-    return alphas
 
 
 def add_noise(clean: Tensor, noise: Tensor, timesteps: Tensor, alphas: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..errors import Message, SettingsError, quoted
+from ..networks.unet import UNet
 from ..parameters import SPEEDS
 from .devices import Placement
 
@@ -137,18 +138,19 @@ class Acceleration:
 EXACT = Acceleration()
 
 
-def accelerate(levers: Levers, unet: Any, device: torch.device, offload: bool = False) -> Acceleration:
-    """Change a loaded UNet2DConditionModel by what `levers` ask for and this machine can do."""
+def accelerate(levers: Levers, unet: UNet, device: torch.device, offload: bool = False) -> Acceleration:
+    """Change a loaded UNet by what `levers` ask for and this machine can do."""
     notices = {name: reason for name in levers.pulled if (reason := _obstacle(name, levers, device, offload))}
     kept: dict[str, Any] = {name: getattr(levers, name) for name in levers.pulled if name not in notices}
     levers = Levers(**kept)
     if levers.channels_last:
-        unet.to(memory_format=torch.channels_last)
+        unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if levers.fused_projections:
-        unet.fuse_qkv_projections()
+        unet.fuse_projections()
     if levers.compiled:
-        # The blocks that repeat, in minutes less than the whole, and with sizes left open: both passes use one result.
-        unet.compile_repeated_blocks(dynamic=True)
+        # What repeats, in minutes less than the whole, and with sizes left open: both passes use one result.
+        for block in unet.transformer_blocks():
+            block.compile(dynamic=True)
     return Acceleration(levers, tuple(notices.values()))
 
 

@@ -15,10 +15,11 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ..errors import Message, ModelError, WeightsError, first_line, plain, quoted
+from ..networks.autoencoder import Autoencoder
+from ..networks.clip import TextConfig, TextEncoder, TextTokenizer, open_tokenizer
+from ..networks.unet import UNet
 from .configs import check_small_files, numbers_in, prediction_type, read_config, weights_file, zero_snr
 from .embeddings import add_embeddings
 from .lora import Loras
@@ -54,9 +55,9 @@ class Components:
     `embeddings`: names that stand for vectors of the text encoder's, by their numbers in its table.
     """
 
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
-    vae: AutoencoderKL
+    tokenizer: TextTokenizer
+    text_encoder: TextEncoder
+    vae: Autoencoder
     unet: TensorSource
     unet_config: Mapping[str, Any]
     files: Mapping[str, Path]
@@ -108,11 +109,6 @@ def _built(part: str, parts: Parts, dtype: torch.dtype, loras: Loras) -> Any:
     model, source = _described(part, parts.configs[part], parts.files[part]), parts.sources[part]
     tensors = {name: loras.fold(part, name, source.read(name)).to(dtype) for name in model.state_dict()}
     model.load_state_dict(tensors, strict=True, assign=True)
-    for module in model.modules():
-        for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_meta:  # no weight: CLIP counts its tokens' places
-                assert name == "position_ids", name
-                module.register_buffer(name, torch.arange(buffer.shape[-1]).expand(buffer.shape), persistent=False)
     return model.requires_grad_(False).eval()
 
 
@@ -121,10 +117,8 @@ def _described(part: str, config: Mapping[str, Any], file: Path) -> torch.nn.Mod
     try:
         with torch.device("meta"):
             if part == "text_encoder":
-                return CLIPTextModel(CLIPTextConfig.from_dict(dict(config)))
-            cls = UNet2DConditionModel if part == "unet" else AutoencoderKL
-            model: torch.nn.Module = cls.from_config(config)
-            return model
+                return TextEncoder(TextConfig.of(config))
+            return UNet(config) if part == "unet" else Autoencoder(config)
     except Exception as error:  # whatever the library trips over in a config that makes no sense
         raise ModelError(
             "The config.json of {path} describes no model ({reason}). Fetch it again.",
@@ -190,10 +184,10 @@ def _check_fit(parts: Parts, base: Path) -> None:
         )
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def _tokenizer(folder: Path) -> TextTokenizer:
     check_small_files(folder / "tokenizer")
     try:
-        return CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
+        return open_tokenizer(folder / "tokenizer")
     except Exception as error:  # the tokenizers library raises bare Exception
         raise WeightsError(
             "{path} could not be loaded ({reason}).", path=folder / "tokenizer", reason=first_line(error)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from transformers import CLIPTextModel
 
 from ..errors import ModelError, SettingsError, WeightsError, plain, quoted
+from ..networks.clip import TextEncoder
 from .tensors import check_floats, open_tensors
 
 NAME = re.compile(r"[\w.-]{1,100}")
@@ -64,9 +64,9 @@ def open_embeddings(files: Sequence[tuple[Path, str]], width: int) -> dict[str, 
     return found
 
 
-def add_embeddings(text_encoder: CLIPTextModel, embeddings: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+def add_embeddings(text_encoder: TextEncoder, embeddings: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     """Put vectors behind the text encoder's token table; returns each name's numbers there."""
-    table = text_encoder.get_input_embeddings()
+    table = text_encoder.token_table
     rows, ids = [table.weight.data], {}
     count = len(rows[0])
     for name, vectors in embeddings.items():

@@ -13,53 +13,47 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import (
-    DPMSolverMultistepScheduler,
-    EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler,
-    LCMScheduler,
-    TCDScheduler,
-    UNet2DConditionModel,
-    UniPCMultistepScheduler,
-)
 
 from ..errors import ModelError
+from ..networks.unet import UNet
 from ..parameters import PARAMETERS
 from .devices import is_out_of_memory, release_memory
+from .solver import BETAS, TRAIN_STEPS, DPMSolver
 
 StepCallback = Callable[[int, int, torch.Tensor], None]
 
 
 DEFAULT_SAMPLER: str = PARAMETERS["sampler"].default
-_KARRAS = {"use_karras_sigmas": True, "steps_offset": 1}
-# The names of `PARAMETERS["sampler"]` -> diffusers' scheduler and its options.
-_SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "dpmpp_sde_karras": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++", **_KARRAS}),
-    "dpmpp_2m_karras": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", **_KARRAS}),
-    "unipc": (UniPCMultistepScheduler, _KARRAS),
-    "euler": (EulerDiscreteScheduler, {}),
-    "euler_a": (EulerAncestralDiscreteScheduler, {}),
-    "lcm": (LCMScheduler, {}),
-    "tcd": (TCDScheduler, {}),
+# Our own solver's choices, and diffusers' schedulers with their options, by the names of `PARAMETERS["sampler"]`.
+_SOLVERS = {"dpmpp_sde_karras": True, "dpmpp_2m_karras": False}
+_SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "unipc": ("UniPCMultistepScheduler", {"use_karras_sigmas": True, "steps_offset": 1}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler_a": ("EulerAncestralDiscreteScheduler", {}),
+    "lcm": ("LCMScheduler", {}),
+    "tcd": ("TCDScheduler", {}),
 }
 # Distilled models' samplers choose their steps from a grid of so many: the smallest that has enough.
 _GRIDS = (50, 100, 125, 200, 250, 500, 1000)
 
 
 def make_scheduler(prediction_type: str = "epsilon", sampler: str = DEFAULT_SAMPLER) -> Any:
-    """A diffusers scheduler by its name in `PARAMETERS["sampler"]`.
+    """A scheduler by its name in `PARAMETERS["sampler"]`, called as diffusers' are.
 
     The default is DPM-Solver++ SDE with Karras sigmas (Lu et al. 2022; Karras et al. 2022), as the reference sets it
-    up. The beta schedule of all is linear, not Stable Diffusion's scaled_linear: that is what the offsets were
-    published with.
+    up. The others but its noiseless form are diffusers', imported where one is asked for: that takes seconds.
     """
+    if sampler in _SOLVERS:
+        return DPMSolver(prediction_type, noisy=_SOLVERS[sampler])
+    import diffusers
+
     kind, options = _SCHEDULERS[sampler]
-    if kind is EulerAncestralDiscreteScheduler and prediction_type == "sample":
+    if sampler == "euler_a" and prediction_type == "sample":
         prediction_type = "epsilon"  # the one it has instead; `denoise` turns the predictions
-    return kind(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
+    return getattr(diffusers, kind)(
+        num_train_timesteps=TRAIN_STEPS,
+        beta_start=BETAS[0],
+        beta_end=BETAS[1],
         beta_schedule="linear",
         prediction_type=prediction_type,
         **options,
@@ -121,7 +115,7 @@ class NoisePredictor:
 
     def __init__(
         self,
-        unet: UNet2DConditionModel,
+        unet: UNet,
         guidance: Guidance,
         condition: torch.Tensor,
         prediction_type: str = "epsilon",
@@ -230,7 +224,7 @@ def denoise(
 def _set_steps(scheduler: Any, steps: int, device: torch.device) -> torch.Tensor:
     """All of the schedule's timesteps, from noise to clean."""
     grid = {}
-    if "original_inference_steps" in scheduler.config:
+    if hasattr(scheduler.config, "original_inference_steps"):
         grid["original_inference_steps"] = next(size for size in _GRIDS if size >= steps)
     scheduler.set_timesteps(steps, device=device, **grid)
     timesteps: torch.Tensor = scheduler.timesteps

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
 
 from ..errors import Message, ModelError, first_line
+from ..networks.unet import UNet
 from .environment_encoder import PREFIX
 from .lora import Loras
 from .names import ldm_unet
@@ -54,7 +54,7 @@ def load_unet(
     dtype: torch.dtype,
     device: torch.device | None = None,
     loras: Loras = Loras(),  # noqa: B008
-) -> UNet2DConditionModel:
+) -> UNet:
     """Merge `base`, `loras` and `offset` into the workflow's UNet, in eval mode.
 
     `config` is the base UNet's diffusers config. LoRA files change the base, for which they were made; then it is
@@ -68,7 +68,7 @@ def load_unet(
     check_offset(base, offset, workflow)
     try:
         with torch.device("meta"):
-            unet = UNet2DConditionModel.from_config({**config, "in_channels": INPUT_CHANNELS[workflow]})
+            unet = UNet({**config, "in_channels": INPUT_CHANNELS[workflow]})
     except Exception as error:  # whatever the library trips over in a config that makes no sense
         raise ModelError(
             "The config.json of {base} describes no UNet that can be built ({reason}).",

@@ -10,29 +10,29 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 
 from ..errors import ModelError
+from ..networks.autoencoder import Autoencoder
 from .devices import Placement, free_memory, is_out_of_memory, release_memory, resident
 
 Work = Callable[[torch.Tensor], torch.Tensor]
 
 
 class VAE:
-    """An AutoencoderKL with the engine's conventions. `factor` is pixels per latent (SD: 8)."""
+    """An autoencoder with the engine's conventions. `factor` is pixels per latent (SD: 8)."""
 
-    def __init__(self, vae: AutoencoderKL, placement: Placement) -> None:
+    def __init__(self, vae: Autoencoder, placement: Placement) -> None:
         self.model = vae
         self.placement = placement
-        self.factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.channels: int = vae.config.latent_channels
+        self.factor = vae.factor
+        self.channels = vae.latent_channels
 
     def encode(self, pictures: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
         """HxWx3 uint8 pictures of one size -> Nx4xhxw float32 latents: the posterior's mode, scaled."""
 
         def work(pixels: torch.Tensor) -> torch.Tensor:
-            return self.model.encode(self._place(pixels)).latent_dist.mode() * self.model.config.scaling_factor
+            return self.model.encode(self._place(pixels)) * self.model.scaling_factor
 
         height, width = pictures[0].shape[:2]
         # Two at a time: foreground and background go together, as in the reference. On flat pictures group norm
@@ -43,7 +43,7 @@ class VAE:
         """Nx4xhxw scaled latents -> Nx3xHxW float32 on the CPU, about [-1, 1], not clipped."""
 
         def work(latent: torch.Tensor) -> torch.Tensor:
-            return self.model.decode(self._place(latent) / self.model.config.scaling_factor).sample.float().cpu()
+            return self.model.decode(self._place(latent) / self.model.scaling_factor).float().cpu()
 
         height, width = (side * self.factor for side in latents.shape[2:])
         return self._pass(latents.split(1), work, width, height)
@@ -53,12 +53,11 @@ class VAE:
 
     def _pass(self, batches: Sequence[torch.Tensor], work: Work, width: int, height: int) -> torch.Tensor:
         with resident(self.model, self.placement):
-            if self._will_not_fit(width, height):
-                self.model.enable_tiling()
+            self.model.tiled = self._will_not_fit(width, height)
             try:
                 done = torch.cat([self._whole_or_tiled(work, batch) for batch in batches]).float()
             finally:
-                self.model.disable_tiling()
+                self.model.tiled = False
         if not torch.isfinite(done).all():
             raise ModelError(
                 "The VAE's numbers overflowed (NaN or infinity), so there is no picture. Try --dtype float32."
@@ -69,10 +68,10 @@ class VAE:
         try:
             return work(batch)
         except RuntimeError as error:
-            if self.model.use_tiling or not is_out_of_memory(error):
+            if self.model.tiled or not is_out_of_memory(error):
                 raise
         release_memory(self.placement.device)
-        self.model.enable_tiling()
+        self.model.tiled = True
         return torch.cat([work(item) for item in batch.split(1)])
 
     def _will_not_fit(self, width: int, height: int) -> bool:
@@ -82,7 +81,7 @@ class VAE:
         """
         if self.placement.device.type == "cuda":
             return False
-        channels = self.model.config.block_out_channels[0] * 2
+        channels = self.model.widths[0] * 2
         need = 6 * channels * width * height * torch.finfo(self.placement.vae_dtype).bits // 8
         room = free_memory(self.placement.device)
         return room is not None and need > 0.7 * room

@@ -42,7 +42,7 @@ def test_the_merged_unet_is_base_plus_offset_with_conv_in_widened(workflow):
         if name == "conv_in.weight":
             expected = torch.cat([expected, torch.zeros(expected.shape[0], channels - 4, 3, 3)], dim=1)
         assert torch.equal(tensor, expected + offset[name].float()), name
-    assert unet.config.in_channels == channels
+    assert unet.config["in_channels"] == channels
     assert not unet.training
 
 
