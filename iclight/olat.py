@@ -17,6 +17,7 @@ from .editing.mixing import AMBIENT, LightMix, LightWeight
 from .errors import Message, SettingsError
 from .imaging.environment import Floats
 from .imaging.images import ImageLike
+from .imaging.spaces import Native
 from .parameters import DIRECTIONS, LIGHTS
 from .relighter import Relighter, check_pictures
 from .request import read_backdrop, read_map
@@ -30,6 +31,7 @@ DESK = (*DIRECTIONS, AMBIENT)
 class OLATResult:
     """The desk's material: `stack`, a picture per light; the source `picture` and its `alpha` (HxWx1), whole.
 
+    `native`: the source in its own colours and depth, None where these are sRGB of 8 bits.
     `settings` is complete and replayable, but for the light, which takes each of the stack's names in turn.
     """
 
@@ -41,15 +43,21 @@ class OLATResult:
     model: dict[str, Any]
     seconds: float
     matte_doubts: tuple[Message, ...] = ()
+    native: Native | None = None
+
+    @property
+    def icc(self) -> bytes | None:
+        """The profile that `export` is in, None for sRGB."""
+        return None if self.native is None else self.native.space.icc
 
     @property
     def residual(self) -> float | None:
         """`LightMix.residual` inside the subject's matte."""
         return self.stack.residual(gain_map.fit_matte(self.alpha, self.picture.shape, *self.stack.size))
 
-    def export(self, channels: Mapping[str, LightWeight], exposure: float = 0.0) -> NDArray[np.uint8]:
-        """The mixture at the source's own resolution, its background as it was."""
-        return self.stack.export(channels, self.picture, self.alpha, exposure)
+    def export(self, channels: Mapping[str, LightWeight], exposure: float = 0.0) -> Any:
+        """The mixture at the source's own resolution, in its colours (`icc`) and depth, its background as it was."""
+        return self.stack.export(channels, self.picture, self.alpha, exposure, self.native)
 
 
 def desk_lights(workflow: str) -> list[str]:
@@ -98,6 +106,7 @@ def relight_olat(
         relighter.identity(prepared.matting),
         time.perf_counter() - started,
         prepared.matte_doubts,
+        source.native,
     )
 
 

@@ -1,4 +1,4 @@
-"""Recipes: what made a picture, written into its PNG, so that the picture can be made again.
+"""Recipes: what made a picture, written into its PNG or TIFF, so that the picture can be made again.
 
 A recipe names the settings, the model and matting with their hashes, and the inputs by file name and fingerprint.
 It never holds the input's pixels, and no folder beyond the way from the picture to its input.
@@ -18,18 +18,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from .errors import IclightError, ImageError, RecipeError, first_line, plain, quoted
+from .imaging.budgets import PICTURE_FILE
+from .imaging.declared_colours import srgb_icc
+from .imaging.depths import Stored, to_depth
 from .imaging.environment import fingerprint
+from .imaging.files import deep_png, deep_tiff
 from .imaging.images import ImageLike, Picture
-from .imaging.png_text import text_of
+from .imaging.png_chunks import chunk
+from .imaging.png_text import text_chunk, text_of
+from .imaging.tiff_directory import MAGIC as TIFF_MAGIC
+from .imaging.tiff_directory import description_of
 from .settings import Settings
-from .weights.files import open_regular, write_whole
+from .weights.files import check_bytes, open_regular, write_whole
 from .weights.manifest import parse_json
 
 KEY = "iclight"
@@ -42,6 +48,7 @@ HASHED = {
     "offset_sha256": "offset",
     "embedding_sha256": "embeddings",
 }
+TIFF_ENDINGS = (".tif", ".tiff")
 KINDS = ("relight", "normals", "mix")
 SOFTWARE = ("torch", "diffusers", "transformers")
 # Bytes of a recipe's JSON: three prompts of 20,000 characters have 0.4 MB at most.
@@ -229,13 +236,15 @@ def recipe_of(
     return Recipe(result.settings, model, result.matting, described, kind, software=software_versions())
 
 
-def png_bytes(
-    image: NDArray[np.uint8], recipe: Recipe | None = None, quick: bool = False, icc: bytes | None = None
-) -> bytes:
-    """HxW, HxWx3 or HxWx4 uint8 as a PNG file with its recipe inside, and what its colours are.
+def png_bytes(image: Stored, recipe: Recipe | None = None, quick: bool = False, icc: bytes | None = None) -> bytes:
+    """HxW, HxWx3 or HxWx4 uint8, or uint16 but HxW, as a PNG file with its recipe inside, and what its colours are.
 
     `quick` for what nobody keeps: larger, in half of the time. `icc`: the colours' profile; None is sRGB.
     """
+    if image.dtype == np.uint16:
+        colours = chunk(b"sRGB", bytes(1)) if icc is None else chunk(b"iCCP", b"ICC\0\0" + zlib.compress(icc))
+        text = b"" if recipe is None else text_chunk(KEY, recipe.to_json())
+        return deep_png(np.asarray(image, np.uint16), colours + text)
     info = PngImagePlugin.PngInfo()
     if recipe is not None:
         info.add_itxt(KEY, recipe.to_json())
@@ -249,7 +258,7 @@ def png_bytes(
 
 def save_png(
     path: str | os.PathLike[str],
-    image: NDArray[np.uint8],
+    image: Stored,
     recipe: Recipe | None = None,
     quick: bool = False,
     icc: bytes | None = None,
@@ -258,15 +267,35 @@ def save_png(
     write_whole(path, png_bytes(image, recipe, quick, icc))
 
 
+def save_picture(
+    path: str | os.PathLike[str],
+    image: Stored,
+    recipe: Recipe | None = None,
+    icc: bytes | None = None,
+    sixteen_bit: bool = False,
+) -> None:
+    """Write HxWx3 or HxWx4 by the name's ending: as TIFF, always of 16 bits a value, or as PNG (`save_png`), of 8.
+
+    `sixteen_bit`: PNGs of 16, too. Pixels of another depth are brought to it.
+    """
+    is_tiff = os.fspath(path).lower().endswith(TIFF_ENDINGS)
+    image = to_depth(image, np.uint16 if is_tiff or sixteen_bit else np.uint8)
+    if not is_tiff:
+        return save_png(path, image, recipe, icc=icc)
+    # TIFF's texts are ASCII.
+    text = "" if recipe is None else f"{KEY} {json.dumps(json.loads(recipe.to_json()))}"
+    write_whole(path, deep_tiff(np.asarray(image, np.uint16), icc or srgb_icc(), text))
+
+
 def read_recipe(source: str | os.PathLike[str] | bytes) -> Recipe:
-    """The recipe inside a PNG that iclight made, a path or a file's bytes.
+    """The recipe inside a PNG or TIFF that iclight made, a path or a file's bytes.
 
     Raises RecipeError if it has none, ImageError if it is no picture.
     """
     name = "The picture" if isinstance(source, bytes) else quoted(os.fspath(source))
     with io.BytesIO(source) if isinstance(source, bytes) else open_regular(source, "The picture", sys.maxsize) as file:
         try:
-            text = text_of(file, KEY, RECIPE_BYTES)
+            text = _text_of(file)
         except RecipeError:
             raise
         except (OSError, ValueError, IndexError, zlib.error) as error:
@@ -276,6 +305,17 @@ def read_recipe(source: str | os.PathLike[str] | bytes) -> Recipe:
             "{name} carries no recipe: it was not made by iclight, or a program on the way removed it.", name=name
         )
     return Recipe.from_json(text)
+
+
+def _text_of(file: BinaryIO) -> str | None:
+    is_tiff = file.read(4) in TIFF_MAGIC
+    file.seek(0)
+    if not is_tiff:
+        return text_of(file, KEY, RECIPE_BYTES)
+    check_bytes(file.seek(0, os.SEEK_END), PICTURE_FILE, "The picture")
+    file.seek(0)
+    key, _, text = description_of(file.read()).partition(" ")
+    return text if key == KEY else None
 
 
 def check_model(recipe: Recipe, identity: dict[str, Any]) -> None:

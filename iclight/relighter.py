@@ -32,6 +32,7 @@ from .errors import ModelError, SettingsError, quoted
 from .imaging import crop, images
 from .imaging import environment as maps
 from .imaging import light_maps as lights
+from .imaging.depths import to_depth
 from .imaging.environment import Floats
 from .imaging.grabcut import grabcut_matte
 from .imaging.images import ImageLike, Picture
@@ -205,7 +206,7 @@ class Relighter:
         """`relight`'s last part, without a model: decoded floats to pixels, strengthened and finished as asked."""
         settings = request.settings
         if self.workflow == "fbc":
-            made = [images.unit_to_pixels(unit) for unit in vae.to_unit(rendering.decoded)]
+            made: list[Any] = [images.unit_to_pixels(unit) for unit in vae.to_unit(rendering.decoded)]
         else:
             made = vae.to_pixels(rendering.decoded)
         check_pictures(made)
@@ -229,7 +230,8 @@ class Relighter:
                 native,
             )
         return Result(
-            images=made,
+            images=[to_depth(one, np.uint8) for one in made],
+            deep=made if made[0].dtype == np.uint16 else None,
             foreground=prepared.foreground,
             alpha=prepared.alpha,
             background=rendering.background,

@@ -74,7 +74,8 @@ class Result:
     and replayable. `matting`: who made the matte. `model`: names and hashes of what ran. `seconds`: how long it took.
     `environment`: the env workflow's map as the model saw it, 32x32x3 linear radiance, else None. `light`: with finish
     "native", what the relighting did to the picture, ready to be saved as a layer (`finish.save_layer`).
-    `icc`: the profile that `images` are in, None for sRGB: a native finish stays in the photo's own colours.
+    `icc`: the profile that `images` are in, None for sRGB: a native finish stays in the photo's own colours. `deep`:
+    `images` in 16 bits a value (uint16), where a native finish was of a photo of more than 8, else None.
     `matte_doubts`: why an automatic matte may be wrong, sentences to show; empty where nothing speaks against it.
     """
 
@@ -90,4 +91,5 @@ class Result:
     environment: Floats | None = None
     light: GainMap | None = None
     icc: bytes | None = None
+    deep: list[NDArray[np.uint16]] | None = None
     matte_doubts: tuple[Message, ...] = ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -10,10 +12,11 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from iclight import Settings
-from iclight.errors import ImageError, RecipeError
+from iclight.errors import IclightError, ImageError, RecipeError
 from iclight.recipes import (
     Recipe,
     check_model,
@@ -21,6 +24,7 @@ from iclight.recipes import (
     find_input,
     png_bytes,
     read_recipe,
+    save_picture,
     save_png,
     software_versions,
 )
@@ -166,12 +170,27 @@ def test_what_was_asked_for_is_remembered_as_a_way_and_found_again(tmp_path):
 # --- files that are no picture of ours, and fields that are none ------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["GIF", "TIFF", "BMP", "JPEG", "EPS", "DDS"])
-def test_nothing_but_a_png_is_opened_whatever_it_is_called(kind, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "JPEG", "EPS", "DDS"])
+def test_nothing_but_a_png_or_a_tiff_is_opened_whatever_it_is_called(kind, tmp_path, monkeypatch):
     monkeypatch.setattr("PIL.Image.open", None)
     Image.fromarray(PICTURE).save(tmp_path / "a.png", kind)
     with pytest.raises(ImageError, match="not a picture that can be read"):
         read_recipe(tmp_path / "a.png")
+
+
+def test_a_tiff_carries_its_recipe_too(tmp_path):
+    made = dataclasses.replace(recipe(), inputs={"image": {"file": "灯 💡.png", "sha256": "0" * 64}})
+    save_picture(tmp_path / "a.tif", PICTURE, made)
+    assert read_recipe(tmp_path / "a.tif") == made
+    data = (tmp_path / "a.tif").read_bytes()
+    for length in (*range(60), *range(60, len(data), 97)):
+        (tmp_path / "cut.tif").write_bytes(data[:length])
+        with contextlib.suppress(IclightError):
+            assert read_recipe(tmp_path / "cut.tif") == made, "its directory may stand before what is cut"
+    for description in (None, "iclight", "iclight {", "iclight []", "a holiday"):
+        tifffile.imwrite(tmp_path / "b.tif", PICTURE, description=description, metadata=None)
+        with pytest.raises(RecipeError):
+            read_recipe(tmp_path / "b.tif")
 
 
 def test_a_png_that_is_cut_short_anywhere_is_no_picture(tmp_path):

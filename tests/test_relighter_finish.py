@@ -11,7 +11,8 @@ from PIL import Image
 
 from iclight import SettingsError
 from iclight.errors import ImageError
-from iclight.imaging.declared_colours import icc_of_code
+from iclight.imaging.declared_colours import icc_of_code, srgb_icc
+from iclight.imaging.files import deep_tiff
 from iclight.imaging.images import read_image
 from iclight.imaging.profiles import profile_of
 from iclight.recipes import save_png
@@ -91,3 +92,21 @@ def test_a_native_finish_stays_in_the_photos_own_colours(fc, cut, tmp_path):
         assert np.array_equal(np.asarray(saved), stored[..., :3])
         assert saved.info["icc_profile"] == icc
     assert fc.relight(buffer.getvalue(), quick()).icc is None, "what the model draws is sRGB"
+
+
+@pytest.mark.parametrize("icc", [None, icc_of_code(12, 13)], ids=["sRGB", "P3"])
+def test_a_native_finish_has_the_bits_of_the_photo(fc, cut, icc):
+    """Unlit it is the photo's own values; lit, its picture of 8 bits is the one of 16, rounded."""
+    stored = (cut[..., :3].astype(np.uint16) << 8) + np.random.default_rng(2).integers(0, 256, cut[..., :3].shape)
+    photo = deep_tiff(stored.astype(np.uint16), icc or srgb_icc())
+    mask = cut[..., 3].astype(np.float32)[..., None] / 255
+    settings = quick(finish="native", finish_background="original")
+    still = fc.relight(photo, settings.replace(finish_strength=0), mask=mask)
+    assert np.array_equal(still.deep[0], stored)
+    assert still.icc == icc
+    lit = fc.relight(photo, settings, mask=mask)
+    assert np.array_equal(lit.images[0], np.rint(lit.deep[0] / 257).astype(np.uint8))
+    outside = mask[..., 0] == 0
+    assert np.array_equal(lit.deep[0][outside], stored[outside]) and not np.array_equal(lit.deep[0], stored)
+    eight = fc.relight(photo, quick(), mask=mask)
+    assert eight.deep is None and eight.images[0].dtype == np.uint8

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ImageError, SettingsError, plain, quoted
 from ..parameters import LIGHTS, WORKFLOWS
 from .options import engine_arguments, settings_from
-from .outputs import check_folder, check_name, check_output, output_path
+from .outputs import add_sixteen_bit, check_folder, check_name, check_output, output_path
 from .terminal import bar_over, load_relighter, report_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def add_mix(commands: Any) -> argparse.ArgumentParser:
         "--stack and mixed again without a model.",
     )
     mix.add_argument("input", metavar="IN", help="the picture; or with --from a folder that --stack filled")
-    mix.add_argument("-o", "--output", metavar="OUT", help="a .png file, or a folder")
+    mix.add_argument("-o", "--output", metavar="OUT", help="a .png file, a .tif of 16 bits a value, or a folder")
+    add_sixteen_bit(mix)
     mix.add_argument(
         "--mix",
         action="append",
@@ -145,15 +146,17 @@ def _save(
     target: Path,
     inputs: Mapping[str, Any],
 ) -> str:
-    from ..recipes import recipe_of, save_png
+    from ..recipes import recipe_of, save_picture
 
+    icc = None
     if made.settings.finish == "native":
-        picture = made.export(channels, options.exposure)
+        picture, icc = made.export(channels, options.exposure), made.icc
     else:
         picture = made.stack.mix(channels, options.exposure)
     recipe = recipe_of(made, inputs, "mix", target.parent)
     mix = {name: dataclasses.asdict(channel) for name, channel in channels.items()}
-    save_png(target, picture, dataclasses.replace(recipe, mix={"channels": mix, "exposure": options.exposure}))
+    recipe = dataclasses.replace(recipe, mix={"channels": mix, "exposure": options.exposure})
+    save_picture(target, picture, recipe, icc, options.sixteen_bit)
     return str(target)
 
 
@@ -176,7 +179,7 @@ def _keep(made: OLATResult, folder: Path) -> list[str]:
 def _again(options: argparse.Namespace, channels: dict[str, LightWeight]) -> dict[str, Any]:
     """Mix what an earlier --stack kept, at its size or over the photo at the photo's."""
     from ..editing.mixing import read_stack
-    from ..recipes import save_png
+    from ..recipes import save_picture
     from ..request import decode_inputs
 
     folder = Path(options.input)
@@ -191,10 +194,10 @@ def _again(options: argparse.Namespace, channels: dict[str, LightWeight]) -> dic
     pictures = decode_inputs({"image": options.over, "mask": options.mask})
     check_output(target, options.over, options.mask, *(str(path) for path in (*kept.values(), folder / MATTE)))
     stack = read_stack(kept)
-    if options.over is None:
-        save_png(target, stack.mix(channels, options.exposure))
-    else:
-        save_png(target, _over(stack, channels, options.exposure, pictures, folder))
+    picture, icc = stack.mix(channels, options.exposure), None
+    if options.over is not None:
+        picture, icc = _over(stack, channels, options.exposure, pictures, folder)
+    save_picture(target, picture, icc=icc, sixteen_bit=options.sixteen_bit)
     if not options.quiet and not options.json:
         print(target)
     return {"outputs": [str(target)]}
@@ -202,8 +205,8 @@ def _again(options: argparse.Namespace, channels: dict[str, LightWeight]) -> dic
 
 def _over(
     stack: LightMix, channels: dict[str, LightWeight], exposure: float, inputs: Mapping[str, Any], folder: Path
-) -> Any:
-    """The mix on a photo's own pixels, with the mask given, the photo's alpha, or the matte that was kept."""
+) -> tuple[Any, bytes | None]:
+    """The mix on a photo's own pixels, and its profile: with the mask given, the photo's alpha, or the matte kept."""
     import numpy as np
 
     from ..imaging import images
@@ -216,7 +219,8 @@ def _over(
         alpha = enlarged(small, slice(0, height), width, height)
     if alpha is None:
         alpha = np.ones((height, width, 1), np.float32)
-    return stack.export(channels, photo, alpha, exposure)
+    native = inputs["image"].native
+    return stack.export(channels, photo, alpha, exposure, native), None if native is None else native.space.icc
 
 
 def _own_light(text: str) -> tuple[str, str]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ImageError
 from ..parameters import NORMAL_LIGHTS, NORMAL_PARAMETERS, SHADE_PARAMETERS, check_parameters
 from .options import add_parameters, engine_arguments, settings_from
-from .outputs import check_folder, check_name, check_output, output_path
+from .outputs import add_sixteen_bit, check_folder, check_name, check_output, output_path
 from .terminal import bar_over, load_relighter, report_of
 
 if TYPE_CHECKING:
+    from ..imaging.environment import Floats
     from ..normals import Normals
 
 FILES = ("normal", *(f"gain-{light}" for light in NORMAL_LIGHTS), *NORMAL_LIGHTS)
@@ -49,7 +50,8 @@ def add_shade(commands: Any) -> argparse.ArgumentParser:
         "shadows cast. With --normals no model runs and it takes a moment; without, they are estimated first.",
     )
     shade.add_argument("input", metavar="IN", help="the picture")
-    shade.add_argument("-o", "--output", metavar="OUT", help="a .png file, or a folder")
+    shade.add_argument("-o", "--output", metavar="OUT", help="a .png file, a .tif of 16 bits a value, or a folder")
+    add_sixteen_bit(shade)
     shade.add_argument("--normals", metavar="MAP", help="its normal map, or the folder that `iclight normals` filled")
     add_parameters(shade, NORMAL_PARAMETERS)
     shade.add_argument("--mask", metavar="M", help="a matte of your own: white is lit, black stays as it is")
@@ -106,7 +108,8 @@ def run_shade(options: argparse.Namespace) -> dict[str, Any]:
     """`iclight shade`: the picture under one light, at its own size."""
     from ..editing.shading import shade
     from ..imaging import images
-    from ..recipes import save_png
+    from ..imaging.spaces import SRGB, Native
+    from ..recipes import save_picture
     from ..request import decode_inputs
 
     source = Path(options.input)
@@ -118,15 +121,21 @@ def run_shade(options: argparse.Namespace) -> dict[str, Any]:
     given = None if options.normals is None else _given_map(Path(options.normals))
     check_output(target, options.input, options.mask, None if given is None else str(given))
     picture, alpha = images.read_own_matte(inputs["image"], inputs["mask"])
+    native = images.read_picture(inputs["image"]).native or Native(picture, SRGB)
+
+    def save(normal: Floats, alpha: Floats | None) -> None:
+        shaded = shade(native.pixels, normal, alpha, **light, space=native.space)
+        save_picture(target, shaded, icc=native.space.icc, sixteen_bit=options.sixteen_bit)
+
     if given is not None:
         from ..editing.normal_maps import read_normals
 
-        save_png(target, shade(picture, read_normals(given, options.green), alpha, **light))
+        save(read_normals(given, options.green), alpha)
         if not options.quiet and not options.json:
             print(target)
         return {"outputs": [str(target)], "light": light}
     result, _ = _estimated(options)
-    save_png(target, shade(picture, result.normal, result.alpha, **light))
+    save(result.normal, result.alpha)
     return {**report_of(options, [str(target)], result), "light": light}
 
 

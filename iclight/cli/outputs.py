@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..errors import ImageError, SettingsError, quoted
 
 if TYPE_CHECKING:
+    from ..imaging.depths import Stored
     from ..imaging.images import ImageLike
     from ..results import Result
     from ..settings import Settings
@@ -23,11 +25,22 @@ def output_path(output: str | None, source: Path) -> Path:
     target = Path(output)
     if os.path.isdir(target) or output.endswith(("/", "\\")):
         return check_name(target / f"{source.stem}-relit.png")
-    if target.suffix.lower() != ".png":
+    if target.suffix.lower() not in (".png", ".tif", ".tiff"):
         raise SettingsError(
-            f"output is {quoted(output)}, but it takes a name ending in .png: PNG is lossless and keeps the recipe."
+            f"output is {quoted(output)}, but it takes a name ending in .png, or in .tif for 16 bits a value: both are "
+            "lossless and keep the recipe."
         )
     return check_name(target)
+
+
+def add_sixteen_bit(command: argparse.ArgumentParser) -> None:
+    """The option of commands that write pictures."""
+    command.add_argument(
+        "--sixteen-bit",
+        action="store_true",
+        help="write PNGs of 16 bits a value, as TIFFs always are: the photo's own depth where it has more than 8 bits "
+        "and --finish is native, else values of 8 bits widened",
+    )
 
 
 def check_name(target: Path) -> Path:
@@ -76,18 +89,26 @@ def check_layer(path: str | None, settings: Settings, *inputs: str | None) -> No
 
 
 def save_pictures(
-    result: Result, inputs: Mapping[str, ImageLike | None], target: Path, only: int | None = None
+    result: Result,
+    inputs: Mapping[str, ImageLike | None],
+    target: Path,
+    only: int | None = None,
+    sixteen_bit: bool = False,
 ) -> list[str]:
-    """Write a result's pictures with their recipes: OUT.png, or OUT-1.png, OUT-2.png, ... for several."""
-    from ..recipes import recipe_of, save_png
+    """Write a result's pictures with their recipes: OUT.png, or OUT-1.png, OUT-2.png, ... for several.
+
+    `sixteen_bit`: PNGs of 16 bits a value, as TIFFs always are.
+    """
+    from ..recipes import recipe_of, save_picture
 
     outputs = []
     recipe = recipe_of(result, inputs, folder=target.parent)
-    for index, picture in enumerate(result.images):
+    pictures: Sequence[Stored] = result.deep or result.images
+    for index, picture in enumerate(pictures):
         if only is not None and index != only:
             continue
-        several = len(result.images) > 1 and only is None
+        several = len(pictures) > 1 and only is None
         path = target.with_name(f"{target.stem}-{index + 1}{target.suffix}") if several else target
-        save_png(path, picture, replace(recipe, index=index), icc=result.icc)
+        save_picture(path, picture, replace(recipe, index=index), result.icc, sixteen_bit)
         outputs.append(str(path))
     return outputs

@@ -15,7 +15,7 @@ from ..settings import INPUTS, check_lights, implied_by, workflow_for
 from ..weights import catalogue
 from .batch import BATCH_DEFAULTS, run_batch
 from .options import add_input_options, engine_arguments, settings_from
-from .outputs import check_layer, check_name, check_output, output_path, save_pictures
+from .outputs import add_sixteen_bit, check_layer, check_name, check_output, output_path, save_pictures
 from .terminal import bar_over, load_relighter, report_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def add_relight(commands: Any) -> argparse.ArgumentParser:
         metavar="IN",
         help="the picture (with --recipe it may be left out); several, or a folder, run as `iclight batch` does",
     )
-    relight.add_argument("-o", "--output", metavar="OUT", help="a .png file, or a folder")
+    relight.add_argument("-o", "--output", metavar="OUT", help="a .png file, a .tif of 16 bits a value, or a folder")
+    add_sixteen_bit(relight)
     add_input_options(relight)
     relight.add_argument(
         "--save-light",
@@ -81,7 +82,7 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     relighter = load_relighter(options, settings.workflow, engine_arguments(options))
     settings = settings_from(options, settings.workflow, defaults=relighter.defaults)
     result = _relight(relighter, settings, pictures, options.quiet)
-    outputs = save_pictures(result, pictures, target)
+    outputs = save_pictures(result, pictures, target, sixteen_bit=options.sixteen_bit)
     if options.save_light and result.light is not None:
         from ..editing.exports import save_layer
 
@@ -123,7 +124,7 @@ def _replay(options: argparse.Namespace) -> dict[str, Any]:
         check_model(recipe, relighter.identity(recipe.matting))
     result = _relight(relighter, settings, pictures, options.quiet)
     only = recipe.index if recipe.index < len(result.images) else None
-    return report_of(options, save_pictures(result, pictures, target, only), result)
+    return report_of(options, save_pictures(result, pictures, target, only, options.sixteen_bit), result)
 
 
 def _check_here(options: argparse.Namespace, arguments: dict[str, Any]) -> None:

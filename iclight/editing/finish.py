@@ -5,12 +5,14 @@ source) in linear light, smoothed by an edge-aware filter so that the model's re
 `apply_light` multiplies the original file by it at its own resolution, stripe by stripe, so memory is the picture's own
 and a little. `transfer_detail` stays at the model's size: the relighting's low frequencies, the source's high ones.
 
-No model runs here. Pictures are HxWx3 uint8 sRGB, mattes HxWx1 float32 in [0, 1].
+No model runs here. Pictures are HxWx3 uint8 sRGB, mattes HxWx1 float32 in [0, 1]. A native finish is in the photo's
+colours, and in its depth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +22,7 @@ from ..errors import ImageError
 from ..imaging import crop, images
 from ..imaging.colour import LINEAR, to_srgb
 from ..imaging.crop import enlarged, placed, stripes
+from ..imaging.depths import Stored, to_depth
 from ..imaging.spaces import SRGB, Native, Space
 from ..parameters import PARAMETERS
 from .foreground import foreground_colours
@@ -30,20 +33,21 @@ Pixels = NDArray[np.uint8]
 
 
 def apply_light(
-    source: Pixels,
+    source: Stored,
     light: GainMap,
     alpha: Floats | None = None,
     strength: float = 1.0,
-    background: Pixels | None = None,
+    background: Stored | None = None,
     space: Space = SRGB,
-) -> Pixels:
-    """The source at its own resolution (HxWx3) under a light; `strength` 0 leaves it as it is, 1.5 overdoes it.
+) -> Any:
+    """The source at its own resolution (HxWx3, uint8 or uint16, as is the result) under a light.
 
+    `strength` 0 leaves it as it is, more than 1 overdoes it.
     `alpha` HxWx1 is the source's matte at its own size; None enlarges the light's. Outside of the matte, `background`
     (HxWx3) shows, by default the source itself, unchanged to the byte. Edges are mixed in linear light. `space`: the
     colours of the source and of the background, in which the result is, too.
     """
-    images.check_pixels(source)
+    images.check_pixels(source, (np.uint8, np.uint16))
     check_strength(strength)
     height, width = source.shape[:2]
     if background is not None and background.shape != source.shape:
@@ -67,7 +71,7 @@ def apply_light(
         lit = space.brightened(space.light(part), np.exp2(np.float32(strength) * gain), FLOOR)
         behind = made[rows]
         ground = space.light(behind)
-        pixels = space.pixels(ground + cover * (lit.clip(0, 1) - ground))
+        pixels = space.pixels(ground + cover * (lit.clip(0, 1) - ground), made.dtype)
         made[rows] = np.where(inside[..., None], pixels, behind)
     return made
 
@@ -82,7 +86,7 @@ def finished(
     behind: Pixels | None = None,
     cut_out_already: bool = False,
     native: Native | None = None,
-) -> tuple[list[Pixels], GainMap | None]:
+) -> tuple[list[Any], GainMap | None]:
     """A request's relit pictures (hxwx3), finished, and the light that "native" measured, else None.
 
     `picture` and `alpha` are the source and its matte, whole. `kind`: "model" or "detail" (one picture of the model's
@@ -90,7 +94,7 @@ def finished(
     "own" (`behind`, cropped to fill) or "transparent" (HxWx4). At strength 0 new and original are the source itself.
     Where the background is replaced, the old one is taken out of soft edges (`foreground_colours`), unless the picture
     is `cut_out_already`: with alpha of its own, its colours are the subject's alone. `native`: the source in its own
-    space, in which a "native" finish then is, too.
+    space, in which a "native" finish then is, too, and in as many bits.
     """
     check_strength(strength)
     if background == "own" and behind is None:
@@ -124,7 +128,7 @@ def _native(
     background: str,
     behind: Pixels | None,
     cut_out_already: bool,
-) -> Pixels:
+) -> Any:
     picture, space = native.pixels, native.space
     height, width = picture.shape[:2]
     if background == "original" or (background == "new" and strength == 0):
@@ -136,7 +140,7 @@ def _native(
         return cut_out(apply_light(subject, light, everywhere, strength, space=space), alpha)
     if background == "own":
         assert behind is not None
-        ground = space.of_srgb(crop.resize_and_center_crop(behind, width, height))
+        ground = to_depth(space.of_srgb(crop.resize_and_center_crop(behind, width, height)), picture.dtype)
     else:
         ground = placed(space.of_srgb(relit), width, height, picture)
         if strength < 1:  # on the way to the photo itself, which is what strength 0 gives
@@ -179,12 +183,13 @@ def transfer_detail(relit: Pixels, source: Pixels, alpha: Floats, radius: float 
     return (mixed * 255 + 0.5).astype(np.uint8)
 
 
-def cut_out(pixels: Pixels, alpha: Floats) -> Pixels:
-    """HxWx4 uint8: the picture with its matte as transparency (straight alpha)."""
-    made = np.empty((*pixels.shape[:2], 4), np.uint8)
+def cut_out(pixels: Stored, alpha: Floats) -> Any:
+    """HxWx4: the picture (HxWx3, uint8 or uint16) with its matte as transparency (straight alpha)."""
+    made = np.empty((*pixels.shape[:2], 4), pixels.dtype)
     made[..., :3] = pixels
+    opaque = np.float32(np.iinfo(pixels.dtype).max)
     for rows in stripes(len(made)):
-        made[rows, :, 3] = alpha[rows, :, 0] * 255 + 0.5
+        made[rows, :, 3] = alpha[rows, :, 0] * opaque + np.float32(0.5)
     return made
 
 

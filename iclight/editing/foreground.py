@@ -6,17 +6,19 @@ Over another background they would show it, as a green rim. What the subject wou
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..imaging import crop
 from ..imaging.crop import enlarged, stripes
+from ..imaging.depths import Stored, to_depth
 from ..imaging.guided_filter import box_mean
 from ..imaging.spaces import SRGB, Space
 from .gain_map import fit_matte
 
 Floats = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 WORK_SIDE = 1024  # means are taken at this longer side; they are smooth
 # The windows' reaches as shares of the longer side: from far, to know both sides of a broad edge, to near. Two, as in
@@ -24,10 +26,11 @@ WORK_SIDE = 1024  # means are taken at this longer side; they are smooth
 REACHES = (0.16, 0.08, 0.04, 0.02, 0.01, 0.005)
 
 
-def foreground_colours(image: Pixels, alpha: Floats, space: Space = SRGB) -> Pixels:
-    """A HxWx3 photo with the old background taken out of its soft edges; `alpha` HxWx1 is the subject's matte.
+def foreground_colours(image: Stored, alpha: Floats, space: Space = SRGB) -> Any:
+    """A photo (HxWx3, uint8 or uint16) with the old background taken out of its soft edges.
 
-    Pixels that are wholly the subject, or none of it, stay to the byte. A stripe at a time: memory is the result's.
+    `alpha` HxWx1 is the subject's matte. Pixels that are wholly the subject, or none of it, stay to the byte. A
+    stripe at a time: memory is the result's.
     """
     height, width = image.shape[:2]
     subject, behind = _means(image, alpha, space)
@@ -39,16 +42,16 @@ def foreground_colours(image: Pixels, alpha: Floats, space: Space = SRGB) -> Pix
             continue
         near, far = enlarged(subject, rows, width, height), enlarged(behind, rows, width, height)
         alone = near + cover * (space.light(image[rows]) - cover * near - (1 - cover) * far)
-        pure[rows] = np.where(soft, space.pixels(alone), image[rows])
+        pure[rows] = np.where(soft, space.pixels(alone, image.dtype), image[rows])
     return pure
 
 
-def _means(image: Pixels, alpha: Floats, space: Space) -> tuple[Floats, Floats]:
+def _means(image: Stored, alpha: Floats, space: Space) -> tuple[Floats, Floats]:
     """The subject's and the background's colours near each pixel, hxwx3 linear light, at `WORK_SIDE`."""
     height, width = image.shape[:2]
     shrink = min(1.0, WORK_SIDE / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
-    light = space.light(crop.resize_and_center_crop(image, *size))
+    light = space.light(crop.resize_and_center_crop(to_depth(image, np.uint8), *size))
     cover = fit_matte(alpha, image.shape, *size)
     subject = behind = light
     for reach in REACHES:

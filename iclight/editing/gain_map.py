@@ -17,6 +17,7 @@ from ..errors import ImageError
 from ..imaging import crop
 from ..imaging.colour import LINEAR
 from ..imaging.crop import enlarged, stripes
+from ..imaging.depths import Stored, to_depth
 from ..imaging.guided_filter import Mean, local_fit
 from ..imaging.spaces import SRGB, Space
 
@@ -96,7 +97,7 @@ def _mean(planes: Sequence[Floats]) -> Floats:
     return np.mean(planes, axis=0, dtype=np.float32)
 
 
-def _guide(pixels: Pixels, space: Space = SRGB) -> Floats:
+def _guide(pixels: Stored, space: Space = SRGB) -> Floats:
     """Log luminance, HxWx1: the edges that light may have."""
     luminance = cv2.transform(space.light(pixels), np.array([space.luminance], np.float32))
     return (np.log2(luminance + np.float32(0.02)) / 4)[..., None]
@@ -117,7 +118,7 @@ def _weighed_mean(matte: Floats, sigma: float) -> Mean:
     return lambda x: blurred(weight * x, sigma) / total
 
 
-def gain_planes(light: GainMap, source: Pixels, space: Space = SRGB) -> Callable[[Pixels, slice], Floats]:
+def gain_planes(light: GainMap, source: Stored, space: Space = SRGB) -> Callable[[Stored, slice], Floats]:
     """The gain at the source's own resolution: a function of a stripe of it (rxWx3) and of its rows, rxWx3 in stops.
 
     Near each place the gain goes up and down with the source's log luminance by some slope; what is finer than the
@@ -125,13 +126,13 @@ def gain_planes(light: GainMap, source: Pixels, space: Space = SRGB) -> Callable
     `space`: the source's colours.
     """
     small_height, small_width = light.gain.shape[:2]
-    guide = _guide(crop.resize_and_center_crop(source, small_width, small_height), space)
+    guide = _guide(crop.resize_and_center_crop(to_depth(source, np.uint8), small_width, small_height), space)
     mean = _weighed_mean(light.matte, max(1.0, min(small_width, small_height) / 192))
     slope = mean(local_fit([guide], light.gain, mean, EDGES)[0][0])
     planes = slope, light.gain - slope * guide
     height, width = source.shape[:2]
 
-    def gain_of(part: Pixels, rows: slice) -> Floats:
+    def gain_of(part: Stored, rows: slice) -> Floats:
         slope, offset = (enlarged(plane, rows, width, height) for plane in planes)
         return np.clip(slope * _guide(part, space) + offset, -LIMIT, LIMIT)
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from ..errors import ImageError, SettingsError, plain, quoted
 from ..imaging.colour import LINEAR, linear_colour, quick_srgb
 from ..imaging.files import write_exr
+from ..imaging.spaces import SRGB, Native
 from ..parameters import DIRECTIONS, MIX_PARAMETERS
 from ..weights.files import whole_file
 from .finish import apply_light
@@ -129,10 +131,20 @@ class LightMix:
         return GainMap(np.log2(total.clip(2.0**-LIMIT, 2.0**LIMIT)), matte)
 
     def export(
-        self, channels: Mapping[str, LightWeight], source: Pixels, alpha: Floats, exposure: float = 0.0
-    ) -> Pixels:
-        """The mixture over the original file at its own resolution, its background as it was."""
-        return apply_light(source, self.relative(channels, source, alpha, exposure), alpha)
+        self,
+        channels: Mapping[str, LightWeight],
+        source: Pixels,
+        alpha: Floats,
+        exposure: float = 0.0,
+        native: Native | None = None,
+    ) -> Any:
+        """The mixture over the original file (HxWx3) at its own resolution, its background as it was.
+
+        `native`: the source in its own colours and depth, in which the result then is, too.
+        """
+        light = self.relative(channels, source, alpha, exposure)
+        native = native or Native(source, SRGB)
+        return apply_light(native.pixels, light, alpha, space=native.space)
 
     def residual(self, alpha: Floats | None = None) -> float | None:
         """How far light fails to add up: |c * (left + right + top + bottom) - ambient| / ambient, inside the matte.

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError
-from ..imaging.colour import LINEAR, linear_colour, quick_srgb
+from ..imaging.colour import linear_colour
 from ..imaging.crop import enlarged, stripes
+from ..imaging.depths import Stored
 from ..imaging.images import check_pixels
+from ..imaging.spaces import SRGB, Space
 from ..parameters import SHADE_PARAMETERS, check_parameters
 
 Floats = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 DEFAULTS: dict[str, Any] = {name: parameter.default for name, parameter in SHADE_PARAMETERS.items()}
 # How many times brighter than the photo a place may become: the ratio grows without bound where a surface turns away
@@ -41,7 +42,7 @@ def towards(angle: float, elevation: float) -> Floats:
 
 
 def shade(
-    image: Pixels,
+    image: Stored,
     normal: Floats,
     alpha: Floats | None = None,
     angle: float = DEFAULTS["angle"],
@@ -49,18 +50,19 @@ def shade(
     colour: str = DEFAULTS["colour"],
     ambient: float = DEFAULTS["ambient"],
     strength: float = DEFAULTS["strength"],
-) -> Pixels:
-    """A picture (HxWx3 uint8) under a light from `angle` and `elevation` (see `towards`), HxWx3 uint8.
+    space: Space = SRGB,
+) -> Any:
+    """A picture (HxWx3, uint8 or uint16) under a light from `angle` and `elevation` (see `towards`), in the same type.
 
     `normal`: unit vectors, HxWx3, or hxwx3 of the engine's smaller crop, which is enlarged to where it was cropped
     from. `alpha` HxWx1 in [0, 1], or None for all of it: where it is 0 the picture stays to the byte. `colour`: the
     light's, sRGB "#rrggbb". `ambient` from 0 to 1: the share of light that comes from everywhere, white. `strength`
-    from 0 (the picture as it is) to 1.5.
+    from 0 (the picture as it is) to 1.5. `space`: the colours of the picture, in which the result is, too.
 
     Gain = (ambient + (1 - ambient) max(0, n . l) colour) / (ambient + (1 - ambient) max(0, n_z)), at most `BRIGHTEST`,
     to the power of `strength` (Lambert's law, in linear light). Raises SettingsError or ImageError.
     """
-    height, width = check_pixels(image)
+    height, width = check_pixels(image, (np.uint8, np.uint16))
     if normal.ndim != 3 or normal.shape[2] != 3 or not normal.size:
         raise ImageError("The normals have shape {shape}; give HxWx3.", shape=normal.shape)
     if alpha is not None and alpha.shape != (height, width, 1):
@@ -85,9 +87,7 @@ def shade(
         gain = _gain(facing, toward, tint, ambient, strength)
         if cover is not None:
             gain = 1 + cover * (gain - 1)
-        part = LINEAR[image[rows]]
-        part *= gain
-        pixels = quick_srgb(part)
+        pixels = space.pixels(space.brightened(space.light(image[rows]), gain, 0), image.dtype)
         # A gain of 1 must not even round.
         made[rows] = np.where(gain == 1, image[rows], pixels)
     return made

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .depths import Stored, eight_bits, sixteen_bits
 from .profiles import Profile
-from .spaces import Native
+from .spaces import SRGB, Native
 
 Box = tuple[int, int, int, int]
 
@@ -25,7 +26,7 @@ class Canvas:
 
     `width` and `height` are the stored picture's; `orientation` is EXIF's, 1 to 8, of which 5 to 8 swap the sides.
     `profile`: what the pixels mean where they are no sRGB; they become it. `keep`: as they were, they stay in `native`,
-    too, where a finish may stay in their space.
+    too, where a finish may stay in their space. `deep`: they have more than 8 bits, and `native` has 16.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Canvas:
         orientation: int = 1,
         profile: Profile | None = None,
         keep: bool = False,
+        deep: bool = False,
     ) -> None:
         sides = (width, height) if orientation >= 5 else (height, width)
         # Zeros: whatever a decoder leaves out, nothing of an earlier picture's memory shows there.
@@ -44,18 +46,22 @@ class Canvas:
         self.native: Native | None = None
         self._profile = profile
         self._stored_rgb = _as_stored(self.rgb, orientation)
-        if keep and profile is not None and profile.space is not None:
-            self.native = Native(np.zeros_like(self.rgb), profile.space)
+        space = SRGB if profile is None else profile.space
+        if keep and space is not None and (deep or space is not SRGB):
+            self.native = Native(np.zeros(self.rgb.shape, np.uint16 if deep else np.uint8), space)
             self._stored_native = _as_stored(self.native.pixels, orientation)
         self._stored_alpha = None if self.alpha is None else _as_stored(self.alpha, orientation)
 
-    def put(self, left: int, top: int, pixels: NDArray[np.uint8]) -> None:
-        """Fill from (left, top) on with hxw grey, hxwx3 RGB or, if there is an alpha, hxwx4 RGBA, as it is stored."""
+    def put(self, left: int, top: int, pixels: NDArray[np.uint8], stored: Stored | None = None) -> None:
+        """Fill from (left, top) on with hxw grey, hxwx3 RGB or, if there is an alpha, hxwx4 RGBA, as it is stored.
+
+        `stored`: the same colours, hxwx1 or hxwx3, in the depth of `native`, where that is another.
+        """
         height, width = pixels.shape[:2]
         place = slice(top, top + height), slice(left, left + width)
         colours = pixels[..., None] if pixels.ndim == 2 else pixels[..., :3]
         if self.native is not None:
-            self._stored_native[place] = colours
+            self._stored_native[place] = colours if stored is None else stored
         self._stored_rgb[place] = self._srgb(colours)
         if self._stored_alpha is not None:
             self._stored_alpha[place] = pixels[..., 3]
@@ -68,36 +74,23 @@ class Canvas:
         return self._profile.to_srgb(colours if colours.shape[2] == 3 else colours.repeat(3, axis=2))
 
 
-def eight_bits(values: NDArray[Any], full: float) -> NDArray[np.uint8]:
-    """Stored values of any depth -> 8 bits, rounded; `full` is white, whatever values there are. NaN is black.
-
-    `full` is a depth's largest value, and 1 for floats: what is brighter is white.
-    """
-    if values.dtype == np.uint8 and full == 255:
-        return values
-    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:
-        most = int(full)
-        return ((values.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)
-    scaled = np.nan_to_num(values.astype(np.float64), posinf=full, neginf=0) * (255 / full)
-    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
-
-
 def grey_canvas(
     values: NDArray[Any],
     full: float,
     orientation: int = 1,
     profile: Profile | None = None,
     clear: int | None = None,
+    keep: bool = False,
 ) -> Canvas:
-    """Greyscale of more than 8 bits, HxW (`eight_bits`); transparent where a value is `clear`."""
+    """Greyscale of more than 8 bits, HxW (`eight_bits`); transparent where a value is `clear`. `keep`: `Canvas`'s."""
     height, width = values.shape
-    canvas = Canvas(width, height, clear is not None, orientation, profile)
+    canvas = Canvas(width, height, clear is not None, orientation, profile, keep, deep=True)
     for left, top, right, bottom in parts(width, height):
         part = values[top:bottom, left:right]
         grey = eight_bits(part, full)
         if clear is not None:
             grey = np.stack([grey, grey, grey, np.where(part == clear, 0, 255).astype(np.uint8)], axis=2)
-        canvas.put(left, top, grey)
+        canvas.put(left, top, grey, None if canvas.native is None else sixteen_bits(part, full)[..., None])
     return canvas
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from .depths import Stored, to_depth
+
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
@@ -93,13 +95,15 @@ def enlarged(plane: Floats, rows: slice, width: int, height: int) -> Floats:
     return made if made.ndim == 3 else made[..., None]
 
 
-def placed(picture: Pixels, width: int, height: int, background: Pixels) -> Pixels:
-    """A small picture enlarged to where it was cropped from, in width x height filled up by `background`."""
+def placed(picture: Pixels, width: int, height: int, background: Stored) -> Stored:
+    """A small picture enlarged to where it was cropped from, in width x height filled up by `background`, whose depth
+    the result has.
+    """
     scale, left, top = crop_of(picture.shape[1], picture.shape[0], width, height)
     inner = resize(picture, max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     made = background.copy()
     y, x = max(0, round(top)), max(0, round(left))
-    part = inner[: height - y, : width - x]
+    part = to_depth(inner[: height - y, : width - x], made.dtype)
     made[y : y + part.shape[0], x : x + part.shape[1]] = part
     return made
 

@@ -103,6 +103,13 @@ def icc_of_code(primaries: int, transfer: int) -> bytes | None:
     return matrix_icc(to_xyz(PRIMARIES[primaries]), curve, f"H.273 {primaries}/{transfer}")
 
 
+def srgb_icc() -> bytes:
+    """A profile of sRGB, for formats in which a picture without one is of unknown colours."""
+    curve = _transfer(13)
+    assert curve is not None
+    return matrix_icc(to_xyz(BT709), curve[::16], "sRGB")
+
+
 def _transfer(number: int) -> NDArray[np.float64] | None:
     """Linear light at `_SAMPLES` even steps of the stored value."""
     x = np.linspace(0, 1, _SAMPLES)

@@ -16,15 +16,17 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import PIL
+from numpy.typing import NDArray
 
 from ..errors import ImageError, plain
 from . import budgets
 from .canvas import PART, Canvas, grey_canvas
 from .declared_colours import icc_of_boxes
+from .depths import sixteen_bits
 from .profiles import Profile, profile_of, rgb_of_inks
 
 SECONDS = 60
@@ -58,9 +60,25 @@ try:
 except (ImportError, OSError, AttributeError, TypeError):
     perturb = None
 
+class Deep:
+    # A HEIC of more than 8 bits, for which Pillow has no mode: its values are the upper bits of 16.
+    def __init__(self, heif):
+        self.mode = heif.mode.replace("16", str(heif.info["bit_depth"]))
+        self.width, self.height = heif.size
+        self.info, self.heif, self.data = heif.info, heif, memoryview(heif.data)
+
+    def bands(self):
+        return (self.data[at : at + (1 << 20)] for at in range(0, len(self.data), 1 << 20))
+
 def decoded(fill):
     if perturb is not None:
         perturb(-6, fill)  # M_PERTURB: memory that nobody has written to shows the byte's complement
+    if kind == "HEIF":
+        heif = pi_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
+        if heif.size[0] * heif.size[1] > most:
+            raise ValueError("it is too large")
+        if heif.mode in ("RGB;16", "RGBA;16") and heif.info.get("bit_depth", 8) > 8:
+            return Deep(heif)
     image = Image.open(io.BytesIO(data), formats=[kind])
     if image.width * image.height > most:
         raise ValueError("it is too large")
@@ -73,11 +91,14 @@ def decoded(fill):
     has_alpha = image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
     return image.convert("RGBA" if has_alpha else "RGB")
 
-def passed_on(image, write):
-    digest = hashlib.sha256()
+def bands_of(image):
     rows = max(1, (1 << 20) // image.width)
     for top in range(0, image.height, rows):
-        band = image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
+        yield image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
+
+def passed_on(image, write):
+    digest = hashlib.sha256()
+    for band in image.bands() if isinstance(image, Deep) else bands_of(image):
         digest.update(band)
         write(band)
     return digest.digest()
@@ -113,15 +134,20 @@ def decode_apart(
         if mode in _DEEP:
             kind, full = _DEEP[mode]
             return grey_canvas(np.frombuffer(pipe.read(), kind).reshape(height, width), full, profile=profile)
-        channels = len(mode)
-        inks = mode == "CMYK"
-        canvas = Canvas(width, height, mode == "RGBA", profile=None if inks else profile, keep=keep_native)
+        mode, _, bits = mode.partition(";")
+        deep, channels, inks = bool(bits), len(mode), mode == "CMYK"
+        canvas = Canvas(width, height, mode == "RGBA", profile=None if inks else profile, keep=keep_native, deep=deep)
         rows = max(1, PART // width)
         for top in range(0, height, rows):
             count = min(rows, height - top)
-            band = np.frombuffer(pipe.read(count * width * channels), np.uint8)
+            coded = pipe.read(count * width * channels * (1 + deep))
+            band: NDArray[Any] = np.frombuffer(coded, np.uint16 if deep else np.uint8)
             pixels = band.reshape((count, width, channels) if channels > 1 else (count, width))
-            canvas.put(0, top, rgb_of_inks(pixels, profile) if inks else pixels)
+            if deep:
+                stored = sixteen_bits(pixels[..., :3] >> (16 - int(bits)), 2 ** int(bits) - 1)
+                canvas.put(0, top, (pixels >> 8).astype(np.uint8), stored)
+            else:
+                canvas.put(0, top, rgb_of_inks(pixels, profile) if inks else pixels)
         return canvas
 
 

@@ -1,10 +1,11 @@
-"""Pictures of more than 8 bits as files: PNGs of 16 bits, which Pillow reduces to 8, and OpenEXR.
+"""Pictures of more than 8 bits as files: PNGs and TIFFs of 16 bits, which Pillow reduces to 8, and OpenEXR.
 
 They are read whole and within a budget or refused, and written whole or not at all.
 """
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from ..errors import first_line
 from ..weights.files import whole_file
 from . import budgets
-from .png_chunks import BadPng, check_png
+from .png_chunks import HEADER, BadPng, check_png
+
+_STRIP = 64  # rows of a TIFF that are packed at once
 
 
 def read_png(data: bytes, what: str, beside: float, most: int = budgets.MAX_PIXELS) -> NDArray[Any]:
@@ -38,14 +41,37 @@ def read_png(data: bytes, what: str, beside: float, most: int = budgets.MAX_PIXE
     return pixels
 
 
-def deep_png(pixels: NDArray[np.uint16]) -> bytes:
-    """HxWx3 RGB or HxWx4 RGBA uint16 as a PNG file."""
+def deep_png(pixels: NDArray[np.uint16], head: bytes = b"") -> bytes:
+    """HxWx3 RGB or HxWx4 RGBA uint16 as a PNG file. `head`: chunks that stand before the pixels."""
     import cv2
 
     order = cv2.COLOR_RGB2BGR if pixels.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
     encoded, buffer = cv2.imencode(".png", cv2.cvtColor(pixels, order))
     assert encoded
-    return buffer.tobytes()
+    png = buffer.tobytes()
+    return png[:HEADER] + head + png[HEADER:]
+
+
+def deep_tiff(pixels: NDArray[np.uint16], icc: bytes, description: str = "") -> bytes:
+    """HxWx3 RGB or HxWx4 RGBA uint16 as a TIFF file in the colours of a profile; `description`: in ASCII."""
+    import tifffile
+
+    file = io.BytesIO()
+    tifffile.imwrite(
+        file,
+        pixels,
+        photometric="rgb",
+        extrasamples=["unassalpha"] if pixels.shape[2] == 4 else None,
+        rowsperstrip=_STRIP,
+        compression="zlib",
+        compressionargs={"level": 1},  # at half of the default's time
+        predictor=True,
+        iccprofile=icc,
+        description=description or None,
+        metadata=None,
+        software=False,
+    )
+    return file.getvalue()
 
 
 def write_exr(path: str | os.PathLike[str], channels: Mapping[str, NDArray[np.float32]]) -> None:

@@ -26,7 +26,7 @@ def read_heic(data: bytes, what: str, most: int = budgets.MAX_PIXELS, keep_nativ
         )
     for width, height in _sizes(data):
         budgets.check_decode(width, height, _WHOLE, what, most)
-    keep = keep_native and all(budgets.fits(width, height, _WHOLE + 3) for width, height in _sizes(data))
+    keep = keep_native and all(budgets.fits(width, height, _WHOLE + 6) for width, height in _sizes(data))
     return decode_apart(data, what, min(most, budgets.DECODE_BYTES // _WHOLE), "HEIF", keep_native=keep)
 
 

@@ -22,9 +22,10 @@ from ..errors import ImageError
 from ..weights.files import check_bytes, open_regular
 from . import budgets, formats
 from .canvas import PART, Canvas
+from .depths import to_depth
 from .heic_reader import read_heic
 from .pillow_reader import open_picture, paint
-from .spaces import Native
+from .spaces import SRGB, Native
 from .tiff_reader import MAGIC as TIFF_MAGIC
 from .tiff_reader import read_tiff
 
@@ -37,7 +38,8 @@ class Picture:
     """A picture that is decoded already: `rgb` HxWx3 uint8, `alpha` HxWx1 float32 in [0, 1] or None; not to be changed.
 
     It stands wherever a picture is taken, and whoever takes it decodes nothing. `name`: its file's, for recipes.
-    `native`: its pixels as the file has them, where their profile is not sRGB and a finish can stay in it.
+    `native`: its pixels as the file has them, where they have more than 8 bits, or a profile other than sRGB in which a
+    finish can stay.
     """
 
     rgb: NDArray[np.uint8]
@@ -84,7 +86,7 @@ def read_picture(
         check_size(image.rgb.shape[1], image.rgb.shape[0], what, most)
         return image
     if isinstance(image, np.ndarray):
-        return Picture(*_split_alpha(_array_to_uint8(image, what, most), what))
+        return _of_array(image, what, most, keep_native)
     if isinstance(image, (bytes, bytearray)):
         check_bytes(len(image), budgets.PICTURE_FILE, what)
         return _read_file(io.BytesIO(image), what, most, keep_native)
@@ -131,19 +133,20 @@ def _finished(canvas: Canvas, what: str) -> Picture:
     return Picture(canvas.rgb, matte, native=canvas.native)
 
 
-def _array_to_uint8(array: NDArray[Any], what: str, most: int) -> NDArray[np.uint8]:
+def _of_array(array: NDArray[Any], what: str, most: int, keep_native: bool) -> Picture:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         raise ImageError(
             "{what} has shape {shape}; give HxW, HxWx3 (RGB) or HxWx4 (RGBA).", what=what, shape=array.shape
         )
-    if array.dtype == np.uint16:
-        array = np.rint(array / 257.0).astype(np.uint8)
-    if array.dtype != np.uint8:
+    if array.dtype not in (np.uint8, np.uint16):
         raise ImageError("{what} has values of type {type}; give uint8 from 0 to 255.", what=what, type=array.dtype)
     check_size(array.shape[1], array.shape[0], what, most)
-    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
+    pixels = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array
+    deep = keep_native and pixels.dtype == np.uint16
+    native = Native(np.ascontiguousarray(pixels[..., :3]), SRGB) if deep else None
+    return Picture(*_split_alpha(to_depth(pixels, np.uint8), what), native=native)
 
 
 def _split_alpha(array: NDArray[np.uint8], what: str) -> tuple[NDArray[np.uint8], NDArray[np.float32] | None]:
@@ -155,9 +158,9 @@ def _split_alpha(array: NDArray[np.uint8], what: str) -> tuple[NDArray[np.uint8]
     return rgb, array[..., 3:].astype(np.float32) / np.float32(255)
 
 
-def check_pixels(image: Any) -> tuple[int, int]:
-    """(height, width) of a HxWx3 uint8 picture, or ImageError."""
-    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+def check_pixels(image: Any, depths: tuple[type, ...] = (np.uint8,)) -> tuple[int, int]:
+    """(height, width) of a HxWx3 picture of uint8 (or of `depths`), or ImageError."""
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype not in depths:
         given = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise ImageError("The picture is {given}; give a HxWx3 uint8 array (`read_image` makes one).", given=given)
     if image.size == 0:

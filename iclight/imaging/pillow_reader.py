@@ -15,6 +15,7 @@ from . import budgets, exif, formats
 from .canvas import Canvas, grey_canvas, parts
 from .declared_colours import declared_icc
 from .files import read_png
+from .png_chunks import BadPng
 from .profiles import Profile, profile_of, rgb_of_inks
 from .tiff_reader import read_tiff
 
@@ -24,6 +25,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "MPO", "JPEG2000
 BYTES_PER_PIXEL = {"JPEG": 12, "MPO": 12, "WEBP": 16, "AVIF": 18, "JPEG2000": 25}
 GREY = ("1", "L", "I", "F")  # how Pillow's names of grey modes begin, with alpha or without
 ORIENTATION = 274  # EXIF's tag
+_BESIDE = 12  # bytes per pixel that are held beside a PNG's values of 16 bits: a canvas, and Pillow's picture
 
 
 def open_picture(file: BinaryIO, what: str, most: int) -> Image.Image:
@@ -75,7 +77,7 @@ def paint(image: Image.Image, what: str, most: int, keep_native: bool, file: Bin
 def _painted(image: Image.Image, what: str, most: int, keep_native: bool, file: BinaryIO | None) -> Canvas:
     """A Pillow picture on a canvas, upright, converted part by part."""
     icc = declared_icc(image, file)
-    keyed = image.mode == "RGB" and "transparency" in image.info and "16B" in str(getattr(image, "tile", ""))
+    deep = image.format == "PNG" and image.mode in ("RGB", "RGBA", "LA") and "16B" in str(getattr(image, "tile", ""))
     image.load()
     budgets.check_decode(
         image.width, image.height, budgets.PLAIN, what, most
@@ -90,11 +92,19 @@ def _painted(image: Image.Image, what: str, most: int, keep_native: bool, file: 
     if image.mode.startswith("I") or image.mode == "F":
         # Whatever Pillow makes an "I" of has 16 bits, but for TIFFs, which are read elsewhere.
         full = 1.0 if image.mode == "F" else 65535
-        return grey_canvas(np.asarray(image), full, orientation, profile, image.info.get("transparency"))
+        keep = keep_native and budgets.fits(image.width, image.height, _held(image) + 6)
+        return grey_canvas(np.asarray(image), full, orientation, profile, image.info.get("transparency"), keep)
     has_alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
     mode = "RGBA" if has_alpha else "RGB"
-    if keyed and file is not None:
-        return _keyed(file, orientation, profile, what, most)
+    if deep and file is not None:
+        keep = keep_native and budgets.fits(image.width, image.height, 8 + _BESIDE + 6)
+        keyed = "transparency" in image.info
+        try:
+            if keep or keyed:
+                return _deep_png(file, orientation, profile, what, most, keep)
+        except BadPng:  # Pillow may forgive what is damaged, but not tell which colour is transparent
+            if keyed:
+                raise
     inks = image.mode == "CMYK"
     keep = keep_native and budgets.fits(image.width, image.height, _held(image) + 3)
     canvas = Canvas(image.width, image.height, has_alpha, orientation, None if inks else profile, keep)
@@ -107,11 +117,13 @@ def _painted(image: Image.Image, what: str, most: int, keep_native: bool, file: 
     return canvas
 
 
-def _keyed(file: BinaryIO, orientation: int, profile: Profile | None, what: str, most: int) -> Canvas:
-    """A PNG of 16 bits in which one colour is transparent: that one, and not its neighbours of the same 8 bits."""
+def _deep_png(file: BinaryIO, orientation: int, profile: Profile | None, what: str, most: int, keep: bool) -> Canvas:
+    """A PNG of 16 bits, in colours: all of them kept, or one of them transparent, and not its neighbours of 8 bits."""
     file.seek(0)
-    values = read_png(file.read(), what, 12, most)
-    canvas = Canvas(values.shape[1], values.shape[0], True, orientation, profile)
-    for left, top, right, bottom in parts(values.shape[1], values.shape[0]):
-        canvas.put(left, top, (values[top:bottom, left:right] >> 8).astype(np.uint8))
+    values = read_png(file.read(), what, _BESIDE, most)
+    height, width, channels = values.shape
+    canvas = Canvas(width, height, channels == 4, orientation, profile, keep, deep=True)
+    for left, top, right, bottom in parts(width, height):
+        part = values[top:bottom, left:right]
+        canvas.put(left, top, (part >> 8).astype(np.uint8), part[..., :3])
     return canvas

@@ -14,6 +14,7 @@ import numpy as np
 from . import budgets
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
+HEADER = len(MAGIC) + 25  # with IHDR
 # Values of a pixel by PNG's colour types.
 _VALUES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # What is needed to decode the picture itself; the rest may be a profile, a text or an animation.

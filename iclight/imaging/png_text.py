@@ -8,16 +8,20 @@ import zlib
 from typing import BinaryIO
 
 from ..errors import RecipeError
-from .png_chunks import MAGIC, chunk
+from .png_chunks import HEADER, MAGIC, chunk
 
 # A picture of 100 megapixels in chunks of 8 kB, as libpng writes them, has fewer.
 CHUNKS = 200_000
-_HEADER = len(MAGIC) + 25  # with IHDR
 
 
 def with_text(png: bytes, key: str, text: str) -> bytes:
     """A PNG file of any depth with a text put inside under `key`, its pixels untouched."""
-    return png[:_HEADER] + chunk(b"iTXt", key.encode() + bytes(5) + text.encode()) + png[_HEADER:]
+    return png[:HEADER] + text_chunk(key, text) + png[HEADER:]
+
+
+def text_chunk(key: str, text: str) -> bytes:
+    """The chunk of a text under `key`."""
+    return chunk(b"iTXt", key.encode() + bytes(5) + text.encode())
 
 
 def text_of(file: BinaryIO, key: str, limit: int) -> str | None:

@@ -19,9 +19,10 @@ STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS, STRIP_BYTES = 273, 274, 277, 27
 PLANAR, PREDICTOR, COLOURS, EXTRA, FORMAT = 284, 317, 320, 338, 339
 TILE_WIDTH, TILE_HEIGHT, TILE_OFFSETS, TILE_BYTES, ICC = 322, 323, 324, 325, 34675
 _KNOWN = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_ROWS}
-SUBFILE, SUBPAGES, DNG = 254, 330, 50706
+SUBFILE, DESCRIPTION, SUBPAGES, DNG = 254, 270, 330, 50706
 _KNOWN |= {
     SUBFILE,
+    DESCRIPTION,
     SUBPAGES,
     DNG,
     STRIP_BYTES,
@@ -37,7 +38,10 @@ _KNOWN |= {
     ICC,
 }
 UNCOMPRESSED = 1
-# Types of entries that hold whole numbers: BYTE, SHORT, LONG, UNDEFINED, IFD, LONG8, IFD8.
+# What else may be broken in a file whose pixels are whole.
+_BESIDE_PIXELS = (DESCRIPTION, ICC)
+# Types of entries that hold whole numbers: BYTE, SHORT, LONG, UNDEFINED, IFD, LONG8, IFD8. ASCII is for texts alone.
+_ASCII = 2
 _TYPES = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8", 18: "u8"}
 
 
@@ -154,6 +158,12 @@ def read_page(data: bytes) -> Page:
     )
 
 
+def description_of(data: bytes) -> str:
+    """The text that a TIFF's first page is described by, "" for none. Raises Damaged."""
+    tags = _tags(data, "<" if data[:2] == b"II" else ">")
+    return tags[DESCRIPTION].astype(np.uint8).tobytes().split(b"\0")[0].decode("latin-1") if DESCRIPTION in tags else ""
+
+
 def _tags(data: bytes, order: str) -> dict[int, NDArray[np.uint64]]:
     """The values of the entries that are of use, by tag. The first of two counts."""
     big = data[2:4] in (b"+\0", b"\0+")
@@ -169,14 +179,15 @@ def _tags(data: bytes, order: str) -> dict[int, NDArray[np.uint64]]:
         found: dict[int, NDArray[np.uint64]] = {}
         total = 0
         for tag, kind, number, value in struct.iter_unpack(order + entry, data[at : at + count * size]):
-            if tag not in _KNOWN or tag in found or kind not in _TYPES:
+            types = {_ASCII: "u1"} if tag == DESCRIPTION else _TYPES
+            if tag not in _KNOWN or tag in found or kind not in types:
                 continue
-            dtype = np.dtype(order + _TYPES[kind])
+            dtype = np.dtype(order + types[kind])
             needed = number * dtype.itemsize
             start = 0 if needed <= inline else struct.unpack(order + place, value)[0]
             source = value if needed <= inline else data
             if not 0 < needed <= len(source) - start:
-                if tag == ICC:
+                if tag in _BESIDE_PIXELS:
                     continue  # a broken profile is none
                 raise Damaged(f"its entry {tag} lies beyond its end")
             total += needed

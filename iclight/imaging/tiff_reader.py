@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError, first_line
 from . import budgets, exif, formats
-from .canvas import PART, Canvas, eight_bits
+from .canvas import PART, Canvas
 from .decoded_apart import decode_apart, unfold_apart
+from .depths import Stored, eight_bits, sixteen_bits
 from .profiles import Profile, profile_of, rgb_of_inks
 from .tiff_directory import MAGIC, UNCOMPRESSED, Damaged, Page, Unsupported, read_page
 from .tiff_samples import (
@@ -232,19 +233,18 @@ def _paint(page: Page, data: bytes, what: str, keep_native: bool) -> Canvas:
     held = max(8, 3 + _held(page) + (alpha > 0))
     budgets.check_decode(page.width, page.height, held, what)
     orientation = page.orientation if 1 <= page.orientation <= 8 else 1
-    keep = keep_native and budgets.fits(page.width, page.height, held + 3)
+    deep = page.bits[0] > 8 and page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
+    keep = keep_native and budgets.fits(page.width, page.height, held + (6 if deep else 3))
     profile = _profile(page)
-    canvas = Canvas(
-        page.width, page.height, alpha > 0, orientation, None if page.photometric == CMYK else profile, keep
-    )
+    space = None if page.photometric == CMYK else profile
+    canvas = Canvas(page.width, page.height, alpha > 0, orientation, space, keep, deep)
     for left, top, samples in _samples(page, data, what):
-        pixels = _pixels(page, samples, profile)
+        pixels = _pixels(page, samples, profile, alpha)
         if alpha:
             cover = eight_bits(samples[..., alpha], white_of(page))
-            if page.extra[:1] == (_ASSOCIATED,):
-                pixels = _straight(samples, alpha)
             pixels = np.concatenate([pixels, cover[..., None]], axis=2)
-        canvas.put(left, top, pixels)
+        stored = _tones(page, samples, alpha, np.uint16) if deep and canvas.native is not None else None
+        canvas.put(left, top, pixels, stored)
     return canvas
 
 
@@ -256,28 +256,36 @@ def _alpha(page: Page) -> int:
     return colours if page.samples > colours and page.extra[:1] and page.extra[0] in _ALPHAS else 0
 
 
-def _pixels(page: Page, samples: NDArray[Any], profile: Profile | None) -> NDArray[np.uint8]:
+def _pixels(page: Page, samples: NDArray[Any], profile: Profile | None, alpha: int) -> NDArray[np.uint8]:
     """hxwx3 RGB of hxwxsamples; `profile`: that of inks makes it sRGB."""
     if page.photometric == PALETTE:
         return _palette(page)[samples[..., 0]]
-    colours = eight_bits(samples[..., : _COLOURS[page.photometric]], white_of(page))
     if page.photometric == CMYK:
-        return rgb_of_inks(colours, profile)
-    if page.photometric == RGB:
-        return colours
-    grey = 255 - colours if page.photometric == WHITE_IS_ZERO else colours
-    return np.repeat(grey, 3, axis=2)
+        return rgb_of_inks(eight_bits(samples[..., :4], white_of(page)), profile)
+    colours = _tones(page, samples, alpha, np.uint8)
+    return colours if colours.shape[2] == 3 else np.repeat(colours, 3, axis=2)
 
 
-def _straight(samples: NDArray[Any], alpha: int) -> NDArray[np.uint8]:
-    """RGB of colours that are stored multiplied by their alpha; rounded down, as Pillow has it."""
+def _tones(page: Page, samples: NDArray[Any], alpha: int, depth: type[np.uint8] | type[np.uint16]) -> Any:
+    """Grey (hxwx1) or RGB (hxwx3) of hxwxsamples in 8 or 16 bits, not multiplied by their alpha."""
+    if alpha and page.extra[:1] == (_ASSOCIATED,):
+        return _straight(samples, alpha, depth)
+    convert = eight_bits if depth is np.uint8 else sixteen_bits
+    colours: Stored = convert(samples[..., : _COLOURS[page.photometric]], white_of(page))
+    return ~colours if page.photometric == WHITE_IS_ZERO else colours
+
+
+def _straight(samples: NDArray[Any], alpha: int, depth: type[np.uint8] | type[np.uint16]) -> Stored:
+    """Colours that are stored multiplied by their alpha, without it; rounded down, as Pillow has it."""
     colours, cover = samples[..., :alpha], samples[..., alpha : alpha + 1]
     if samples.dtype.kind == "u" and samples.dtype.itemsize <= 2:
-        straight = (colours.astype(np.uint32) * 255 // np.maximum(cover, 1)).clip(0, 255) * (cover > 0)
+        most = np.iinfo(depth).max
+        straight = (colours.astype(np.uint32) * most // np.maximum(cover, 1)).clip(0, most) * (cover > 0)
     else:
+        convert = eight_bits if depth is np.uint8 else sixteen_bits
         with np.errstate(all="ignore"):
-            straight = eight_bits(colours / cover.astype(np.float64), 1) * (cover > 0)
-    return np.broadcast_to(straight, (*samples.shape[:2], 3)).astype(np.uint8)
+            straight = convert(colours / cover.astype(np.float64), 1) * (cover > 0)
+    return straight.astype(depth)
 
 
 def _palette(page: Page) -> NDArray[np.uint8]:

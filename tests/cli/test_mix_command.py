@@ -7,7 +7,10 @@ import pytest
 from command import BACKGROUND, QUICK, pixels, run
 from PIL import Image
 
-from iclight.recipes import read_recipe
+from iclight.imaging.declared_colours import icc_of_code
+from iclight.imaging.images import read_picture
+from iclight.imaging.profiles import profile_of
+from iclight.recipes import read_recipe, save_picture
 
 
 def test_lights_are_mixed_and_mixed_again_without_a_model(photo, tmp_path, capsys, monkeypatch):
@@ -44,6 +47,27 @@ def test_a_mix_at_the_files_own_size(photo, tmp_path):
     options = ["--angle", "45", "--finish", "native", "--workflow", "fbc"]
     assert run("mix", photo, "-o", tmp_path / "mix.png", *options, *QUICK) == 0
     assert Image.open(tmp_path / "mix.png").size == Image.open(photo).size
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["8", "16"])
+def test_a_mix_over_a_photo_stays_in_its_colours_and_depth(photo, tmp_path, deep):
+    """As a native finish does; looked at, it is the mix over the same photo in sRGB."""
+    icc, plain = icc_of_code(12, 13), pixels(photo)
+    stored = profile_of(icc).space.of_srgb(plain)
+    save_picture(tmp_path / "wide.png", stored, icc=icc, sixteen_bit=deep)
+    folder, lights = tmp_path / "stack", ["--mix", "left=1"]
+    assert run("mix", tmp_path / "wide.png", "--stack", folder, *lights, *QUICK, "--finish", "native") == 0
+    for name, over in (("plain", photo), ("wide", tmp_path / "wide.png")):
+        out = tmp_path / f"{name}.tif"
+        assert run("mix", folder, "--from", "--over", over, "-o", out, *lights) == 0
+    wide = read_picture(tmp_path / "wide.tif")
+    assert wide.native.space.icc == icc
+    values = wide.native.pixels
+    assert (values % 257 != 0).any() == deep, "no more bits than the photo has"
+    assert np.abs(wide.rgb.astype(int) - read_picture(tmp_path / "plain.tif").rgb).mean() < 1.5
+    first = read_picture(tmp_path / "wide-mix.png")
+    assert first.native.space.icc == icc and first.native.pixels.dtype == np.uint8
+    assert np.abs(first.native.pixels - values / 257).mean() < 2, "but for the matte, which is kept at the small size"
 
 
 def test_a_background_is_one_more_light(photo, tmp_path):

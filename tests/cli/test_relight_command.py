@@ -7,6 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from command import BACKGROUND, MODEL, QUICK, pixels, run
 from PIL import Image
 
@@ -216,3 +217,20 @@ def test_a_doubtful_matte_is_warned_of_with_the_ways_out(photo, tmp_path, capsys
     options = ("--mask", mask, "--json", *QUICK)
     assert run("relight", tmp_path / "wall.png", "-o", tmp_path / "masked.png", *options) == 0
     assert json.loads(capsys.readouterr().out)["matte_doubts"] == [], "whoever draws a matte means it"
+
+
+def test_a_deep_photo_becomes_a_deep_file_and_is_made_again_from_it(tmp_path):
+    photo = tmp_path / "deep.tif"
+    values = np.random.default_rng(3).integers(20000, 50000, (60, 80, 3), dtype=np.uint16)
+    tifffile.imwrite(photo, values, photometric="rgb")
+    native = ["--finish", "native", "--matting", "none"]
+    tiff, png, plain = tmp_path / "out.tif", tmp_path / "out.png", tmp_path / "plain.png"
+    assert run("relight", photo, "-o", tiff, *native, *QUICK) == 0
+    deep = tifffile.imread(tiff)
+    assert deep.shape == (60, 80, 3) and deep.dtype == np.uint16 and (deep % 257 != 0).any()
+    assert read_recipe(tiff).settings.finish == "native"
+    assert run("relight", "--recipe", tiff, "-o", png, "--sixteen-bit", *MODEL) == 0
+    assert np.array_equal(cv2.imread(str(png), cv2.IMREAD_UNCHANGED)[..., ::-1], deep)
+    assert run("relight", "--recipe", png, "-o", plain, *MODEL) == 0
+    assert np.array_equal(pixels(plain), np.rint(deep / 257))
+    assert Image.open(plain).mode == "RGB"

@@ -10,6 +10,9 @@ from iclight.editing.normal_maps import EXPONENT, encode_normals, normals_from_l
 from iclight.editing.shading import shade, towards
 from iclight.errors import ImageError, SettingsError
 from iclight.imaging.colour import to_linear
+from iclight.imaging.declared_colours import icc_of_code
+from iclight.imaging.depths import to_depth
+from iclight.imaging.profiles import profile_of
 
 SIDE = 128
 
@@ -134,6 +137,23 @@ def test_a_coloured_light_colours_what_it_reaches_and_the_rest_keeps_the_white_a
     towards_it, away = made[64, 20].astype(int), made[64, 108].astype(int)
     assert towards_it[0] > towards_it[1] + 20 > towards_it[2] + 30, "red over green over blue"
     assert np.ptp(away) <= 1
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_picture_is_shaded_in_its_own_colours_and_depth(depth):
+    """Looked at, it is the same picture shaded in sRGB."""
+    space = profile_of(icc_of_code(12, 13)).space
+    normal, matte = ball()
+    stored = to_depth(space.of_srgb(photo()), depth)
+    light = {"angle": 200, "colour": "#ffc080", "alpha": matte}
+    shaded = shade(stored, normal, **light, space=space)
+    assert shaded.dtype == depth
+    assert np.array_equal(shade(stored, normal, **light, strength=0, space=space), stored)
+    assert np.array_equal(shaded[matte[..., 0] == 0], stored[matte[..., 0] == 0])
+    seen = profile_of(icc_of_code(12, 13)).to_srgb(to_depth(shaded, np.uint8))
+    assert np.abs(seen.astype(int) - shade(photo(), normal, **light)).mean() < 1
+    if depth == np.uint16:
+        assert (shaded % 257 != 0).any()
 
 
 def test_the_background_stays_to_the_byte_and_strength_grows():

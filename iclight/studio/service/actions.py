@@ -107,7 +107,7 @@ class Actions:
         shown: list[tuple[str, str | None]] = []
         shots = []
         for result in results:
-            paths = outcome.save_all(folder, result, inputs, "relight", result.icc)
+            paths = outcome.save_all(folder, result, inputs, "relight", result.icc, result.deep)
             shots += outcome.shots_of(folder, result, paths, values, inputs["image"])
             caption = None if len(results) == 1 else say("seed {seed}", seed=result.settings.seed)
             shown += [(path, caption) for path in paths]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,9 +40,19 @@ class Shot:
     kind: str = "relight"
 
 
-def save_all(folder: Path, result: Any, pictures: dict[str, Any], kind: str, icc: bytes | None = None) -> list[str]:
-    """Every picture of a result, with its recipe and colours (`Result.icc`); the paths in the result's order."""
-    from ...recipes import recipe_of, save_png
+def save_all(
+    folder: Path,
+    result: Any,
+    pictures: dict[str, Any],
+    kind: str,
+    icc: bytes | None = None,
+    deep: Sequence[Any] | None = None,
+) -> list[str]:
+    """Every picture of a result, with its recipe and colours (`Result.icc`); the paths in the result's order.
+
+    `deep`: the pictures in 16 bits (`Result.deep`); they lie beside the others, where `as_tiff` finds them.
+    """
+    from ...recipes import recipe_of, save_picture, save_png
 
     recipe, paths = recipe_of(result, pictures, kind), []
     stem = Path(recipe.inputs["image"]["file"]).stem[:40]
@@ -49,6 +60,8 @@ def save_all(folder: Path, result: Any, pictures: dict[str, Any], kind: str, icc
         kept = "-transparent" if picture.shape[2] == 4 else ""
         path = folder / f"{stem}-{kind}-{recipe.settings.seed}-{index + 1}{kept}.png"
         save_png(path, picture, replace(recipe, index=index), icc=icc)
+        if deep is not None:
+            save_picture(path.with_suffix(".tif"), deep[index], replace(recipe, index=index), icc)
         paths.append(str(path))
     return paths
 
@@ -111,6 +124,20 @@ def as_jpeg(path: str) -> str:
             ground.paste(picture, mask=picture.getchannel("A") if picture.mode == "RGBA" else None)
         with whole_file(target) as draft:
             ground.save(draft, "JPEG", quality=95, subsampling=0, icc_profile=picture.info.get("icc_profile"))
+    return str(target)
+
+
+def as_tiff(path: str) -> str:
+    """A result's TIFF of 16 bits beside its PNG: the photo's own depth, if it was kept, else the PNG's values."""
+    import numpy as np
+    from PIL import Image
+
+    from ...recipes import read_recipe, save_picture
+
+    target = Path(path).with_suffix(".tif")
+    if not target.is_file():
+        with Image.open(path, formats=("PNG",)) as picture:
+            save_picture(target, np.asarray(picture), read_recipe(path), picture.info.get("icc_profile"))
     return str(target)
 
 

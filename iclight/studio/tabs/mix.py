@@ -91,8 +91,12 @@ class MixTab:
         return _line(lit.made, speaker(request)), self.mix(request, **values), self.shown(request)
 
     def export(self, request: gr.Request, **values: Any) -> list[str]:
-        """The mix at the photo's own size (PNG, with its recipe), and the lights in linear light (16-bit TIFF, EXR)."""
+        """The mix at the photo's own size (PNG, with its recipe, in the photo's colours and depth), and the lights in
+        linear light (16-bit TIFF, EXR)."""
+        import numpy as np
+
         from ...editing.mixing import save_stack
+        from ...imaging.depths import to_depth
         from ...recipes import save_png
 
         lit = self._of(request)
@@ -101,9 +105,10 @@ class MixTab:
         picture = made.export(channels, exposure)
         path = folder / f"{Path(lit.recipe.inputs['image']['file']).stem[:40]}-mix-{made.settings.seed}.png"
         described = {name: asdict(channel) for name, channel in channels.items()}
-        save_png(path, picture, replace(lit.recipe, mix={"channels": described, "exposure": exposure}))
+        save_png(path, picture, replace(lit.recipe, mix={"channels": described, "exposure": exposure}), icc=made.icc)
+        shown = {str(path): to_depth(picture, np.uint8)}
         self.work.history.add(
-            session_of(request), shots(folder, made.settings, {str(path): picture}, lit.values, made.picture, "mix")
+            session_of(request), shots(folder, made.settings, shown, lit.values, made.picture, "mix", made.icc)
         )
         for name in ("lights.tiff", "lights.exr"):
             save_stack(made.stack, folder / name)

@@ -8,13 +8,13 @@ import gradio as gr
 
 from ...errors import IclightError
 from ..service.actions import Actions
-from ..service.outputs import as_jpeg
+from ..service.outputs import as_jpeg, as_tiff
 from ..ui.components import Compare, ParameterChoice
 from ..ui.endpoints import index_of, shown
 from ..ui.page import DECODE, HIDDEN, QUIET, Page
 
 BUTTONS = ["download", "fullscreen"]
-FORMATS = [("PNG", "png"), ("JPEG", "jpeg")]
+FORMATS = [("PNG", "png"), ("JPEG", "jpeg"), ("TIFF 16", "tiff")]
 
 
 def picture(label: str, elem_id: str, **options: Any) -> gr.Image:
@@ -50,7 +50,15 @@ def show_results(page: Page, work: Actions) -> None:
     with gr.Row(elem_id="take"):
         hold = gr.Button("Hold to see the photo (B)", size="sm", elem_id="hold")
         keep = gr.Button("Keep this seed", size="sm", elem_id="keep-seed")
-        kind = ParameterChoice(FORMATS, value="png", label="Format", elem_id="format", elem_classes="segments")
+        kind = ParameterChoice(
+            FORMATS,
+            value="png",
+            label="Format",
+            info="TIFF has 16 bits a value: the photo's own depth, where it has more than 8 bits and the finish is "
+            "native; else 8 bits, widened.",
+            elem_id="format",
+            elem_classes="segments",
+        )
         save = gr.Button("Download", size="sm", elem_id="save")
     file = gr.DownloadButton("Download", visible="hidden", elem_id="saved")
     used_seed = gr.Number(label="Seed used", precision=0, interactive=False, visible="hidden", elem_id="used-seed")
@@ -67,7 +75,7 @@ def show_results(page: Page, work: Actions) -> None:
 
     def download(request: gr.Request, index: Any, ending: Any) -> str:
         path = _shot(work, request, index).path
-        return as_jpeg(path) if ending == "jpeg" else path
+        return {"jpeg": as_jpeg, "tiff": as_tiff}.get(ending, str)(path)
 
     gallery.select(other, None, [both, chosen], **QUIET)
     keep.click(seed, chosen, [page.inputs["seed"], page.inputs["random_seed"]], **QUIET)

@@ -235,6 +235,9 @@ TABS = {
     "Keep this seed": "保留这个种子",
     "PNG": "PNG",
     "JPEG": "JPEG",
+    "TIFF 16": "TIFF 16",
+    "TIFF has 16 bits a value: the photo's own depth, where it has more than 8 bits and the finish is native; else 8 "
+    "bits, widened.": "TIFF 每个数值 16 位：照片超过 8 位且以原始尺寸完成时保留照片自己的位深，否则由 8 位扩展而来。",
     "Four relightings by the background model, from left, right, bottom and top, show which way each place "
     "of the subject faces. The picture can then be lit from anywhere at once, without the model.": (
         "用背景模型从左、右、下、上打四次光，就能看出主体各处的朝向。之后不用模型，就能立刻从任何方向打光。"
