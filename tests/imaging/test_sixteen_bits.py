@@ -58,7 +58,7 @@ def heic(values: np.ndarray, bits: int) -> bytes:
         (deep_png(DEEP, chunk(b"tRNS", DEEP[3, 4].astype(">u2").tobytes())), DEEP),
         (DEEP, DEEP),
     ],
-    ids=["tiff", "packed", "profile", "floats", "32", "alpha", "grey", "inverted", "png", "png-alpha", "keyed", "array"],
+    ids=["tiff", "packed", "p3", "floats", "32", "alpha", "grey", "inverted", "png", "png-alpha", "keyed", "array"],
 )
 def test_a_photo_keeps_its_values(data, wanted):
     picture = images.read_picture(data)

@@ -7,15 +7,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 pytest.importorskip("gradio")
 
 from iclight.errors import IclightError
 from iclight.imaging import images
+from iclight.recipes import read_recipe
 from iclight.studio.service.actions import Actions
 from iclight.studio.service.model_pool import ModelPool
-from iclight.studio.service.outputs import as_jpeg
+from iclight.studio.service.outputs import as_jpeg, as_tiff
 from iclight.studio.service.pictures import Pictures
 from iclight.studio.service.storage import Storage
 from iclight.studio.tabs.mix import MixTab
@@ -91,6 +93,20 @@ def test_a_download_that_was_interrupted_is_not_given_the_next_time(tmp_path, mo
     monkeypatch.setattr(Image.Image, "save", whole)
     with Image.open(as_jpeg(path)) as picture:
         assert picture.size == (64, 64) and picture.format == "JPEG"
+
+
+@pytest.mark.parametrize("finish", ["model", "native"])
+def test_a_deep_photo_is_taken_away_as_a_tiff_of_16_bits(actions, values, tmp_path, finish):
+    """Its own depth where the finish is its own; else the PNG's values. The PNG has 8 bits either way."""
+    deep = np.random.default_rng(4).integers(0, 65536, (200, 300, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
+    actions.relight(REQUEST, **{**values, "image": str(tmp_path / "deep.tif"), "finish": finish})
+    png = actions.history.of_last(REQUEST).path
+    tiff = as_tiff(png)
+    taken, shown = tifffile.imread(tiff), np.asarray(Image.open(png))
+    assert taken.dtype == np.uint16 and np.array_equal(np.rint(taken / 257), shown)
+    assert (taken % 257 != 0).any() == (finish == "native")
+    assert read_recipe(tiff) == read_recipe(png)
 
 
 def test_pictures_are_told_by_their_content_and_kept_within_their_room(tmp_path, decoded):

@@ -235,7 +235,7 @@ TABS = {
     "Keep this seed": "保留这个种子",
     "PNG": "PNG",
     "JPEG": "JPEG",
-    "TIFF 16": "TIFF 16",
+    "TIFF 16": "16 位 TIFF",
     "TIFF has 16 bits a value: the photo's own depth, where it has more than 8 bits and the finish is native; else 8 "
     "bits, widened.": "TIFF 每个数值 16 位：照片超过 8 位且以原始尺寸完成时保留照片自己的位深，否则由 8 位扩展而来。",
     "Four relightings by the background model, from left, right, bottom and top, show which way each place "
