@@ -1,4 +1,4 @@
-"""TIFFs that need libtiff (LZW, JPEG, fax, ...) and HEIC, decoded in a process that holds nothing but the file.
+"""TIFFs that need libtiff (LZW, JPEG, fax, ...), HEIC and raw files, decoded in a process that holds nothing else.
 
 libtiff says on the standard error what Pillow does not hear, and what it leaves undecoded is garbage of that process
 alone. Whatever it says there, the file is refused. Where the C library can fill fresh memory (glibc), the file is
@@ -26,6 +26,7 @@ from ..errors import ImageError, plain
 from . import budgets
 from .canvas import PART, Canvas, grey_canvas
 from .declared_colours import icc_of_boxes
+from .decoder import TOO_LARGE
 from .depths import sixteen_bits
 from .profiles import Profile, profile_of, rgb_of_inks
 
@@ -35,93 +36,13 @@ ADDRESSES = budgets.DECODE_BYTES + 400_000_000
 # Greys of more than 8 bits, as Pillow calls them, and what is white.
 _DEEP = {"I;16": ("<u2", 65535.0), "I": ("=i4", 2.0**31 - 1), "F": ("=f4", 1.0)}
 
-# Reads a file from its standard input; writes mode, width, height and bytes of profile on a line of their own,
-# then the profile and the pixels.
-_CHILD = r"""
-import hashlib, io, sys, warnings
-home, kind, addresses, seconds, most = *sys.argv[1:3], *map(int, sys.argv[3:])
-sys.path.append(home)
-try:
-    import resource
-    resource.setrlimit(resource.RLIMIT_AS, (addresses, addresses))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-except (ImportError, OSError, ValueError):
-    pass
-from PIL import Image, ImageOps
-if kind == "HEIF":
-    import pi_heif
-    pi_heif.register_heif_opener(thumbnails=False)
-    pi_heif.options.DECODE_THREADS = 2
-warnings.simplefilter("ignore")
-Image.MAX_IMAGE_PIXELS = most
-try:
-    import ctypes
-    perturb = ctypes.CDLL(None).mallopt
-except (ImportError, OSError, AttributeError, TypeError):
-    perturb = None
-
-class Deep:
-    # A HEIC of more than 8 bits, for which Pillow has no mode: its values are the upper bits of 16.
-    def __init__(self, heif):
-        self.mode = heif.mode.replace("16", str(heif.info["bit_depth"]))
-        self.width, self.height = heif.size
-        self.info, self.heif, self.data = heif.info, heif, memoryview(heif.data)
-
-    def bands(self):
-        return (self.data[at : at + (1 << 20)] for at in range(0, len(self.data), 1 << 20))
-
-def decoded(fill):
-    if perturb is not None:
-        perturb(-6, fill)  # M_PERTURB: memory that nobody has written to shows the byte's complement
-    if kind == "HEIF":
-        heif = pi_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
-        if heif.size[0] * heif.size[1] > most:
-            raise ValueError("it is too large")
-        if heif.mode in ("RGB;16", "RGBA;16") and heif.info.get("bit_depth", 8) > 8:
-            return Deep(heif)
-    image = Image.open(io.BytesIO(data), formats=[kind])
-    if image.width * image.height > most:
-        raise ValueError("it is too large")
-    image.load()
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        return image if image.mode == "I;16" else image.convert("I")
-    if image.mode in ("L", "RGB", "RGBA", "CMYK", "I", "F"):
-        return image
-    has_alpha = image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info
-    return image.convert("RGBA" if has_alpha else "RGB")
-
-def bands_of(image):
-    rows = max(1, (1 << 20) // image.width)
-    for top in range(0, image.height, rows):
-        yield image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
-
-def passed_on(image, write):
-    digest = hashlib.sha256()
-    for band in image.bands() if isinstance(image, Deep) else bands_of(image):
-        digest.update(band)
-        write(band)
-    return digest.digest()
-
-try:
-    data = sys.stdin.buffer.read()
-    out = sys.stdout.buffer
-    before = None if perturb is None else passed_on(decoded(0x55), len)
-    image = decoded(0xAA)
-    icc = image.info.get("icc_profile") or b"" if kind == "HEIF" else b""
-    out.write(f"{image.mode} {image.width} {image.height} {len(icc)}\n".encode() + icc)
-    if passed_on(image, out.write) != before and before is not None:
-        raise ValueError("rows of it were not decoded")
-    out.flush()
-except Exception as error:
-    sys.exit(f"{type(error).__name__}: {error}"[:500])
-"""
+_DECODER = str(Path(__file__).with_name("decoder.py"))
 
 
 def decode_apart(
     data: bytes, what: str, most: int, kind: str = "TIFF", profile: Profile | None = None, keep_native: bool = False
 ) -> Canvas:
-    """The first page of a TIFF, or a HEIC picture (`kind` "HEIF", with its own profile), upright.
+    """The first page of a TIFF, a HEIC picture (`kind` "HEIF", with its own profile) or a raw file ("RAW"), upright.
 
     Raises ImageError, opening with `what`, where the library complains of anything, beyond `most` pixels and `SECONDS`.
     """
@@ -199,7 +120,7 @@ def _apart(data: bytes, what: str, most: int, kind: str = "TIFF") -> Iterator[IO
     limits = [str(limit) for limit in (ADDRESSES + 2 * len(data), SECONDS, most)]
     with tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(
-            [sys.executable, "-I", "-c", _CHILD, home, kind, *limits],
+            [sys.executable, "-I", _DECODER, home, kind, *limits],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -225,6 +146,8 @@ def _apart(data: bytes, what: str, most: int, kind: str = "TIFF") -> Iterator[IO
             child.wait()
         complaints.seek(0)
         said = complaints.read(2000).decode("utf-8", "replace").strip()
+    if said.endswith(TOO_LARGE):
+        raise budgets.too_large(what, most)
     if status != 0 or said or not whole:
         reason = plain(said.splitlines()[-1] if said else "its decoder did not end well")
         raise ImageError(

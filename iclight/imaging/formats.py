@@ -65,9 +65,6 @@ def raw_of(opening: bytes) -> str | None:
 
 def refuse(opening: bytes, what: str) -> ImageError:
     """What is said of a file that no reader takes, by its opening bytes."""
-    raw = raw_of(opening)
-    if raw is not None:
-        return refuse_raw(raw, what)
     name = _found(_OTHERS, opening) or next((name for text, name in _TEXTS if text in opening.lower()), None)
     brands = _brands(opening)
     if name is None and brands and b"avif" not in brands and not is_heic(opening):
@@ -82,9 +79,14 @@ def refuse(opening: bytes, what: str) -> ImageError:
 
 
 def refuse_raw(name: str, what: str) -> ImageError:
-    """What is said of a camera's raw file."""
+    """What is said of a camera's raw file where nothing reads it."""
     return ImageError(
-        "{what} is a camera's raw file ({format}); develop it, and give the TIFF or JPEG.", what=what, format=name
+        "{what} is a camera's raw file ({format}), for which {package} is missing: install it ({command}), or develop "
+        "the picture, and give the TIFF or JPEG.",
+        what=what,
+        format=name,
+        package="rawpy",
+        command="pip install 'iclight[raw]'",
     )
 
 

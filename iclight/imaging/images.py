@@ -25,6 +25,7 @@ from .canvas import PART, Canvas
 from .depths import to_depth
 from .heic_reader import read_heic
 from .pillow_reader import open_picture, paint
+from .raw_reader import read_raw
 from .spaces import SRGB, Native
 from .tiff_reader import MAGIC as TIFF_MAGIC
 from .tiff_reader import read_tiff
@@ -106,8 +107,10 @@ def read_picture(
 def _read_file(file: BinaryIO, what: str, most: int, keep_native: bool) -> Picture:
     opening = file.read(formats.OPENING)
     file.seek(0)
-    if formats.raw_of(opening):
-        raise formats.refuse(opening, what)
+    raw = formats.raw_of(opening)
+    if raw is not None:
+        with budgets.turn():
+            return _finished(read_raw(file.read(), raw, what, most, keep_native), what)
     if opening[:4] in TIFF_MAGIC or formats.is_heic(opening):
         read = read_heic if formats.is_heic(opening) else read_tiff
         with budgets.turn():

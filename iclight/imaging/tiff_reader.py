@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ImageError, first_line
-from . import budgets, exif, formats
+from . import budgets, exif
 from .canvas import PART, Canvas
 from .decoded_apart import decode_apart, unfold_apart
 from .depths import Stored, eight_bits, sixteen_bits
 from .profiles import Profile, profile_of, rgb_of_inks
+from .raw_reader import read_raw
 from .tiff_directory import MAGIC, UNCOMPRESSED, Damaged, Page, Unsupported, read_page
 from .tiff_samples import (
     FLOAT,
@@ -64,7 +65,7 @@ def read_tiff(data: bytes, what: str, most: int = budgets.MAX_PIXELS, keep_nativ
     try:
         page = read_page(data)
         if page.is_raw:
-            raise formats.refuse_raw("DNG, NEF, ARW or another TIFF of one", what)
+            return read_raw(data, "DNG, NEF, ARW or another TIFF of one", what, most, keep_native)
         profile = _profile(page)
         budgets.check_decode(page.width, page.height, 8, what, most)
         if _is_plain(page):

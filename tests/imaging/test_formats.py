@@ -110,10 +110,6 @@ NAMED = {
     "OpenEXR": b"\x76\x2f\x31\x01" + bytes(40),
     "Radiance": b"#?RADIANCE\n",
     "video": BOX + b"isom\0\0\0\0isommp42" + bytes(40),
-    "Canon CR3": BOX + b"crx \0\0\0\1crx isom" + bytes(40),
-    "Canon CR2": b"II*\0\x10\0\0\0CR\x02\0" + bytes(40),
-    "Fujifilm RAF": b"FUJIFILMCCD-RAW 0201" + bytes(40),
-    "Panasonic RW2": b"IIU\0" + bytes(40),
     "ZIP": b"PK\x03\x04" + bytes(40),
 }
 
@@ -128,8 +124,9 @@ def test_what_is_not_read_is_refused_by_its_name(name, tmp_path):
 
 
 @pytest.mark.parametrize("tags", [{"t50706": 1}, {"t254": 1, "t330": 8}])
-def test_a_raw_file_is_not_taken_for_the_small_picture_in_it(tags):
+def test_a_raw_file_is_not_taken_for_the_small_picture_in_it(tags, monkeypatch):
     from test_damaged_pictures import RGB, strips_of, tiff
 
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ImageError, match="raw file"):
         images.read_image(tiff(strips_of(RGB), **tags))

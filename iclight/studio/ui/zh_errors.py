@@ -106,8 +106,9 @@ SENTENCES: dict[str, str] = {
     "{what} is {format}, a format that is not read here; save it as PNG, JPEG or TIFF.": (
         "{what}是 {format} 格式，这里无法读取；请另存为 PNG、JPEG 或 TIFF。"
     ),
-    "{what} is a camera's raw file ({format}); develop it, and give the TIFF or JPEG.": (
-        "{what}是相机的 RAW 文件（{format}）；请先冲洗，再提供 TIFF 或 JPEG。"
+    "{what} is a camera's raw file ({format}), for which {package} is missing: install it ({command}), or develop "
+    "the picture, and give the TIFF or JPEG.": (
+        "{what}是相机的 RAW 文件（{format}），但缺少 {package}：请安装（{command}），或先冲洗，再提供 TIFF 或 JPEG。"
     ),
     "{what} is a HEIC file, for which {package} is missing: install it ({command}), or save the picture as JPEG.": (
         "{what}是 HEIC 文件，但缺少 {package}：请安装（{command}），或将图片另存为 JPEG。"
