@@ -50,7 +50,9 @@ def add_relight(commands: Any) -> argparse.ArgumentParser:
         help="a matte of your own, of the picture's size: white is subject, black is not (without one, the picture's "
         "own alpha is used, else --matting cuts the subject out)",
     )
-    relight.add_argument("--recipe", metavar="PNG", help="make the picture that this PNG carries the recipe of")
+    relight.add_argument(
+        "--recipe", metavar="FILE", help="make the picture that this PNG or TIFF carries the recipe of"
+    )
     relight.set_defaults(run=run_relight, **BATCH_DEFAULTS)
     return relight
 
@@ -60,8 +62,10 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     from ..request import decode_inputs
 
     if len(options.inputs) > 1 or any(map(os.path.isdir, options.inputs)):
-        if options.recipe or options.save_light:
-            raise SettingsError("--recipe and --save-light belong to one picture; give one, without a folder.")
+        if options.recipe or options.save_light or options.sixteen_bit:
+            raise SettingsError(
+                "--recipe, --save-light and --sixteen-bit belong to one picture; give one, without a folder."
+            )
         return run_batch(options)
     options.input = next(iter(options.inputs), None)
     if options.recipe:
