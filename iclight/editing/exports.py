@@ -21,8 +21,7 @@ Floats = NDArray[np.float32]
 
 # A light layer's gains reach this many stops either way (16-bit files hold them so).
 STOPS = 8.0
-# Layers have the model's size. A light takes this many bytes a pixel, beside the file's 16.
-MAX_PIXELS = 36_000_000
+# A light takes this many bytes a pixel, beside the file's 16.
 LIGHT_BYTES = 16
 
 
@@ -61,7 +60,7 @@ def read_layer(path: str | Path) -> GainMap:
 
 
 def _read_exr(source: Path, what: str) -> GainMap:
-    values = read_exr(source, what, MAX_PIXELS, budgets.LAYER_FILE)
+    values = read_exr(source, what, budgets.LAYER_PIXELS, budgets.LAYER_FILE)
     if values.ndim != 3 or values.shape[2] != 4:
         raise ValueError("not an RGBA picture")
     light = _dark(values)
@@ -75,7 +74,7 @@ def _read_exr(source: Path, what: str) -> GainMap:
 
 
 def _read_png(source: Path, what: str) -> GainMap:
-    coded = read_png(read_regular(source, what, budgets.LAYER_FILE), what, LIGHT_BYTES, MAX_PIXELS)
+    coded = read_png(read_regular(source, what, budgets.LAYER_FILE), what, LIGHT_BYTES, budgets.LAYER_PIXELS)
     if coded.dtype != np.uint16 or coded.ndim != 3 or coded.shape[2] != 4:
         raise BadPng("not a 16-bit RGBA picture")
     light = _dark(coded)

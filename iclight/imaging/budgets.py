@@ -24,6 +24,8 @@ PICTURE_FILE = 1 << 30
 PANORAMA_FILE = 1 << 30
 # Layers and normal maps are read whole, and stay beside their pixels.
 LAYER_FILE = 256 << 20
+# Panoramas of more than 8192 x 4096 and a little say nothing more about 32 x 32 values; layers have the model's size.
+PANORAMA_PIXELS = LAYER_PIXELS = 36_000_000
 
 # Pixels from which on a decode takes its turn.
 HEAVY = 8_000_000

@@ -16,7 +16,7 @@ from PIL import Image
 from .colour import to_linear
 from .icc import matrix_icc
 from .png_chunks import MAGIC as PNG_MAGIC
-from .primaries import BT709, BT2020, D65, FROM_XYZ, P3, to_xyz
+from .primaries import BT709, BT2020, D65, FROM_XYZ, P3, is_srgb, to_xyz
 
 # Primaries and transfer functions by their numbers in ITU-T H.273, which PNG's cICP and the boxes of HEIC and AVIF use.
 PRIMARIES = {
@@ -141,7 +141,7 @@ def icc_of_gamma(gamma: float | None, chromaticities: tuple[float, ...] | None) 
         matrix = to_xyz(BT709 if chromaticities is None else chromaticities)
     except ValueError:
         return None
-    if near and np.abs(FROM_XYZ @ matrix - np.eye(3)).max() < 2e-3:
+    if near and is_srgb(FROM_XYZ @ matrix):
         return None
     curve = _transfer(13) if near or gamma is None else np.linspace(0, 1, _SAMPLES) ** (1 / gamma)
     assert curve is not None

@@ -48,8 +48,6 @@ KEY_NORMALS = tuple(TOWARDS[side] for side in (*DIRECTIONS, "front", "front"))
 SHARPNESS = 6.0
 FILL = 0.05
 
-# 8192 x 4096 and a little: larger panoramas say nothing more about 32 x 32 values.
-MAX_PIXELS = 36_000_000
 # A side of more would make a map's weights larger than the panorama.
 MAX_SIDE = 65_536
 
@@ -93,7 +91,7 @@ def read_environment(source: ImageLike, what: str = "The environment map") -> Fl
     """
     radiance = _stored_radiance(source, what)
     if radiance is None:
-        picture, alpha = images.read_image(source, what, MAX_PIXELS)
+        picture, alpha = images.read_image(source, what, budgets.PANORAMA_PIXELS)
         _check_size(picture.shape[1], picture.shape[0], what)
         light = to_linear(np.arange(256, dtype=np.float32) / np.float32(255))[picture]
         return _lit(light if alpha is None else np.multiply(light, alpha, out=light), what)
@@ -135,7 +133,7 @@ def _stored_radiance(source: ImageLike, what: str) -> Floats | None:
             return _from_floats(read_hdr(_all_of(source, what), what, _check_size), what)
     if opening.startswith(EXR_MAGIC):
         with budgets.turn():
-            return _from_floats(read_exr(source, what, MAX_PIXELS, budgets.PANORAMA_FILE), what)
+            return _from_floats(read_exr(source, what, budgets.PANORAMA_PIXELS, budgets.PANORAMA_FILE), what)
     return None
 
 
@@ -153,7 +151,7 @@ def _from_floats(array: NDArray[Any], what: str) -> Floats:
 
 def _check_size(width: int, height: int, what: str) -> None:
     # A radiance as it is stored, 16 bytes at most, beside its copy of 12.
-    budgets.check_decode(width, height, 28, what, MAX_PIXELS)
+    budgets.check_decode(width, height, 28, what, budgets.PANORAMA_PIXELS)
     if max(width, height) > MAX_SIDE:
         raise ImageError(
             "{what} is {size} pixels; a side may have {most}. Scale it down first.",

@@ -6,9 +6,12 @@ there, else those of a layer ("diffuse.R"): the only one, or one that is called 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +21,13 @@ from numpy.typing import NDArray
 from ..errors import ImageError, plain
 from ..weights.files import open_regular
 from .exr_header import BadHeader, check_exr, threads_of
-from .primaries import BT709, luminance_weights, to_linear_srgb
+from .primaries import BT709, is_srgb, luminance_weights, to_linear_srgb
 
 # Last parts of names that programs give to the layer of the finished picture.
 _FINISHED = ("combined", "beauty", "rgba", "rgb", "color", "colour", "image", "final", "main", "")
 _COLOURS, _CHROMA = ("R", "G", "B"), ("Y", "RY", "BY")
 _LONG = {"RED": "R", "GREEN": "G", "BLUE": "B", "ALPHA": "A"}
-# Near sRGB's primaries, as files round them.
-_NEAR = 2e-3
+_OUTPUT = threading.Lock()
 
 
 def read_exr(source: bytes | str | os.PathLike[str], what: str, most: int, limit: int) -> NDArray[Any]:
@@ -44,7 +46,9 @@ def read_exr(source: bytes | str | os.PathLike[str], what: str, most: int, limit
     try:
         with open_regular(source, what, limit) as file:
             count = check_exr(file, what, most, threads_of(OpenEXR))
-        with OpenEXR.File(os.fspath(source), separate_channels=True) as decoded:
+        with _quiet():
+            decoded = OpenEXR.File(os.fspath(source), separate_channels=True)
+        with decoded:
             if len(decoded.parts) < count:  # the library leaves out what it cannot read
                 raise BadHeader("a part is damaged")
             part, layer = _chosen(decoded.parts, what)
@@ -57,6 +61,16 @@ def read_exr(source: bytes | str | os.PathLike[str], what: str, most: int, limit
             "{what} is broken or cut short and cannot be decoded as {kind}. Export it again.", what=what, kind="OpenEXR"
         ) from error
     return pixels
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """While the library reads: it prints what it warns of on Python's standard output, which is `--json`'s.
+
+    One at a time: the output is the whole process's, and each must put back the one that it found.
+    """
+    with _OUTPUT, contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def _chosen(parts: list[Any], what: str) -> tuple[Any, dict[str, str]]:
@@ -115,7 +129,7 @@ def _joined(planes: Mapping[str, Any], header: Mapping[str, Any]) -> NDArray[Any
             pixels[..., number] = values[name]
     values.clear()
     matrix = to_linear_srgb(primaries)
-    if np.abs(matrix - np.eye(3)).max() > _NEAR:
+    if not is_srgb(matrix):
         pixels = pixels.astype(np.float32, copy=False)
         with np.errstate(invalid="ignore", over="ignore"):
             for row in pixels:

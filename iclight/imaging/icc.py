@@ -43,8 +43,9 @@ def read_matrix_profile(icc: bytes) -> MatrixProfile | None:
     names = (b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC")
     if colours_of(icc) != "RGB" or not all(name in tags for name in names):
         return None
-    columns, curves = [_xyz(tags[name]) for name in names[:3]], [_curve(tags[name]) for name in names[3:]]
-    return MatrixProfile(np.stack(curves, axis=1), np.stack(columns, axis=1))
+    columns = [_xyz(tags[name]) for name in names[:3]]
+    sampled = {tag: _curve(tag) for tag in {tags[name] for name in names[3:]}}  # mostly one for all three
+    return MatrixProfile(np.stack([sampled[tags[name]] for name in names[3:]], axis=1), np.stack(columns, axis=1))
 
 
 def _tags(icc: bytes) -> dict[bytes, bytes]:

@@ -55,6 +55,11 @@ def _own_xyz(chromaticities: Sequence[float]) -> Matrix:
 FROM_XYZ = np.linalg.inv(to_xyz(BT709))
 
 
+def is_srgb(matrix: Matrix) -> bool:
+    """Whether colours whose way to linear sRGB is `matrix` are sRGB's, but for how files round chromaticities."""
+    return bool(np.abs(matrix - np.eye(3)).max() < 2e-3)
+
+
 def to_linear_srgb(chromaticities: Sequence[float]) -> Matrix:
     """Linear RGB of these primaries -> linear sRGB. Raises ValueError like `to_xyz`."""
     return FROM_XYZ @ to_xyz(chromaticities)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, features
+from test_damaged_pictures import tiff as strips
+from test_depths import png, tiff
 from test_profiles import SCENE, distance, icc_of, stored
+from test_sixteen_bits import heic as deep_heic
 
 from iclight.errors import ImageError
 from iclight.imaging import images
@@ -70,7 +75,7 @@ def test_every_row_is_tried():
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_formats_colours_alpha_and_direction_are_kept_as_its_row_says(name):
-    _, _, profile, alpha, turned = PICTURES[name]
+    _, _, profile, alpha, turned, _ = PICTURES[name]
     near = WRITTEN[name][2]
     assert distance(images.read_image(written(name, SCENE))[0]) < near
     if profile == "yes":
@@ -86,6 +91,84 @@ def test_a_formats_colours_alpha_and_direction_are_kept_as_its_row_says(name):
     exif[274] = 6
     if turned == "yes":
         assert images.read_image(written(name, SCENE, exif=exif.tobytes()))[0].shape == (48, 36, 3)
+
+
+# --- bits a value -----------------------------------------------------------------------------------------------------
+
+# The depths that a format has and that can be written here, of those between the ends that a row names.
+DEPTHS = {"PNG": (1, 2, 4, 8, 16), "AVIF": (8, 10, 12), "HEIC": (8, 10, 12), "JPEG 2000": (8, 16), "BMP": (1, 4, 8)}
+
+
+def depths(name: str) -> list[tuple[str, int]]:
+    """A row's cell, "1 to 16, 32; floats of 16, 32", as kinds and depths."""
+    known = DEPTHS.get(name, range(1, 65))
+    found = []
+    for part in PICTURES[name][1].split("; "):
+        kind = "float" if part.startswith("floats of ") else "int"
+        for piece in part.removeprefix("floats of ").split(", "):
+            first, _, last = piece.partition(" to ")
+            assert int(first) in known and int(last or first) in known, piece
+            found += [(kind, bits) for bits in known if int(first) <= bits <= int(last or first)]
+    return found
+
+
+def coded(name: str, kind: str, bits: int) -> tuple[bytes, np.ndarray]:
+    """A grey ramp of a depth as a file, and its values from 0 to 1, 36 x 48."""
+    ramp = np.linspace(0, 1, 48)[None].repeat(36, 0)
+    if kind == "float":
+        return tiff(ramp.astype(f"f{bits // 8}")), ramp
+    white = (1 << bits) - 1
+    values = np.rint(ramp * white).clip(0, np.nextafter(2.0**bits, 0)).astype(np.uint64)
+    if name == "TIFF" and bits in (16, 32, 64):
+        return tiff(values.astype(f"u{bits // 8}")), values / white
+    digits = (values[..., None] >> np.arange(bits - 1, -1, -1, dtype=np.uint64)) & np.uint64(1)
+    rows = np.packbits(digits.reshape(36, -1).astype(np.uint8), axis=1)  # whole bytes: 48 values a row
+    deep = values.astype(np.uint16 if bits > 8 else np.uint8)
+    if name == "TIFF":
+        data = strips([rows.tobytes()], t256=48, t257=36, t258=bits, t262=1, t277=1, t278=36)
+    elif name == "PNG":
+        data = png(48, 36, 0, b"".join(b"\0" + row.tobytes() for row in rows), depth=bits)
+    elif name == "PPM":
+        lines = rows.tobytes() if bits == 1 else deep.astype(">u2" if bits > 8 else "u1").tobytes()
+        # In a PBM, which has no largest value, 1 is black.
+        head, lines = (b"P4 48 36\n", (~rows).tobytes()) if bits == 1 else (f"P5 48 36 {white}\n".encode(), lines)
+        data = head + lines
+    elif name == "BMP":
+        colours = b"".join(bytes([round(level * 255 / white)] * 3) + b"\0" for level in range(white + 1))
+        lines = b"".join(row.tobytes().ljust(-(-len(row) // 4) * 4, b"\0") for row in rows[::-1])
+        start = 54 + len(colours)
+        head = struct.pack("<2sIHHIIiiHHIIiiII", b"BM", start + len(lines), 0, 0, start, 40, 48, 36, 1, bits, *[0] * 6)
+        data = head + colours + lines
+    elif name == "AVIF" and bits > 8:
+        options = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, 100]
+        data = cv2.imencode(".avif", deep[..., None].repeat(3, 2), options)[1].tobytes()
+    elif name == "HEIC" and bits > 8:
+        data = deep_heic((deep[..., None].repeat(3, 2).astype(np.uint32) * 65535 // white).astype(np.uint16), bits)
+    elif name == "JPEG 2000" and bits > 8:
+        buffer = io.BytesIO()
+        Image.fromarray(deep).save(buffer, "JPEG2000")
+        data = buffer.getvalue()
+    else:
+        data = written(name, deep[..., None].repeat(3, 2))
+    return data, values / white
+
+
+@pytest.mark.parametrize(("name", "kind", "bits"), [(name, *depth) for name in PICTURES for depth in depths(name)])
+def test_every_depth_that_a_row_names_shows_its_values(name, kind, bits):
+    if name == "AVIF" and (not features.check("avif") or not hasattr(cv2, "IMWRITE_AVIF_DEPTH")):
+        pytest.skip("no AVIF here")
+    data, values = coded(name, kind, bits)
+    apart = np.abs(images.read_image(data)[0] - values[..., None] * 255)
+    assert apart.max() <= (3 if name in ("JPEG", "HEIC", "AVIF", "GIF") else 1)
+
+
+@pytest.mark.parametrize("name", [name for name, row in PICTURES.items() if row[-1].startswith("16")])
+def test_a_format_whose_results_may_have_16_bits_keeps_them_for_a_finish(name):
+    kind, bits = next((kind, bits) for kind, bits in reversed(depths(name)) if bits > 8)
+    data, values = coded(name, kind, bits)
+    native = images.read_picture(data).native
+    assert native is not None and native.pixels.dtype == np.uint16
+    assert np.abs(native.pixels / 65535 - values[..., None]).max() < 2 / 1023
 
 
 @pytest.mark.parametrize("name", [row[0] for row in rows("Panoramas")])

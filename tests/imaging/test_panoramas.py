@@ -142,6 +142,23 @@ def test_primaries_become_those_of_srgb(tmp_path):
     assert np.allclose(grey, 1, atol=2e-3)
 
 
+def test_what_the_library_says_of_a_damaged_file_is_not_on_the_standard_output(tmp_path, capfd):
+    path = tmp_path / "damaged.exr"
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    light = np.random.default_rng(0).random((64, 64, 3)).astype(np.float32)
+    with OpenEXR.File(header, {"RGB": light}) as file:
+        file.write(str(path))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(value ^ 0x5A for value in data[middle : middle + 400])
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match="broken or cut short"):
+        read_environment(path)
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "Exception raised reading pixel data" in said.err
+
+
 def test_the_first_part_with_colours_counts(tmp_path):
     kind = {"type": OpenEXR.scanlineimage, "compression": OpenEXR.ZIP_COMPRESSION}
     parts = [
