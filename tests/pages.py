@@ -38,14 +38,17 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(script: str, folder: Path, *options: str) -> Iterator[RunningPage]:
-    """Start app.py or app_bg.py and stop it afterwards. Its temporary files go to `folder`."""
-    port, log = free_port(), folder / f"{script}.log"
+def running(script: str, folder: Path, *options: str, asked: str = "") -> Iterator[RunningPage]:
+    """Start app.py, app_bg.py or "-m iclight serve" and stop it afterwards. Its temporary files go to `folder`.
+
+    `asked`: the path that answers once it runs.
+    """
+    port, log = free_port(), folder / f"{script.split()[-1]}.log"
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "PYTHONUNBUFFERED": "1"}
     started = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, script, "--port", str(port), *options],
+            [sys.executable, *script.split(), "--port", str(port), *options],
             cwd=ROOT,
             env=environment,
             stdout=output,
@@ -55,7 +58,7 @@ def running(script: str, folder: Path, *options: str) -> Iterator[RunningPage]:
     try:
         while True:
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(url, timeout=5).read()
+                urllib.request.urlopen(url + asked, timeout=5).read()
                 break
             if process.poll() is not None or time.perf_counter() - started > PATIENCE:
                 raise RuntimeError(f"{script} did not start:\n{log.read_text()}")

@@ -24,6 +24,7 @@ FLOORS = {
         normals olat
         batch
         studio
+        server
         cli __main__""",
     "iclight/batch": """rows storage
         tables
@@ -38,7 +39,7 @@ FLOORS = {
         service
         tabs
         layout""",
-    "iclight/cli": """options terminal outputs surroundings checks doctor serve
+    "iclight/cli": """options terminal outputs surroundings checks doctor serve serve_api
         batch
         relight mix normals
         main""",
@@ -89,7 +90,7 @@ def test_a_room_imports_only_from_its_own_floor_or_below(folder):
 
 
 @pytest.mark.parametrize(
-    "folder", [*FLOORS, *(f"iclight/{name}" for name in ("weights", "imaging", "diffusion", "editing"))]
+    "folder", [*FLOORS, *(f"iclight/{name}" for name in ("weights", "imaging", "diffusion", "editing", "server"))]
 )
 def test_no_room_needs_what_needs_it(folder):
     rooms, done = rooms_of(folder), set()
@@ -102,10 +103,10 @@ def test_the_house_is_small_as_one_sees_it_at_the_top():
     assert len(FLOORS["iclight"].splitlines()) <= 12 and len(rooms_of("iclight")) <= 22
 
 
-def test_nothing_below_the_pages_imports_gradio():
+def test_nothing_below_the_pages_and_the_server_imports_what_serves_them():
     for path in modules("iclight"):
-        if "studio" not in path.parts:
-            assert not any(name.split(".")[0] == "gradio" for name in imports(path)), path
+        if "studio" not in path.parts and "server" not in path.parts:
+            assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"gradio", "fastapi", "starlette"}), path
 
 
 def test_nothing_imports_the_training():

@@ -1,4 +1,4 @@
-"""The `iclight` command: relight, batch, mix, normals, shade, models, doctor, app.
+"""The `iclight` command: relight, batch, mix, normals, shade, models, doctor, serve, app.
 
 Nothing heavy is imported until a command needs it, so that --help answers at once. Exit status: 0 only when every
 output was written, 1 for an error, 2 for a wrong call, 130 when interrupted.
@@ -31,6 +31,7 @@ from .mix import add_mix
 from .normals import add_normals, add_shade
 from .options import add_engine_options, add_setting_options, engine_arguments
 from .relight import add_relight
+from .serve_api import add_serve
 from .surroundings import mend_proxies
 
 if TYPE_CHECKING:
@@ -113,13 +114,15 @@ def build_parser() -> argparse.ArgumentParser:
     add_engine_options(doctor)
     doctor.set_defaults(run=run_doctor)
 
+    serve = add_serve(commands)
+
     app = commands.add_parser("app", help="open the page in a browser", add_help=False)
     pages = app.add_mutually_exclusive_group()
     pages.add_argument("--bg", action="store_true", help="the page that lights by a background")
     pages.add_argument("--env", action="store_true", help="the page that lights by an environment map")
     app.set_defaults(run=run_app)
 
-    for command in (relight, batch, mix, normals, shade, models, doctor, app):
+    for command in (relight, batch, mix, normals, shade, models, doctor, serve, app):
         command.add_argument("--json", action="store_true", help="print one JSON object for machines")
     return parser
 

@@ -10,6 +10,7 @@ from typing import Any
 from ..parameters import LIGHTS, PARAMETERS, SPEEDS, WORKFLOWS, Parameter
 from ..settings import Settings
 from ..weights.catalogue import MATTING_CHOICES
+from .surroundings import port_number
 
 ENGINE_OPTIONS = ("model", "offset", "vae", "lora", "embedding", "matting", "device", "dtype", "offload", "speed")
 
@@ -79,6 +80,27 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workflow", choices=WORKFLOWS, help="follows from --background, --environment and --light where it can"
     )
+
+
+def add_server_options(parser: argparse.ArgumentParser, port: str) -> Any:
+    """--host, --port, --allow-host, --api-key, in a group of their own. `port`: the default one, in words."""
+    group = parser.add_argument_group("server")
+    group.add_argument("--host", help="address to listen on (default 127.0.0.1: this machine only)")
+    group.add_argument("--port", type=port_number, help=f"port (default: {port})")
+    group.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name under which the server is reached, besides --host: what a proxy or the network calls this machine "
+        "(*.example.com for all below it); repeatable",
+    )
+    group.add_argument(
+        "--api-key",
+        metavar="KEY",
+        help="what programs must show to use /v1/...; better kept in the environment, as ICLIGHT_API_KEY",
+    )
+    return group
 
 
 def add_setting_options(parser: argparse.ArgumentParser, without: Container[str] = ()) -> None:

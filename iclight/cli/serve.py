@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import IclightError, SettingsError, first_line
 from ..studio.service.doors import Doors
 from ..studio.service.guard import Guard, guarded
+from ..studio.service.keys import Key
 from ..weights.hub import print_to_stderr
-from .options import add_engine_options, engine_arguments
-from .surroundings import address_of, check_variables, mend_proxies, port_number, root_path
+from .options import add_engine_options, add_server_options, engine_arguments
+from .surroundings import address_of, check_variables, mend_proxies, root_path
 
 if TYPE_CHECKING:
+    from ..server.routes import Api
     from ..studio.service.pages import Pages
     from ..studio.service.storage import Storage
 
@@ -39,22 +41,12 @@ def parse_options(workflow: str, arguments: Sequence[str] | None = None) -> argp
     """The page's command line."""
     parser = argparse.ArgumentParser(prog=PAGE_NAMES[workflow], description="Open the relighting page in a browser.")
     add_engine_options(parser)
-    group = parser.add_argument_group("server")
-    group.add_argument("--host", help="address to listen on (default 127.0.0.1: this machine only)")
-    group.add_argument("--port", type=port_number, help="port (default: the first free one from 7860)")
+    group = add_server_options(parser, "the first free one from 7860")
     group.add_argument(
         "--root-path",
         type=root_path,
         metavar="PATH",
         help="where a proxy in front serves the page, e.g. /light or https://example.org/light",
-    )
-    group.add_argument(
-        "--allow-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="a name under which the page is reached, besides --host: what a proxy or the network calls this machine "
-        "(*.example.com for all below it); repeatable",
     )
     group.add_argument("--share", action="store_true", help="make a public link through Gradio")
     group.add_argument("--auth", metavar="USER:PASSWORD", help="ask visitors for a name and a password")
@@ -94,7 +86,7 @@ def run_page(workflow: str, arguments: Sequence[str] | None = None) -> int:
             raise IclightError("The pages need Gradio: pip install 'iclight[app]', or run `make app` in a clone.")
         from ..studio.service.storage import open_storage
 
-        with _stopped_by_signal(), open_storage() as storage:
+        with stopped_by_signal(), open_storage() as storage:
             return _serve(workflow, options, storage)
     except IclightError as error:
         print(f"iclight: {error}", file=sys.stderr)
@@ -111,7 +103,7 @@ def run_page(workflow: str, arguments: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def _stopped_by_signal() -> Iterator[None]:
+def stopped_by_signal() -> Iterator[None]:
     """A service that is stopped (SIGTERM) leaves as a person's Ctrl-C does: nothing of it stays on the disk."""
 
     def leave(*_: Any) -> None:
@@ -131,7 +123,7 @@ def _stopped_by_signal() -> Iterator[None]:
 def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
     if options.mcp and importlib.util.find_spec("mcp") is None:
         raise IclightError("--mcp needs the mcp package: pip install 'gradio[mcp]', then start the page again.")
-    auth = parse_auth(options.auth)
+    auth, key = parse_auth(options.auth), Key.of(options.api_key)
     gpu, zero_gpu = gpu_decorator()
     if options.share and not auth:
         print(
@@ -143,18 +135,22 @@ def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
     engine = ModelPool(workflow, engine_arguments(options))
     if zero_gpu:
         engine.get()  # ZeroGPU wants models in place before the first request forks
+    from ..server.routes import Api
+    from ..server.turns import Turns
     from ..studio.layout import build
     from ..studio.ui.i18n import i18n
     from ..studio.ui.theme import theme
 
-    blocks = build(workflow, engine, gpu, storage)
+    turns = Turns()
+    api = Api(engine, gpu, turns)
+    blocks = build(workflow, engine, turns.taken(gpu), storage)
     blocks.queue(max_size=QUEUE, default_concurrency_limit=1, api_open=False)
     host = options.host
     os.environ.setdefault("GRADIO_RUN_HISTORY", "False")  # the history is the page's own
     blocks.launch(
         server_name=host,
         state_session_capacity=SESSIONS,
-        app_kwargs={"lifespan": guarded(lambda app: _guard(app, blocks, host, options.allow_host))},
+        app_kwargs={"lifespan": guarded(lambda app: _guard(app, api, blocks, host, options.allow_host, key))},
         server_port=options.port,
         root_path=options.root_path,
         share=options.share,
@@ -180,8 +176,8 @@ def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
     return 0
 
 
-def _guard(app: Any, blocks: Pages, host: str, allowed: Sequence[str]) -> Guard:
-    """What stands before the page: see `guard`. Logins are Gradio's own."""
+def _guard(app: Any, api: Api, blocks: Pages, host: str, allowed: Sequence[str], key: Key | None) -> Guard:
+    """What stands before the page and the routes for programs: see `guard`. Logins are Gradio's own."""
     space = os.environ.get("SPACE_HOST", "")
     doors = Doors.of(host.strip("[]"), [*allowed, *([space] if space else [])], bool(space), lambda: blocks.share_url)
 
@@ -195,4 +191,5 @@ def _guard(app: Any, blocks: Pages, host: str, allowed: Sequence[str]) -> Guard:
 
     shown = [f"/{path}" for path, *_ in blocks.pages]
     blocks.storage.pin()  # the examples
-    return Guard(app.middleware_stack, doors, blocks.storage, user_of if app.auth else None, shown, hung_up)
+    answering = api.beside(app.middleware_stack)
+    return Guard(answering, doors, blocks.storage, user_of if app.auth else None, shown, hung_up, key)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
 import pytest
-from attacks import API, Visitor, at_once, png
+from attacks import API, TOY, Visitor, at_once, png
 from pages import MODEL, running
 
 pytest.importorskip("gradio")
 
 
+KEY = "a-key-that-nobody-guesses"
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("login")
-    with running("app.py", folder, *MODEL, "--auth", "anna:correct-horse", "--allow-host", "*.lamp.example") as page:
+    doors = ("--auth", "anna:correct-horse", "--api-key", KEY, "--allow-host", "*.lamp.example")
+    with running("app.py", folder, *MODEL, *doors) as page:
         yield page
 
 
@@ -141,3 +146,48 @@ def test_names_that_were_allowed_are_served_and_their_pages_may_ask(visitor):
 def test_the_api_path_is_what_the_tests_think_it_is(visitor):
     assert log_in(visitor, "correct-horse") == 200
     assert visitor.http.get(f"{API}/app_id").status_code == 200
+
+
+# --- programs ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_program_with_the_key_is_served_beside_the_page_and_nothing_else_takes_the_key(site):
+    program = Visitor(site.url, authorization=f"Bearer {KEY}")
+    answer = program.http.post("/v1/images/edits", files={"image": png()}, data=TOY)
+    assert answer.status_code == 200 and answer.json()["data"][0]["b64_json"]
+    assert program.http.get("/config").status_code == 401
+    nobody, wrong = Visitor(site.url), Visitor(site.url, authorization=f"Bearer {KEY}x")
+    for asking in (nobody, wrong):
+        refused = asking.http.post("/v1/images/edits", files={"image": png()}, data=TOY)
+        assert refused.status_code == 401 and "API key" in refused.json()["error"]["message"]
+        assert asking.http.get("/metrics").status_code == 401
+    assert nobody.http.get("/health").json() == {"status": "ok"}
+
+
+def test_one_model_runs_at_a_time_for_the_page_and_for_programs(site):
+    program, visitor = Visitor(site.url, authorization=f"Bearer {KEY}"), Visitor(site.url)
+    assert log_in(visitor, "correct-horse") == 200
+    assert visitor.http.get("/v1/models").status_code == 200, "a login does as well as the key"
+
+    def told(name: str) -> float:
+        lines = program.http.get("/metrics").text.splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith(name)))
+
+    kinds: list[str] = []
+    slow = {"image": visitor.file(png()), "width": 256, "height": 256, "steps": 12}
+    asking = threading.Thread(target=lambda: kinds.append(visitor.ask(**slow)[0]))
+    asking.start()
+    while not told("iclight_running"):
+        time.sleep(0.02)
+    second = threading.Thread(
+        target=lambda: kinds.append(
+            str(program.http.post("/v1/images/edits", files={"image": png()}, data=TOY).status_code)
+        )
+    )
+    second.start()
+    while not told("iclight_waiting"):
+        assert second.is_alive() and asking.is_alive()
+        time.sleep(0.02)
+    asking.join()
+    second.join()
+    assert sorted(kinds) == ["200", "complete"] and not told("iclight_running") and not told("iclight_waiting")

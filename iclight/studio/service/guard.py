@@ -17,9 +17,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from .doors import Doors, cookies_of, headers_of, is_foreign, name_of
+from .keys import VARIABLE, Key
 from .logins import Logins
 from .requests import (
     API,
+    HEALTH,
     Bodies,
     Body,
     Message,
@@ -29,6 +31,8 @@ from .requests import (
     Send,
     check_content,
     check_session,
+    error_body,
+    is_for_programs,
     limit_of,
     replayed,
 )
@@ -78,7 +82,8 @@ class Guard:
 
     `user_of`: the name behind a request's cookies, None for nobody; None where no login is asked for. `pages`: the
     paths of the pages, which show the login page to whoever has not logged in. `hung_up`: called with the id of a
-    program's event whose stream its client closed before its end.
+    program's event whose stream its client closed before its end. `key`: what programs show on their own paths
+    (`requests.PROGRAMS`), where a login does as well.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Guard:
         user_of: Callable[[dict[str, str]], str | None] | None = None,
         pages: Iterable[str] = ("/",),
         hung_up: Callable[[str], None] = lambda event_id: None,
+        key: Key | None = None,
     ) -> None:
         self.app = app
         self.doors = doors
@@ -96,6 +102,7 @@ class Guard:
         self.user_of = user_of
         self.pages = frozenset(pages)
         self.hung_up = hung_up
+        self.key = key
         self._logins = Logins()
         self._bodies = Bodies()
         self._started = False
@@ -133,15 +140,30 @@ class Guard:
             raise Refused(403, "Another site's page may not use this one.")
         if path.startswith(UNUSED):
             raise Refused(404, "There is nothing here.")
-        if self.user_of is not None and not self._is_open(path, method) and self.user_of(cookies_of(headers)) is None:
-            raise Refused(401, "Log in first.")
+        if not self._is_open(path, method):
+            self._check_who(path, headers)
         if path.startswith(f"{API}/heartbeat/"):
             check_session(path.removeprefix(f"{API}/heartbeat/"))
         for key in parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", []):
             check_session(key)
 
+    def _check_who(self, path: str, headers: dict[str, str]) -> None:
+        """Raise Refused for a visitor without a login where one is asked for, and for a program without the key."""
+        for_programs = is_for_programs(path)
+        if for_programs and self.key is not None and self.key.fits(headers):
+            return
+        if self.user_of is not None and self.user_of(cookies_of(headers)) is not None:
+            return
+        if for_programs and self.key is not None:
+            raise Refused(401, "Show the server's API key: Authorization: Bearer KEY.")
+        if self.user_of is not None:
+            start = f" A program takes an API key: start the page with --api-key or {VARIABLE}." if for_programs else ""
+            raise Refused(401, f"Log in first.{start}")
+
     def _is_open(self, path: str, method: str) -> bool:
-        """Whether a path answers without a login: the login page and what it is made of."""
+        """Whether a path answers without a login: the login page, what it is made of, and whether all is well."""
+        if path == HEALTH:
+            return True
         if path.rstrip("/") == "/login":
             return method == "POST"
         if path == f"{API}/startup-events" and not self._started:
@@ -324,12 +346,18 @@ def _with_headers(send: Send, doors: Doors) -> Send:
 
 
 async def _refuse(scope: Scope, send: Send, refusal: Refused) -> None:
-    """A refusal, as JSON in the form that Gradio's clients read. The rest of the request is not waited for."""
+    """A refusal, as JSON in the form that Gradio's clients read, or OpenAI's. The rest of the request is not waited
+    for."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    body = json.dumps({"detail": refusal.words, "error": refusal.words}).encode()
+    said: dict[str, Any] = {"detail": refusal.words, "error": refusal.words}
+    if is_for_programs(str(scope["path"])):
+        said = error_body(refusal.status, refusal.words)
+    body = json.dumps(said).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if refusal.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if refusal.status in (408, 413, 507):
         headers.append((b"connection", b"close"))
     if refusal.status in (429, 503):

@@ -94,6 +94,16 @@ class ModelPool:
         """Whether the first loading is over, for better or worse; other workflows wait to be asked for."""
         return self.workflow in self._loaded or self.workflow in self._errors
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the first model is here."""
+        return self.workflow in self._loaded
+
+    @property
+    def name(self) -> str:
+        """The loaded model's name; "" before."""
+        return self._loaded[self.workflow].model.name if self.loaded else ""
+
     def status(self, say: Say = ENGLISH, workflow: str | None = None) -> str:
         """One line of Markdown: which model is loaded for a workflow, where it runs, what one should know about it."""
         workflow = workflow or self.workflow

@@ -19,6 +19,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 API = "/gradio_api"
+# What programs ask without the page: `iclight.server`.
+HEALTH = "/health"
+PROGRAMS = ("/v1/", "/metrics", HEALTH)
 MEGABYTE = 1 << 20
 # Bytes of a body by what its path begins with. What waits in the queue stays in memory until its turn, and 20 may wait.
 # An upload is one file, and may turn out to be a form's field, which Gradio keeps in memory.
@@ -31,6 +34,7 @@ LIMITS = {
     f"{API}/mcp": 16 * MEGABYTE,
     f"{API}/upload": 100 * MEGABYTE,
     f"{API}/component_server": 20 * MEGABYTE,
+    "/v1/images/edits": 100 * MEGABYTE,
 }
 OTHERS = 64 << 10
 # Values in JSON, counted by what separates them; and bytes of a session's key.
@@ -127,6 +131,17 @@ class Body:
 def limit_of(path: str) -> int:
     """Bytes that a request to a path may bring."""
     return next((limit for start, limit in LIMITS.items() if path.startswith(start)), OTHERS)
+
+
+def is_for_programs(path: str) -> bool:
+    """Whether a path is one of `PROGRAMS`, which answers errors in OpenAI's form."""
+    return path.startswith(PROGRAMS[0]) or path.rstrip("/") in PROGRAMS
+
+
+def error_body(status: int, words: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """An error as OpenAI's API words it."""
+    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(status, "invalid_request_error")
+    return {"error": {"message": words, "type": kind if status < 500 else "server_error", "param": param, "code": code}}
 
 
 def check_session(key: Any) -> None:
