@@ -42,7 +42,10 @@ def show_history(page: Page, work: Actions, tab: gr.Tab) -> None:
         file = gr.DownloadButton("Download", visible="hidden", elem_id="past-file")
     both = Compare(label="Divider between the two pictures", elem_id="compare-two")
     drop = PanoramaInput(
-        label="Drop a PNG made here: its settings come back", file_types=[".png"], height=110, elem_id="recipe"
+        label="Drop a PNG or TIFF made here: its settings come back",
+        file_types=[".png", ".tif", ".tiff"],
+        height=110,
+        elem_id="recipe",
     )
     said = gr.Markdown(elem_id="recipe-said")
     recipe = gr.JSON(visible=False)

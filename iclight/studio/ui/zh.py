@@ -224,7 +224,7 @@ TABS = {
     "Normals, gains and relightings": "法线、增益与打光",
     "History": "历史",
     "Restore these settings": "恢复这些设置",
-    "Drop a PNG made here: its settings come back": "放入在这里生成的 PNG：恢复它的设置",
+    "Drop a PNG or TIFF made here: its settings come back": "放入在这里生成的 PNG 或 TIFF：恢复它的设置",
     "Divider between before and after": "前后对比的分隔线",
     "Divider between the two pictures": "两张图之间的分隔线",
     "Download": "下载",
