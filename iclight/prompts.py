@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -47,7 +48,8 @@ def encode_prompt_pair(
 
     `emphasis`: "marked" reads a text in A1111's dialect where its marks are unmistakable, "always" reads every text so,
     "never" takes brackets as words. `clip_skip`: 1 takes the last layer's output as the reference does, 2 the one
-    before, ... `embeddings`: names that stand for vectors of the text encoder, by their token ids.
+    before, ... `embeddings`: names that stand for vectors of the text encoder, by their token ids. transformers'
+    CLIPTokenizer and CLIPTextModel serve as well as the engine's own.
 
     Raises SettingsError as `check_prompts` does.
     """
@@ -110,7 +112,7 @@ def _tokens(
         texts = re.split(rf"(?<![\w-])(?:embedding:)?({names})(?:\.safetensors|\.pt)?(?![\w-])", text, flags=re.I)
     known = {name.lower(): ids for name, ids in embeddings.items()}
     for k, part in enumerate(texts):
-        ids = known[part.lower()] if k % 2 else tokenizer.encode(part)
+        ids = known[part.lower()] if k % 2 else _ids(tokenizer, part)
         yield from ((token, weight) for token in ids)
 
 
@@ -178,10 +180,28 @@ def _length(text_encoder: TextEncoder) -> int:
     return text_encoder.config.max_position_embeddings
 
 
+def _ids(tokenizer: Any, text: str) -> Sequence[int]:
+    """A text's token ids, however many, without begin and end."""
+    if isinstance(tokenizer, TextTokenizer):
+        return tokenizer.encode(text)
+    # transformers'; verbose=False: more than the model's window is what chunks are for, not worth a warning.
+    ids: list[int] = tokenizer(text, truncation=False, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
+
+
+def _states(text_encoder: Any, ids: torch.Tensor, clip_skip: int) -> torch.Tensor:
+    if isinstance(text_encoder, TextEncoder):
+        states: torch.Tensor = text_encoder(ids, clip_skip)
+        return states
+    layers = text_encoder(ids, output_hidden_states=True).hidden_states  # transformers'
+    normalised: torch.Tensor = getattr(text_encoder, "text_model", text_encoder).final_layer_norm(layers[-clip_skip])
+    return normalised
+
+
 def _encode(text_encoder: TextEncoder, chunks: list[list[Token]], clip_skip: int) -> torch.Tensor:
     """Chunks -> c x 77 x dim, tokens weighed as A1111 does (modules/sd_emphasis.py): a chunk's mean stays as it was."""
     ids = torch.tensor([[token for token, _ in chunk] for chunk in chunks], device=text_encoder.device)
-    states: torch.Tensor = text_encoder(ids, clip_skip)
+    states = _states(text_encoder, ids, clip_skip)
     weights = torch.tensor([[weight for _, weight in chunk] for chunk in chunks])
     for k in (weights != 1).any(dim=1).nonzero().flatten().tolist():
         plain = states[k].float()

@@ -108,6 +108,21 @@ def test_hostile_prompts_are_read_in_bounded_work(text, fc):
 # --- clip skip --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("clip_skip", [1, 2])
+def test_transformers_own_tokenizer_and_encoder_serve_as_well(fc, clip_skip):
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    theirs = [
+        one.from_pretrained(str(MODEL / part))
+        for one, part in ((CLIPTokenizer, "tokenizer"), (CLIPTextModel, "text_encoder"))
+    ]
+    for pair in (("a ((cat:1.3)) in the sun, " * 30, ""), ("best quality", "lowres")):
+        wanted = encode_prompt_pair(fc.tokenizer, fc.text_encoder, *pair, clip_skip=clip_skip)
+        torch.testing.assert_close(
+            encode_prompt_pair(*theirs, *pair, clip_skip=clip_skip), wanted, rtol=1e-5, atol=1e-5
+        )
+
+
 def test_clip_skip_reads_an_earlier_layer_through_the_last_norm(fc):
     ids = torch.tensor(token_chunks(fc.tokenizer, "cat"))
     encoder = fc.text_encoder

@@ -100,9 +100,12 @@ class UNet(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.conv_in.weight.dtype
 
-    def forward(self, sample: Tensor, timestep: Tensor, words: Tensor, return_dict: bool = False) -> tuple[Tensor]:
+    def forward(
+        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor, return_dict: bool = False
+    ) -> tuple[Tensor]:
         """N x C x h x w latents, a timestep, N x L x dim words -> (N x 4 x h x w,). Called as diffusers' UNet is, so
         that either serves where the other does."""
+        words = encoder_hidden_states
         waves = sinusoids(timestep.expand(len(sample)), self.conv_in.out_channels)
         time = self.time_embedding(waves.to(sample.dtype))
         if self.add_embedding is not None:
