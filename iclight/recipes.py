@@ -267,6 +267,26 @@ def save_png(
     write_whole(path, png_bytes(image, recipe, quick, icc))
 
 
+def picture_bytes(
+    name: str | os.PathLike[str],
+    image: Stored,
+    recipe: Recipe | None = None,
+    icc: bytes | None = None,
+    sixteen_bit: bool = False,
+) -> bytes:
+    """HxWx3 or HxWx4 by the name's ending: as a TIFF, always of 16 bits a value, or as a PNG (`png_bytes`), of 8.
+
+    `sixteen_bit`: PNGs of 16, too. Pixels of another depth are brought to it.
+    """
+    is_tiff = os.fspath(name).lower().endswith(TIFF_ENDINGS)
+    image = to_depth(image, np.uint16 if is_tiff or sixteen_bit else np.uint8)
+    if not is_tiff:
+        return png_bytes(image, recipe, icc=icc)
+    # TIFF's texts are ASCII.
+    text = "" if recipe is None else f"{KEY} {json.dumps(json.loads(recipe.to_json()))}"
+    return deep_tiff(np.asarray(image, np.uint16), icc or srgb_icc(), text)
+
+
 def save_picture(
     path: str | os.PathLike[str],
     image: Stored,
@@ -274,17 +294,8 @@ def save_picture(
     icc: bytes | None = None,
     sixteen_bit: bool = False,
 ) -> None:
-    """Write HxWx3 or HxWx4 by the name's ending: as TIFF, always of 16 bits a value, or as PNG (`save_png`), of 8.
-
-    `sixteen_bit`: PNGs of 16, too. Pixels of another depth are brought to it.
-    """
-    is_tiff = os.fspath(path).lower().endswith(TIFF_ENDINGS)
-    image = to_depth(image, np.uint16 if is_tiff or sixteen_bit else np.uint8)
-    if not is_tiff:
-        return save_png(path, image, recipe, icc=icc)
-    # TIFF's texts are ASCII.
-    text = "" if recipe is None else f"{KEY} {json.dumps(json.loads(recipe.to_json()))}"
-    write_whole(path, deep_tiff(np.asarray(image, np.uint16), icc or srgb_icc(), text))
+    """Write `picture_bytes` whole or not at all. Raises ImageError where it cannot be written."""
+    write_whole(path, picture_bytes(path, image, recipe, icc, sixteen_bit))
 
 
 def read_recipe(source: str | os.PathLike[str] | bytes) -> Recipe:

@@ -31,7 +31,7 @@ FLOORS = {
         sources
         log plan worker
         pipeline
-        processes
+        processes on_ray
         run""",
     "iclight/networks": """blocks clip
         unet autoencoder""",

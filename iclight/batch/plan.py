@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import ImageError, SettingsError, plain, quoted
 from ..parameters import PARAMETERS
+from ..recipes import TIFF_ENDINGS
 from ..request import check_light_given
 from ..settings import INPUTS, Settings, check_lights, implied_by, workflow_for
 from ..weights.catalogue import MATTING_CHOICES
@@ -146,9 +147,9 @@ def _output(named: str | None, picture: str, asked: Asked, common: Common) -> st
         output = storage.beside(asked.base if common.output is None else common.output, named)
         output += own if named.endswith("/") else ""
     name = storage.name_of(output)
-    if not name.lower().endswith(".png"):
+    if not name.lower().endswith((".png", *TIFF_ENDINGS)):
         raise SettingsError(
-            "output is {output}, but it takes a name ending in .png: PNG is lossless and keeps the recipe.",
+            "output is {output}, but it takes a name ending in .png, or .tif for 16 bits: both keep the recipe.",
             output=quoted(named),
         )
     if len(name.encode("utf-8", "surrogateescape")) > NAME_BYTES:

@@ -10,7 +10,7 @@ writing finishes, encodes and saves.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,8 +23,9 @@ from ..diffusion.progress import OnStep
 from ..editing.gain_map import GainMap
 from ..errors import Cancelled, IclightError, ImageError, RecipeError
 from ..imaging import images
+from ..imaging.depths import Stored
 from ..imaging.images import ImageLike, Picture
-from ..recipes import Recipe, png_bytes, read_recipe, recipe_of
+from ..recipes import Recipe, picture_bytes, read_recipe, recipe_of
 from ..relighter import Relighter
 from ..request import decode_inputs
 from ..results import Prepared, Rendering, Request
@@ -142,9 +143,10 @@ class Worker:
         started = time.perf_counter()
         result = work.relighter.finish(work.request, work.prepared, work.rendering)
         recipe = recipe_of(result, work.inputs, folder=_recipe_folder(work.row))
-        outputs = outputs_of(work.row.output, len(result.images))
-        for index, (path, picture) in enumerate(zip(outputs, result.images, strict=True)):
-            storage.write(path, png_bytes(picture, replace(recipe, index=index), icc=result.icc))
+        pictures: Sequence[Stored] = result.deep or result.images
+        outputs = outputs_of(work.row.output, len(pictures))
+        for index, (path, picture) in enumerate(zip(outputs, pictures, strict=True)):
+            storage.write(path, picture_bytes(path, picture, replace(recipe, index=index), result.icc))
         seconds = {**work.seconds, "write_seconds": time.perf_counter() - started}
         return record_of(
             work.row.index,

@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from .options import add_input_options, changes_in, engine_arguments
 from .terminal import tally_over, until_interrupted
 
 if TYPE_CHECKING:
-    from ..batch.log import Summary
+    from ..batch.log import Log, ParquetLog, Summary
     from ..batch.plan import Common, Plan
     from ..batch.rows import Record
 
@@ -52,7 +53,11 @@ def add_batch(commands: Any) -> argparse.ArgumentParser:
         "seen from its own folder",
     )
     batch.add_argument("-o", "--output", metavar="FOLDER", help="where the pictures go; folders keep their shape")
-    batch.add_argument("--log", metavar="FILE", help="what became of each row (default FOLDER/results.jsonl)")
+    batch.add_argument(
+        "--log",
+        metavar="FILE",
+        help="what became of each row (default FOLDER/results.jsonl, on Ray parts in FOLDER/results)",
+    )
     batch.add_argument("--prompts", metavar="FILE", help="a prompt a line; each row without its own draws one")
     batch.add_argument(
         "--prompts-seed", type=int, default=0, metavar="N", help="which prompt falls to which row (default 0)"
@@ -78,10 +83,9 @@ def add_batch(commands: Any) -> argparse.ArgumentParser:
 
 def run_batch(options: argparse.Namespace) -> dict[str, Any]:
     """`iclight batch`, and `iclight relight` of several pictures: plan, run, log, count."""
-    from ..batch.log import Log, Summary
+    from ..batch.log import Summary
     from ..batch.plan import make_plan
     from ..batch.sources import gather
-    from ..batch.storage import is_remote
     from ..batch.tables import is_table
 
     workers, devices = _check_workers(options)
@@ -93,8 +97,7 @@ def run_batch(options: argparse.Namespace) -> dict[str, Any]:
     plan = make_plan(gather(options.inputs, options.output), common)
     if options.strict and plan.failures:
         _raise_first(plan)
-    folder = "" if options.output is None or is_remote(options.output) else options.output
-    log = Log(options.log or os.path.join(folder, "results.jsonl"))
+    log = _log(options)
     summary = Summary(len(plan.rows) + len(plan.failures))
     quiet = options.quiet or options.json
     try:
@@ -120,11 +123,27 @@ def run_batch(options: argparse.Namespace) -> dict[str, Any]:
     return {**summary.as_dict(), "log": log.path}
 
 
+def _log(options: argparse.Namespace) -> Log | ParquetLog:
+    from ..batch.log import Log, ParquetLog
+    from ..batch.storage import beside, is_remote
+
+    if options.ray is not None:  # parts of another run stay apart
+        return ParquetLog(options.log or beside(options.output or "", time.strftime("results/%Y%m%dT%H%M%S")))
+    folder = "" if options.output is None or is_remote(options.output) else options.output
+    return Log(options.log or os.path.join(folder, "results.jsonl"))
+
+
 def _run(
     options: argparse.Namespace, plan: Plan, on_record: Any, stop: Any, workers: int | None, devices: list[str]
 ) -> None:
     from ..batch.run import run_plan
 
+    if options.ray is not None:
+        from ..batch.on_ray import run_on_ray
+
+        for record in run_on_ray(plan, engine_arguments(options), options.ray, workers, stop):
+            on_record(record)
+        return
     told: set[str] = set()
 
     def say(text: str) -> None:

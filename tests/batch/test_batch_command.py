@@ -12,13 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from batch_rows import ENGINE, write_picture
+from batch_rows import ENGINE, SMALL, plan_of, write_picture
 from command import BACKGROUND, QUICK, pixels, run
 from PIL import Image
 
-from iclight.batch.plan import Common, Plan, make_plan
 from iclight.batch.run import run_plan
-from iclight.batch.sources import gather
 from iclight.recipes import read_recipe
 
 MATTED = [*QUICK, "--matting", "none"]
@@ -106,7 +104,8 @@ def test_rows_of_three_workflows_load_each_once_and_are_what_relight_makes(photo
 
     cv2.imwrite(str(photos / "sky.hdr"), np.linspace(0, 9, 16 * 32 * 3, dtype=np.float32).reshape(16, 32, 3))
     cells = [{}, {"background": BACKGROUND}, {"environment": "sky.hdr"}, {"light": "left"}, {"light": "back"}]
-    rows = [{"image": "a.png", "output": f"{number}.png", **one} for number, one in enumerate(cells)]
+    names = ["0.png", "1.png", "2.png", "3.tif", "4.png"]
+    rows = [{"image": "a.png", "output": name, **one} for name, one in zip(names, cells, strict=True)]
     (photos / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     loads = []
     real = Relighter.load
@@ -114,6 +113,7 @@ def test_rows_of_three_workflows_load_each_once_and_are_what_relight_makes(photo
     quick = [*MATTED, "--model", env_model]
     assert run("batch", photos / "list.jsonl", "-o", tmp_path / "out", "--quiet", *quick) == 0
     assert loads == ["fc", "fbc", "env"]
+    assert read_recipe(tmp_path / "out" / "3.tif").settings.light == "left", "a TIFF carries its recipe, too"
     arguments = ["--environment", photos / "sky.hdr"]
     assert run("relight", photos / "a.png", "-o", tmp_path / "one.png", *arguments, *quick) == 0
     assert np.array_equal(pixels(tmp_path / "out" / "2.png"), pixels(tmp_path / "one.png"))
@@ -185,13 +185,6 @@ def test_at_most_three_pictures_are_held_however_many_there_are(photos, tmp_path
     assert [record["row"] for record in done] == list(range(8))
     assert {record["status"] for record in done} == {"written"}
     assert max(most) <= 3
-
-
-SMALL = {"width": 64, "height": 64, "steps": 2, "highres_scale": 1.0}
-
-
-def plan_of(photos: Path, out: Path) -> Plan:
-    return make_plan(gather([str(photos)], str(out)), Common(str(out), SMALL))
 
 
 @pytest.mark.slow

@@ -128,7 +128,7 @@ def test_a_manifest_names_inputs_settings_and_outputs_from_its_own_folder(photos
         ({"background": "none.png"}, "The background "),
         ({"background": BACKGROUND, "environment": BACKGROUND}, "belongs to the env workflow"),
         ({"matting": "magic"}, "matting is 'magic'"),
-        ({"output": "x.jpg"}, "ending in .png"),
+        ({"output": "x.jpg"}, "a name ending in .png"),
         ({"input": "none.png"}, "none.png' does not exist"),
         ({"input": 5}, "is 5, but it takes a text"),
         ({"prompt": 5}, "prompt is 5"),
