@@ -201,10 +201,11 @@ def test_the_process_apart_tells_rows_that_were_not_decoded():
         decoded_apart.decode_apart(DAMAGED["a JPEG of fewer rows"], "The picture", 10**6)
 
 
-def test_a_process_that_hangs_or_dies_is_a_refusal(monkeypatch):
+def test_a_process_that_hangs_or_dies_is_a_refusal(monkeypatch, tmp_path):
     data = encoded(RGB, compression="jpeg")
     for code in ("import time; time.sleep(60)", "import os; os.abort()", "print('RGB 50 34 0')", ""):
-        monkeypatch.setattr(decoded_apart, "_CHILD", code)
+        (tmp_path / "decoder.py").write_text(code)
+        monkeypatch.setattr(decoded_apart, "_DECODER", str(tmp_path / "decoder.py"))
         monkeypatch.setattr(decoded_apart, "SECONDS", 1)
         with pytest.raises(ImageError, match="broken or cut short"):
             images.read_image(data)
