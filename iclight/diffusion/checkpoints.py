@@ -24,7 +24,7 @@ from .configs import check_small_files, numbers_in, prediction_type, read_config
 from .embeddings import add_embeddings
 from .lora import Loras
 from .names import ldm_unet, text_name, vae_names
-from .tensors import SafetensorsSource, TensorSource, check_floats, named_alike, open_tensors
+from .tensors import MemorySource, SafetensorsSource, TensorSource, check_floats, named_alike, open_tensors
 
 PARTS = ("unet", "vae", "text_encoder")
 
@@ -112,7 +112,18 @@ def _built(part: str, parts: Parts, dtype: torch.dtype, loras: Loras) -> Any:
     return model.requires_grad_(False).eval()
 
 
-def _described(part: str, config: Mapping[str, Any], file: Path) -> torch.nn.Module:
+def module_around(part: str, config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Any:
+    """A module of ours around another library's weights of a part, by their names there; in eval mode, nothing copied.
+
+    Raises ModelError where they are not what `config` describes, or not of SD1.5's kind.
+    """
+    label = f"the {part} that was given"
+    model, source = _described(part, config, label), _named(part, config, MemorySource(tensors, label), label)
+    model.load_state_dict({name: source.read(name) for name in model.state_dict()}, strict=True, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def _described(part: str, config: Mapping[str, Any], file: Path | str) -> torch.nn.Module:
     """The module that a part's config describes, without memory for its weights. Raises ModelError."""
     try:
         with torch.device("meta"):
@@ -127,7 +138,7 @@ def _described(part: str, config: Mapping[str, Any], file: Path) -> torch.nn.Mod
         ) from error
 
 
-def _named(part: str, config: Mapping[str, Any], source: TensorSource, file: Path) -> TensorSource:
+def _named(part: str, config: Mapping[str, Any], source: TensorSource, file: Path | str) -> TensorSource:
     """A part's tensors under the names of its config's module. Raises ModelError where one is missing or misshapen."""
     wanted = {name: tuple(tensor.shape) for name, tensor in _described(part, config, file).state_dict().items()}
     ldm = ldm_unet(wanted) if part == "unet" else {}
@@ -142,9 +153,11 @@ def _named(part: str, config: Mapping[str, Any], source: TensorSource, file: Pat
         elif part == "vae":
             for one in vae_names(name, blocks):
                 yield from (one, f"first_stage_model.{one}", f"vae.{one}")
-        elif name in ldm:
-            yield f"model.diffusion_model.{ldm[name]}"
-            yield "model_ema." + f"diffusion_model.{ldm[name]}".replace(".", "")  # averaged weights, where alone
+        else:
+            yield name
+            if name in ldm:
+                yield f"model.diffusion_model.{ldm[name]}"
+                yield "model_ema." + f"diffusion_model.{ldm[name]}".replace(".", "")  # averaged weights, where alone
 
     found = named_alike(source, wanted, candidates)
     missing = sorted(wanted.keys() - found.shapes.keys())
