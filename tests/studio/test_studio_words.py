@@ -211,6 +211,7 @@ OF_OTHERS = {
         "no light of a mix", "A stack ", "NAME=FILE", "light of its own name", "no normal map", "written as .png",
         "light layer",
     ),
+    "whoever starts the page with keys for programs": ("An API key takes",),
     "whoever started the page with a matting network": (
         "named tensors", "matting network:", "matting weights", "plain weights",
     ),
