@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -134,6 +135,7 @@ def _timed(way: str, work: Callable[[OnRecord], object]) -> Run:
     warm = len(marks) // 5
     rate = 60 * (len(marks) - 1 - warm) / (marks[-1] - marks[warm])
     stages = {name: float(np.mean([record[name] for record in records])) for name in STAGES}
+    print(f"{way}: {rate:.1f} pictures a minute", file=sys.stderr, flush=True)
     return Run(way, rate, marks[0] - started, (held[4], held[-1]), stages)
 
 

@@ -53,7 +53,8 @@ def run_on_ray(
 
     `engine`: keyword arguments of `Relighter.load` but the workflow. `address`: of a cluster; "auto" is the one this
     machine belongs to, or a new one of this machine alone. `workers`: actors, None for one for each GPU of the
-    cluster, on a cluster without any for each node. Once `stop()` holds, no record follows.
+    cluster, on a cluster without any for each node; with device "cuda" a GPU is waited for. Once `stop()` holds, no
+    record follows.
 
     Raises SettingsError where Ray is not installed, DeviceError where no cluster answers or the run fails as a whole.
     """
@@ -102,8 +103,10 @@ def _records(
     if not rows:
         return
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    on_gpu = gpus > 0 and str(engine.get("device", "auto")) != "cpu"
-    size = workers or (gpus if on_gpu else sum(node["Alive"] for node in ray.nodes()))
+    device = str(engine.get("device", "auto"))
+    on_gpu = device.startswith("cuda") or (gpus > 0 and device == "auto")
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    size = workers or (gpus if on_gpu else len(nodes)) or 1
     ray.data.DataContext.get_current().enable_progress_bars = False
     blocks = max(-(-len(rows) // BLOCK) if len(rows) <= BLOCK * BLOCKS else BLOCKS, 1)
     done = ray.data.from_items(rows, override_num_blocks=blocks).map_batches(

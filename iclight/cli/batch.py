@@ -28,6 +28,7 @@ BATCH_DEFAULTS: dict[str, Any] = {
     "prompts_seed": 0,
     "workers": None,
     "devices": "",
+    "dry_run": False,
     "strict": False,
     "ray": None,
 }
@@ -68,6 +69,7 @@ def add_batch(commands: Any) -> argparse.ArgumentParser:
     batch.add_argument(
         "--devices", default="", metavar="LIST", help="a worker process for each device, as in cuda:0,cuda:1"
     )
+    batch.add_argument("--dry-run", action="store_true", help="say what would be written, and what is wrong; no more")
     batch.add_argument("--strict", action="store_true", help="run nothing if any row is wrong")
     batch.add_argument(
         "--ray",
@@ -95,6 +97,8 @@ def run_batch(options: argparse.Namespace) -> dict[str, Any]:
         raise SettingsError(f"output is {quoted(options.output)}, but several pictures take a folder.")
     common = _common(options)
     plan = make_plan(gather(options.inputs, options.output), common)
+    if options.dry_run:
+        return _dry_run(options, plan)
     if options.strict and plan.failures:
         _raise_first(plan)
     log = _log(options)
@@ -121,6 +125,18 @@ def run_batch(options: argparse.Namespace) -> dict[str, Any]:
     done = summary.counts["written"] + summary.counts["there"]
     options.status = 0 if done == summary.total else 130 if stop.is_set() else 1
     return {**summary.as_dict(), "log": log.path}
+
+
+def _dry_run(options: argparse.Namespace, plan: Plan) -> dict[str, Any]:
+    """Tell a plan; the exit status says whether all of it could run."""
+    if not options.json:
+        for row in plan.rows:
+            print(plain(f"{row.inputs['image']} -> {row.output}", MESSAGE_LIMIT))
+        for record in plan.failures:
+            print(f"row {record['row']}, {record['input']}: {record['error']}", file=sys.stderr)
+    options.status = 1 if plan.failures else 0
+    rows = [{"row": row.index, "input": row.inputs["image"], "output": row.output} for row in plan.rows]
+    return {"rows": rows, "failed": plan.failures}
 
 
 def _log(options: argparse.Namespace) -> Log | ParquetLog:
