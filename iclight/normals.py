@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .diffusion import vae
-from .diffusion.progress import OnStep, share_of
+from .diffusion.progress import OnStep
 from .editing.normal_maps import (
     EXPONENT,
     FACING,
@@ -27,7 +27,7 @@ from .imaging import crop, images
 from .imaging.images import ImageLike
 from .parameters import NORMAL_LIGHTS as LIGHTS
 from .parameters import NORMAL_PARAMETERS, check_parameters
-from .relighter import Relighter, check_pictures
+from .relighter import LightRun, Relighter, check_pictures
 from .settings import Settings
 
 BRIGHTENING = 16.0
@@ -92,11 +92,9 @@ def estimate_normals(
     settings = settings.replace(num_images=1, light_strength=1.0)
     with relighter.exclusive():
         prepared = relighter.prepare(picture, own, matting, sigma=BRIGHTENING)
-        relit = {}
-        for run, light in enumerate(LIGHTS):
-            follow = share_of(on_step, run, len(LIGHTS))
-            rendering = relighter.render(prepared.foreground, settings.replace(light=light), None, follow)
-            relit[light] = vae.to_unit(rendering.decoded)[0]
+        runs: list[LightRun] = [(light, None, None) for light in LIGHTS]
+        decoded = relighter.render_each(prepared.foreground, settings, runs, on_step)
+    relit = {light: vae.to_unit(one)[0] for light, one in zip(LIGHTS, decoded, strict=True)}
     check_pictures([images.unit_to_pixels(one) for one in relit.values()])
     matte = _crop_matte(prepared.alpha, *relit["left"].shape[1::-1])
     found = Normals(

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .diffusion import vae
-from .diffusion.progress import OnStep, share_of
+from .diffusion.progress import OnStep
 from .editing import gain_map
 from .editing.mixing import AMBIENT, LightMix, LightWeight
 from .errors import Message, SettingsError
-from .imaging.environment import Floats
 from .imaging.images import ImageLike
 from .imaging.spaces import Native
 from .parameters import DIRECTIONS, LIGHTS
-from .relighter import Relighter, check_pictures
+from .relighter import LightRun, Relighter, check_pictures
 from .request import read_backdrop, read_map
 from .settings import Settings
 
@@ -88,14 +87,10 @@ def relight_olat(
     # Lights add up as the model draws them; how strong each is, the faders say.
     settings = settings.replace(num_images=1, light_strength=1.0)
     runs = _runs(settings, desk_lights(settings.workflow) if lights is None else lights, own or {})
-    made = {}
     with relighter.exclusive():
         prepared = relighter.prepare(picture, matte, matting)
-        for number, (name, (light, backdrop, around)) in enumerate(runs.items()):
-            follow = share_of(on_step, number, len(runs))
-            lit = settings.replace(light=light)
-            rendering = relighter.render(prepared.foreground, lit, backdrop, follow, around)
-            made[name] = vae.to_pixels(rendering.decoded)[0]
+        decoded = relighter.render_each(prepared.foreground, settings, list(runs.values()), on_step)
+    made = {name: vae.to_pixels(one)[0] for name, one in zip(runs, decoded, strict=True)}
     check_pictures(list(made.values()))
     return OLATResult(
         LightMix(made),
@@ -110,10 +105,7 @@ def relight_olat(
     )
 
 
-Run = tuple[str, NDArray[np.uint8] | None, Floats | None]
-
-
-def _runs(settings: Settings, lights: Sequence[str], own: Mapping[str, ImageLike]) -> dict[str, Run]:
+def _runs(settings: Settings, lights: Sequence[str], own: Mapping[str, ImageLike]) -> dict[str, LightRun]:
     """Name -> light, background and map of each run; everything is read and checked before the first."""
     if twice := sorted(set(lights) & set(own)):
         raise SettingsError(
@@ -121,7 +113,7 @@ def _runs(settings: Settings, lights: Sequence[str], own: Mapping[str, ImageLike
         )
     if not lights and not own:
         raise SettingsError("Name a light to mix: {lights}.", lights=", ".join(desk_lights(settings.workflow)))
-    runs: dict[str, Run] = {}
+    runs: dict[str, LightRun] = {}
     for name in (*lights, *own):
         if name.startswith("upload"):
             raise SettingsError("Give an uploaded light a name of its own, NAME=FILE.")

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from . import prompts
 from .diffusion import devices, sampler, vae
 from .diffusion.acceleration import Levers, fingerprints
-from .diffusion.progress import OnStep, Progress, fit_projection
+from .diffusion.progress import OnStep, Progress, fit_projection, share_of
+from .diffusion.solver import Generators
 from .editing.finish import finished
 from .editing.gain_map import fit_matte
 from .editing.strengthen import strengthen
@@ -49,6 +50,10 @@ from .weights.catalogue import MATTING_CHOICES, MATTINGS
 MEMORY_ADVICE = (
     "Ask for fewer images, a smaller width and height, or a smaller highres scale; on a small GPU start with --offload."
 )
+# A light's name, its background (for fc its light map) and its environment, as `request` reads them.
+LightRun = tuple[str, NDArray[np.uint8] | None, Floats | None]
+# Lights in one batch: with mini on a CPU four take nine tenths of what they take one by one.
+TOGETHER = 4
 
 
 class Relighter:
@@ -379,13 +384,8 @@ class Relighter:
         alpha: NDArray[np.float32] | None,
     ) -> Rendering:
         width, height = settings.width or 0, settings.height or 0
-        ramp = lights.light_map(settings.light, settings.workflow, width, height, settings.light_shape)
-        lit_by = ramp if ramp is not None else background
-        # A condition where the model has one for it, else a hint: what the first pass starts from.
-        backdrop, start = (lit_by, None) if settings.workflow == "fbc" else (None, lit_by)
-        if start is not None and ramp is None:
-            start = crop.resize_and_center_crop(start, width, height)
-        generator = torch.Generator(self.placement.noise_device).manual_seed(settings.seed or 0)
+        backdrop, start = _light_of(settings, background)
+        generator = self._generator(settings)
         large = crop.highres_size(width, height, settings.highres_scale)
         # A light that is only a start is strengthened by what it changed against even light.
         compares = start is not None and settings.light_strength != 1
@@ -399,15 +399,22 @@ class Relighter:
             return lights.blur_hidden(shown, fit_matte(alpha, foreground.shape, width, height), settings.backdrop_blur)
 
         condition = self._condition(foreground, backdrop_at(width, height), width, height, progress)
-        even = None
+        starts, even = None if start is None else [start], None
         if start is not None and compares:
             # The same noise under even light, from a generator of its own: what follows is as it is without.
-            twin = torch.Generator(self.placement.noise_device).manual_seed(settings.seed or 0)
-            follow = progress.stage("lowres", 0, 2)
-            latents = self._run_lowres(follow, condition, guidance, settings, even_light(start), twin)
+            twin, hints = self._generator(settings), [even_light(start)]
+            if settings.num_images == 1:
+                follow = progress.stage("lowres")
+                both = self._run_lowres(follow, condition, guidance, settings, [start, *hints], [generator, twin])
+                low, latents = both.split(1)
+            else:
+                follow = progress.stage("lowres", 0, 2)
+                latents = self._run_lowres(follow, condition, guidance, settings, hints, twin)
+                follow = progress.stage("lowres", 1, 2)
+                low = self._run_lowres(follow, condition, guidance, settings, starts, generator)
             even = vae.to_pixels(self.vae.decode(latents))
-        follow = progress.stage("lowres", int(compares), 1 + compares)
-        low = self._run_lowres(follow, condition, guidance, settings, start, generator)
+        else:
+            low = self._run_lowres(progress.stage("lowres"), condition, guidance, settings, starts, generator)
         lowres = vae.to_pixels(self.vae.decode(low))
         enlarged = [crop.resize(picture, *large) for picture in lowres]
         high = self._run_pass(
@@ -428,19 +435,72 @@ class Relighter:
             even=even,
         )
 
+    @torch.inference_mode()
+    def render_each(
+        self, foreground: NDArray[np.uint8], settings: Settings, runs: Sequence[LightRun], on_step: OnStep | None = None
+    ) -> list[torch.Tensor]:
+        """`render` for several lights of one seed, `TOGETHER` at a time in one batch: 1x3xHxW decoded floats for each.
+
+        `settings` must be complete, with one image and a light strength of 1; their light is not looked at. A light's
+        picture is the one that `render` makes of it, up to rounding.
+        """
+        assert settings.num_images == 1 and settings.light_strength == 1
+        decoded: dict[int, torch.Tensor] = {}
+        groups = _alike(settings, runs)
+        with (
+            devices.memory_errors_explained(self.placement, MEMORY_ADVICE),
+            devices.exact_float32(self.placement),
+            self.acceleration.running(),
+        ):
+            for number, group in enumerate(groups):
+                follow = share_of(on_step, number, len(groups))
+                rendered = self._render_together(foreground, settings, [runs[k] for k in group], follow)
+                decoded |= zip(group, rendered.split(1), strict=True)
+        return [decoded[k] for k in range(len(runs))]
+
+    def _render_together(
+        self, foreground: NDArray[np.uint8], settings: Settings, runs: Sequence[LightRun], on_step: OnStep | None
+    ) -> torch.Tensor:
+        small = settings.width or 0, settings.height or 0
+        large = crop.highres_size(*small, settings.highres_scale)
+        lit = [_light_of(settings.replace(light=light), background) for light, background, _ in runs]
+        starts = [start for _, start in lit if start is not None]
+        progress = Progress(on_step, _work(settings, small, large, bool(starts), 1))
+
+        def condition(size: tuple[int, int]) -> torch.Tensor:
+            shown = [backdrop for backdrop, _ in lit] if settings.workflow == "fbc" else [None]
+            return torch.cat([self._condition(foreground, backdrop, *size, progress) for backdrop in shown])
+
+        asked = [self._guidance(settings, environment)[0] for _, _, environment in runs]
+        guidance = sampler.Guidance(
+            torch.cat([one.cond for one in asked]), torch.cat([one.uncond for one in asked]), settings.cfg
+        )
+        generators = [self._generator(settings) for _ in runs]
+        follow = progress.stage("lowres")
+        low = self._run_lowres(follow, condition(small), guidance, settings, starts or None, generators)
+        enlarged = [crop.resize(picture, *large) for picture in vae.to_pixels(self.vae.decode(low))]
+        encoded, strength = self.vae.encode(enlarged), settings.highres_denoise
+        follow = progress.stage("highres")
+        return self.vae.decode(
+            self._run_pass(follow, condition(large), guidance, settings, strength, encoded, generators)
+        )
+
+    def _generator(self, settings: Settings) -> torch.Generator:
+        return torch.Generator(self.placement.noise_device).manual_seed(settings.seed or 0)
+
     def _run_lowres(
         self,
         on_step: sampler.StepCallback,
         condition: torch.Tensor,
         guidance: sampler.Guidance,
         settings: Settings,
-        start: NDArray[np.uint8] | None,
-        generator: torch.Generator,
+        starts: Sequence[NDArray[np.uint8]] | None,
+        generator: Generators,
     ) -> torch.Tensor:
-        """The first pass: from pure noise, or from a picture that hints at the light."""
-        if start is None:
+        """The first pass: from pure noise, or from a picture that hints at the light; one, or one for each sample."""
+        if starts is None:
             return self._run_pass(on_step, condition, guidance, settings, None, None, generator)
-        hint = self._encode([start])
+        hint = torch.cat([self._encode([start]) for start in starts])
         return self._run_pass(on_step, condition, guidance, settings, settings.lowres_denoise, hint, generator)
 
     def _run_pass(
@@ -451,10 +511,11 @@ class Relighter:
         settings: Settings,
         strength: float | None,
         latents: torch.Tensor | None,
-        generator: torch.Generator,
+        generator: Generators,
         light: sampler.LightGuidance | None = None,
     ) -> torch.Tensor:
-        shape = (settings.num_images, self.vae.channels, *condition.shape[2:])
+        count = len(generator) if isinstance(generator, list) else settings.num_images
+        shape = (count, self.vae.channels, *condition.shape[2:])
         with devices.resident(self.unet, self.placement):
             predict = sampler.NoisePredictor(self.unet, guidance, condition, self.prediction_type, light)
             return sampler.denoise(
@@ -567,6 +628,28 @@ def check_pictures(made: Sequence[NDArray[np.uint8]]) -> None:
 def even_light(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Light from nowhere: a picture's mean colour, everywhere."""
     return np.broadcast_to(picture.mean(axis=(0, 1)).round().astype(np.uint8), picture.shape)
+
+
+def _light_of(
+    settings: Settings, background: NDArray[np.uint8] | None
+) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint8] | None]:
+    """(backdrop, start): a light is a condition where the model has one for it, else where the first pass starts."""
+    width, height = settings.width or 0, settings.height or 0
+    ramp = lights.light_map(settings.light, settings.workflow, width, height, settings.light_shape)
+    if settings.workflow == "fbc":
+        return background if ramp is None else ramp, None
+    if ramp is None and background is not None:
+        return None, crop.resize_and_center_crop(background, width, height)
+    return None, ramp
+
+
+def _alike(settings: Settings, runs: Sequence[LightRun]) -> list[list[int]]:
+    """The runs' numbers in groups that go the same way through both passes, of `TOGETHER` at most."""
+    groups: dict[bool, list[int]] = {}
+    for k, (light, background, _) in enumerate(runs):
+        starts = _light_of(settings.replace(light=light), background)[1] is not None
+        groups.setdefault(starts, []).append(k)
+    return [group[first : first + TOGETHER] for group in groups.values() for first in range(0, len(group), TOGETHER)]
 
 
 def _work(

@@ -18,7 +18,7 @@ from ..errors import ModelError
 from ..networks.unet import UNet
 from ..parameters import PARAMETERS
 from .devices import is_out_of_memory, release_memory
-from .solver import BETAS, TRAIN_STEPS, DPMSolver
+from .solver import BETAS, TRAIN_STEPS, DPMSolver, Generators, draw_noise
 
 StepCallback = Callable[[int, int, torch.Tensor], None]
 
@@ -121,7 +121,8 @@ class NoisePredictor:
         prediction_type: str = "epsilon",
         light: LightGuidance | None = None,
     ) -> None:
-        """`condition`: 1 x C x h x w latents that every sample sees. `light`: None leaves it as the model draws it."""
+        """`condition`: 1 x C x h x w latents that every sample sees, or N x C x h x w, one for each; so are the
+        guidance's embeddings. `light`: None leaves it as the model draws it."""
         self.unet = unet
         self.prediction_type = prediction_type
         self.guidance = guidance
@@ -174,14 +175,14 @@ def denoise(
     strength: float | None,
     latents: torch.Tensor | None,
     shape: tuple[int, ...],
-    generator: torch.Generator,
+    generator: Generators,
     on_step: StepCallback | None = None,
     sampler: str = DEFAULT_SAMPLER,
 ) -> torch.Tensor:
     """Run one pass and return its latents (N x 4 x h x w float32, scaled as the VAE's encoder gives them).
 
     From pure noise when `strength` is None; else from `latents` (1 or N x 4 x h x w) noised to `strength`. Noise is
-    drawn from `generator` in float32. `on_step(step, steps, clean)` follows each step, from 1, with the current
+    drawn as `solver.draw_noise` does. `on_step(step, steps, clean)` follows each step, from 1, with the current
     estimate of the clean latents; what it raises ends the pass. `sampler`: a choice of `PARAMETERS["sampler"]`.
     Raises ModelError when the numbers blow up.
     """
@@ -195,7 +196,7 @@ def denoise(
     # Only samplers that add noise on their way take a generator.
     draws = {"generator": generator} if "generator" in inspect.signature(scheduler.step).parameters else {}
 
-    noise = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32).to(device)
+    noise = draw_noise(shape, generator, device)
     if latents is None:
         current = noise * scheduler.init_noise_sigma
     else:

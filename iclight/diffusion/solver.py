@@ -9,6 +9,7 @@ It is called as diffusers' schedulers are, and gives the numbers of its DPMSolve
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,18 @@ def alphas_cumprod() -> Tensor:
     """The signal's share of the variance at each of the 1000 timesteps of training."""
     betas = torch.linspace(*BETAS, TRAIN_STEPS, dtype=torch.float32)
     return torch.cumprod(1.0 - betas, dim=0)
+
+
+# One for all samples, or one for each: then a sample's noise is what it would be if it were alone.
+Generators = torch.Generator | list[torch.Generator]
+
+
+def draw_noise(shape: Sequence[int], generator: Generators | None, device: torch.device) -> Tensor:
+    """Standard normal float32 noise on `device`, drawn where the generators are."""
+    if isinstance(generator, list):
+        return torch.cat([draw_noise((1, *shape[1:]), one, device) for one in generator])
+    where = device if generator is None else generator.device
+    return torch.randn(tuple(shape), generator=generator, device=where, dtype=torch.float32).to(device)
 
 
 @dataclass(frozen=True)
@@ -72,10 +85,10 @@ class DPMSolver:
         prediction: Tensor,
         timestep: Tensor | None,
         sample: Tensor,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         return_dict: bool = False,
     ) -> tuple[Tensor]:
-        """(Latents at the next noise level,). Noise is drawn from `generator`, on its device, in float32."""
+        """(Latents at the next noise level,). Noise is drawn as `draw_noise` does."""
         sigmas, k = self.sigmas, self._index
         (alpha_now, sigma_now), (alpha, sigma) = _split(sigmas[k]), _split(sigmas[k + 1])
         clean = self._predicted_clean(prediction, sample, alpha_now, sigma_now)
@@ -90,9 +103,8 @@ class DPMSolver:
             ratio = (lambda_now - (torch.log(alpha_before) - torch.log(sigma_before))) / h
             result = result + 0.5 * take * ((1.0 / ratio) * (clean - self._clean))
         if self.noisy:
-            device = sample.device if generator is None else generator.device
-            noise = torch.randn(sample.shape, generator=generator, device=device, dtype=torch.float32)
-            result = result + sigma * torch.sqrt(1.0 - torch.exp(-2 * h)) * noise.to(sample.device)
+            noise = draw_noise(sample.shape, generator, sample.device)
+            result = result + sigma * torch.sqrt(1.0 - torch.exp(-2 * h)) * noise
         self._clean, self._index = clean, k + 1
         return (result,)
 
