@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,19 +38,21 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running(script: str, folder: Path, *options: str, asked: str = "") -> Iterator[RunningPage]:
+def running(
+    script: str, folder: Path, *options: str, asked: str = "", root: Path = ROOT, environment: Mapping[str, str] = {}
+) -> Iterator[RunningPage]:
     """Start app.py, app_bg.py or "-m iclight serve" and stop it afterwards. Its temporary files go to `folder`.
 
-    `asked`: the path that answers once it runs.
+    `asked`: the path that answers once it runs. `root`: the clone it is started in. `environment`: its own variables.
     """
     port, log = free_port(), folder / f"{script.split()[-1]}.log"
-    environment = {**os.environ, "GRADIO_TEMP_DIR": str(folder / "gradio"), "PYTHONUNBUFFERED": "1"}
+    usual = {"GRADIO_TEMP_DIR": str(folder / "gradio"), "PYTHONUNBUFFERED": "1"}
     started = time.perf_counter()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *script.split(), "--port", str(port), *options],
-            cwd=ROOT,
-            env=environment,
+            cwd=root,
+            env={**os.environ, **usual, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
