@@ -6,6 +6,7 @@ memory, crashed in a driver) is replaced; what it held is tried once more, row b
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -166,7 +167,8 @@ def _work(connection: Connection, engine: Mapping[str, Any], workflow: str, thre
         while (row := connection.recv()) is not None:
             yield row
 
-    run_rows(worker, rows(), send, stopping.is_set)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # who hands out the rows is gone
+        run_rows(worker, rows(), send, stopping.is_set)
 
 
 def cores() -> int:
