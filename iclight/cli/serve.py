@@ -172,7 +172,10 @@ def _serve(workflow: str, options: argparse.Namespace, storage: Storage) -> int:
     )
     if not zero_gpu:
         engine.warm_up()  # after the page answers, so that nobody looks at nothing
-    blocks.block_thread()
+    try:
+        blocks.block_thread()
+    finally:
+        api.close()  # or the process would wait for a program's run to its end
     return 0
 
 

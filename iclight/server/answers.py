@@ -10,12 +10,13 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import Cancelled, IclightError, ImageError, OutOfMemory, SettingsError, WeightsError
+from ..errors import Cancelled, IclightError, ImageError, Message, OutOfMemory, SettingsError, WeightsError
 from ..imaging.crop import resize_and_center_crop
 from ..imaging.images import Picture
 from ..parameters import PARAMETERS
 from ..recipes import png_bytes, recipe_of
 from ..results import Result
+from ..settings import INPUTS
 
 FORMATS = ("png", "jpeg", "webp")
 # What a client that hung up is answered, for the counts; nginx's number.
@@ -35,13 +36,20 @@ def as_api_error(error: IclightError) -> ApiError:
     """An error of the engine: the caller's to mend (400), or the server's."""
     words = str(error)
     if isinstance(error, (SettingsError, ImageError)):
-        name = error.values.get("name")
-        return ApiError(400, words, name if name in PARAMETERS else None, "invalid_value")
+        return ApiError(400, words, _field_of(error), "invalid_value")
     if isinstance(error, OutOfMemory):  # asked for again, it would fail again: no 5xx, which clients repeat
         return ApiError(400, words, None, "out_of_memory")
     if isinstance(error, Cancelled):
         return ApiError(HUNG_UP, words, None, "cancelled")
     return ApiError(503 if isinstance(error, WeightsError) else 500, words, None, "model_error")
+
+
+def _field_of(error: IclightError) -> str | None:
+    """The form's field that an error is about, where it says so: a parameter, or a file by what readers call it."""
+    name, what = error.values.get("name"), error.values.get("what")
+    if isinstance(what, Message):
+        name = next((field for field, noun in INPUTS.items() if noun == what.values.get("input")), None)
+    return name if name in PARAMETERS or name in INPUTS else None
 
 
 def encode(

@@ -199,7 +199,8 @@ class Api:
             except ApiError as error:
                 response = _refusal(error)
             except IclightError as error:
-                response = _refusal(as_api_error(error))
+                stopping = ApiError(503, "The server is being stopped; try again later.", None, "stopping")
+                response = _refusal(stopping if self._closing else as_api_error(error))
             except Exception as error:  # a fault of ours: whoever started the server finds it in the log
                 traceback.print_exc()
                 words = f"This request could not be answered ({type(error).__name__})."

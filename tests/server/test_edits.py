@@ -164,8 +164,11 @@ def test_what_cannot_be_used_is_refused_by_name_before_a_model_runs(client, http
 
 
 def test_files_that_are_none_or_too_many_are_refused_in_words(client, http):
-    with pytest.raises(openai.BadRequestError, match="not an image"):
-        client.images.edit(image=b"no picture", prompt="")
+    for field in ("image", "mask"):
+        files = {"image": png(photo()), field: b"no picture"}
+        with pytest.raises(openai.BadRequestError, match="not an image") as refused:
+            client.images.edit(**files, prompt="")
+        assert refused.value.body["param"] == field
     with pytest.raises(openai.BadRequestError, match="Send one picture"):
         client.images.edit(image=[png(photo()), png(photo())], prompt="")
     assert client.images.edit(image=[png(photo())], prompt="", extra_body=SMALL).data
