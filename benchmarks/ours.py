@@ -68,7 +68,7 @@ class Ours:
         return [torch.from_numpy(picture) for picture in vae.to_pixels(self.vae.decode(self.job.high_latents))]
 
     def whole(self) -> Outputs:
-        rendering = self.relighter.render(self.job.foreground, self.job.settings, self.job.background)
+        rendering = self.relighter.passes.render(self.job.foreground, self.job.settings, self.job.background)
         vae.to_pixels(rendering.decoded)
         return [rendering.latents["highres"]]
 

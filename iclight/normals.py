@@ -27,7 +27,8 @@ from .imaging import crop, images
 from .imaging.images import ImageLike
 from .parameters import NORMAL_LIGHTS as LIGHTS
 from .parameters import NORMAL_PARAMETERS, check_parameters
-from .relighter import LightRun, Relighter, check_pictures
+from .passes import LightRun
+from .relighter import Relighter, check_pictures
 from .settings import Settings
 
 BRIGHTENING = 16.0
@@ -93,7 +94,7 @@ def estimate_normals(
     with relighter.exclusive():
         prepared = relighter.prepare(picture, own, matting, sigma=BRIGHTENING)
         runs: list[LightRun] = [(light, None, None) for light in LIGHTS]
-        decoded = relighter.render_each(prepared.foreground, settings, runs, on_step)
+        decoded = relighter.passes.render_each(prepared.foreground, settings, runs, on_step)
     relit = {light: vae.to_unit(one)[0] for light, one in zip(LIGHTS, decoded, strict=True)}
     check_pictures([images.unit_to_pixels(one) for one in relit.values()])
     matte = _crop_matte(prepared.alpha, *relit["left"].shape[1::-1])

@@ -18,7 +18,8 @@ from .errors import Message, SettingsError
 from .imaging.images import ImageLike
 from .imaging.spaces import Native
 from .parameters import DIRECTIONS, LIGHTS
-from .relighter import LightRun, Relighter, check_pictures
+from .passes import LightRun
+from .relighter import Relighter, check_pictures
 from .request import read_backdrop, read_map
 from .settings import Settings
 
@@ -89,7 +90,7 @@ def relight_olat(
     runs = _runs(settings, desk_lights(settings.workflow) if lights is None else lights, own or {})
     with relighter.exclusive():
         prepared = relighter.prepare(picture, matte, matting)
-        decoded = relighter.render_each(prepared.foreground, settings, list(runs.values()), on_step)
+        decoded = relighter.passes.render_each(prepared.foreground, settings, list(runs.values()), on_step)
     made = {name: vae.to_pixels(one)[0] for name, one in zip(runs, decoded, strict=True)}
     check_pictures(list(made.values()))
     return OLATResult(

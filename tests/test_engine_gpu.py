@@ -353,7 +353,7 @@ def test_a_batch_that_really_does_not_fit_is_split(device, measured):
 def golden_engine(device: str, workflow: str) -> Relighter:
     relighter = Relighter.load(GOLDEN / "model", workflow, matting="none", device=device, dtype="float32")
     place = relighter.placement
-    relighter.placement = CpuNoise(place.device, place.dtype, place.vae_dtype, place.offload)
+    relighter.passes.placement = CpuNoise(place.device, place.dtype, place.vae_dtype, place.offload)
     return relighter
 
 
@@ -388,7 +388,7 @@ def test_half_precision_stays_near_the_references_pictures(device, measured):
     case = next(case for case in RELIT if case["name"] == "fbc_00")
     exact = golden_engine(device, "fbc")
     relighter = Relighter.load(GOLDEN / "model", "fbc", matting="none", device=device, dtype="bfloat16")
-    relighter.placement = replace(exact.placement, dtype=torch.bfloat16, vae_dtype=torch.bfloat16)
+    relighter.passes.placement = replace(exact.placement, dtype=torch.bfloat16, vae_dtype=torch.bfloat16)
     result = relighter.relight(golden("matting")["fg0"], settings_of(case), BACKGROUND)
     mean = float(np.abs(np.stack(result.images).astype(int) - golden("fbc_00")["images"]).mean())
     measured("fbc_00 in bfloat16, mean pixel difference", mean)

@@ -9,7 +9,7 @@ from golden_data import PICTURE
 
 from iclight import Settings
 from iclight.parameters import PARAMETERS
-from iclight.relighter import TOGETHER
+from iclight.passes import TOGETHER
 
 SMALL = {"width": 64, "height": 64, "steps": 3, "highres_scale": 1.5, "seed": 5, "light_strength": 1.0, "prompt": "sun"}
 ENVIRONMENT = np.full((2, 32, 32, 3), 0.1, np.float32)
@@ -37,9 +37,9 @@ def prepared(relighter, **changes) -> tuple[np.ndarray, Settings]:
 def test_lights_drawn_together_are_those_drawn_one_by_one(golden_relighter, mini, workflow):
     relighter, runs = (mini if workflow == "env" else golden_relighter)(workflow), LIGHTS[workflow]
     foreground, settings = prepared(relighter)
-    together = relighter.render_each(foreground, settings, runs)
+    together = relighter.passes.render_each(foreground, settings, runs)
     alone = [
-        relighter.render(foreground, settings.replace(light=light), background, None, environment).decoded
+        relighter.passes.render(foreground, settings.replace(light=light), background, None, environment).decoded
         for light, background, environment in runs
     ]
     for one, other in zip(together, alone, strict=True):
@@ -51,9 +51,9 @@ def test_lights_drawn_together_are_those_drawn_one_by_one(golden_relighter, mini
 def test_every_samplers_noise_is_each_lights_own(golden_relighter, sampler):
     relighter = golden_relighter("fc")
     foreground, settings = prepared(relighter, sampler=sampler)
-    together = relighter.render_each(foreground, settings, LIGHTS["fc"][::2])
+    together = relighter.passes.render_each(foreground, settings, LIGHTS["fc"][::2])
     for one, (light, *_) in zip(together, LIGHTS["fc"][::2], strict=True):
-        alone = relighter.render(foreground, settings.replace(light=light)).decoded
+        alone = relighter.passes.render(foreground, settings.replace(light=light)).decoded
         assert apart(one, alone) < 1e-3
 
 
@@ -64,6 +64,6 @@ def test_a_batch_holds_so_many_lights_and_tells_how_far_it_is(golden_relighter, 
         relighter.unet, "forward", lambda x, *rest, **more: batches.append(len(x)) or real(x, *rest, **more)
     )
     foreground, settings = prepared(relighter, cfg=2.0)
-    relighter.render_each(foreground, settings, LIGHTS["fbc"], lambda event: shares.append(event.overall))
+    relighter.passes.render_each(foreground, settings, LIGHTS["fbc"], lambda event: shares.append(event.overall))
     assert set(batches) == {2 * TOGETHER, 2 * (len(LIGHTS["fbc"]) - TOGETHER)}
     assert shares == sorted(shares) and shares[-1] == pytest.approx(1)

@@ -135,7 +135,7 @@ def test_clip_skip_reads_an_earlier_layer_through_the_last_norm(fc):
 
 
 def test_what_a_prompt_cannot_have_is_said_before_any_model_runs(fc, monkeypatch):
-    monkeypatch.setattr(fc, "render", lambda *_: pytest.fail("a model ran"))
+    monkeypatch.setattr(fc.passes, "render", lambda *_: pytest.fail("a model ran"))
     for changes, words in (
         ({"prompt": "cat <lora:style:0.7>"}, "--lora style.safetensors:0.7"),
         ({"negative_prompt": "<LYCO:x:1>"}, "--lora x.safetensors:1"),

@@ -149,7 +149,7 @@ def _as_in_truth(relighter: Relighter, picture: Pixels, settings: Settings, obje
     # Held-out light is a map as the model sees it, and no panorama that a request could bring.
     around = objects.environment[number].movedim(0, -1).contiguous().numpy()
     prepared = relighter.prepare(picture[..., :3], _alpha(picture))
-    rendering = relighter.render(prepared.foreground, settings, environment=around, alpha=prepared.alpha)
+    rendering = relighter.passes.render(prepared.foreground, settings, environment=around, alpha=prepared.alpha)
     return as_tensor(to_pixels(rendering.decoded)[0])[None]
 
 
