@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from briarmbg import BriaRMBG, U2NetP
 from briarmbg.u2net import SIDE
 
+from .diffusion.acceleration import Memory, fingerprints
 from .diffusion.tensors import SelectedSource, check_names, open_tensors
 from .errors import ImageError, ModelError, WeightsError
 from .imaging import crop, images
@@ -45,31 +47,36 @@ def feed_size(width: int, height: int) -> tuple[int, int]:
 
 
 @torch.inference_mode()
-def estimate_matte(network: torch.nn.Module, image: Pixels, *, unit_range: bool = False) -> Floats:
+def estimate_matte(
+    network: torch.nn.Module, image: Pixels, *, unit_range: bool = False, memory: Memory | None = None
+) -> Floats:
     """The network's matte of a HxWx3 uint8 picture: HxWx1 float32 in [0, 1].
 
     `network`: a `BriaRMBG` in eval mode; it runs on its own device, in float32, at about a megapixel. It is fed
     x / 127 - 1, as the reference feeds RMBG; with `unit_range` x / 255, which is what Open RMBG (ormbg) was trained on.
+    What it answers stays in `memory`, where there is one.
     Raises ImageError for anything but such a picture, ModelError when the network's output is not finite.
     """
     height, width = images.check_pixels(image)
     resized = crop.resize(image, *feed_size(width, height))
     feed = torch.from_numpy(resized).to(next(network.parameters()).device).float()[None].movedim(-1, 1)
-    matte = network(feed / 255.0 if unit_range else feed / 127.0 - 1.0)[0][0]
+    feed = feed / 255.0 if unit_range else feed / 127.0 - 1.0
+    matte = _remembered(memory, network, feed, lambda: network(feed)[0][0])
     _check_finite(matte)
     matte = torch.nn.functional.interpolate(matte, size=(height, width), mode="bilinear", align_corners=False)
     return matte[0].movedim(0, -1).clamp(0, 1).float().cpu().numpy()
 
 
 @torch.inference_mode()
-def estimate_saliency(network: torch.nn.Module, image: Pixels) -> Floats:
+def estimate_saliency(network: torch.nn.Module, image: Pixels, *, memory: Memory | None = None) -> Floats:
     """A `U2NetP`'s matte of a HxWx3 uint8 picture: HxWx1 float32 in [0, 1].
 
     As its authors run it: fed by `saliency_feed`, the output stretched to fill [0, 1]; then its edges follow the
-    picture's (`refine_edges`). Raises ImageError and ModelError as `estimate_matte` does.
+    picture's (`refine_edges`). `memory` and what is raised: as for `estimate_matte`.
     """
     images.check_pixels(image)
-    saliency = network(saliency_feed(image).to(next(network.parameters()).device))
+    feed = saliency_feed(image).to(next(network.parameters()).device)
+    saliency = _remembered(memory, network, feed, lambda: network(feed))
     low, high = saliency.min(), saliency.max()
     _check_finite(high)
     return refine_edges(image, ((saliency - low) / (high - low).clamp(min=1e-6))[0, 0].cpu().numpy())
@@ -80,6 +87,13 @@ def saliency_feed(image: Pixels) -> torch.Tensor:
     feed = crop.resize(image, SIDE, SIDE).astype(np.float32)
     feed = (feed / max(feed.max(), 1) - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32)
     return torch.from_numpy(feed)[None].movedim(-1, 1)
+
+
+def _remembered(
+    memory: Memory | None, network: torch.nn.Module, feed: torch.Tensor, ask: Callable[[], torch.Tensor]
+) -> torch.Tensor:
+    """What `ask` gives, which is the network's answer to `feed`: a megapixel at most, however large the photo is."""
+    return ask() if memory is None else memory((network, fingerprints([feed.cpu().numpy()])), ask)
 
 
 def _check_finite(matte: torch.Tensor) -> None:

@@ -311,10 +311,11 @@ class Relighter:
             with devices.memory_errors_explained(self.placement, "Use --matting grabcut, or a smaller picture."):
                 network = self.matting_network(used)
                 with devices.resident(network, self.placement):
+                    memory = self.passes.memory
                     if used == "u2netp":
-                        alpha = estimate_saliency(network, picture)
+                        alpha = estimate_saliency(network, picture, memory=memory)
                     else:
-                        alpha = estimate_matte(network, picture, unit_range=used == "ormbg")
+                        alpha = estimate_matte(network, picture, unit_range=used == "ormbg", memory=memory)
         return Prepared(picture, prepare_foreground(picture, alpha, sigma), alpha, used, matte_doubts(alpha))
 
     def resolve_matting(self, matting: str | None = None) -> str:

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib.util
 import shutil
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, fields, replace
@@ -29,7 +30,7 @@ ATTENTIONS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "math": SDPBackend.MATH,
 }
-# Entries: a request has four conditions at most, and one pair of prompts.
+# Entries: a request has four conditions at most, one pair of prompts and one matte.
 REMEMBERED = 16
 
 
@@ -37,7 +38,8 @@ REMEMBERED = 16
 class Levers:
     """Ways of running the same model faster; as they stand here, none is pulled.
 
-    `remember`: keep the embeddings of prompts and the latents of inputs from one request to the next; same pixels.
+    `remember`: keep prompts' embeddings, inputs' latents and the matting network's answers from one request to the
+    next; same pixels.
     `channels_last`: the UNet's weights in NHWC order, which tensor cores' and oneDNN's convolutions like; rounding.
     `fused_projections`: one product for queries, keys and values in the UNet, for memory of a copy of them; rounding.
     `attention`: one of `ATTENTIONS`, None for torch's own choice; rounding.
@@ -90,19 +92,24 @@ def levers_for(speed: str | Levers, placement: Placement) -> Levers:
 
 
 class Memory:
-    """The newest `REMEMBERED` answers, by what they were asked with. One thread at a time."""
+    """The newest `REMEMBERED` answers, by what they were asked with. Safe from any thread: two may compute the same."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __call__(self, key: Hashable, answer: Callable[[], Any]) -> Any:
         """The answer that belongs to `key`, from `answer` where it is not remembered."""
-        if key not in self._answers:
-            self._answers[key] = answer()
-        self._answers.move_to_end(key)
-        if len(self._answers) > REMEMBERED:
-            self._answers.popitem(last=False)
-        return self._answers[key]
+        with self._lock:
+            if key in self._answers:
+                self._answers.move_to_end(key)
+                return self._answers[key]
+        value = answer()
+        with self._lock:
+            self._answers[key] = value
+            if len(self._answers) > REMEMBERED:
+                self._answers.popitem(last=False)
+        return value
 
 
 def fingerprints(arrays: Any) -> Hashable:

@@ -11,11 +11,16 @@ import torch
 from benchmarks.speeds import LEVERS, psnr, request_for, samplers_table, timed
 from benchmarks.speeds import compare_levers as compare
 from benchmarks.speeds import compare_samplers as samplers
+from briarmbg import BriaRMBG
 from iclight import Relighter
 from iclight.diffusion.acceleration import REMEMBERED, Levers, Memory, accelerate, levers_for
 from iclight.diffusion.devices import Placement
 from iclight.errors import SettingsError
+from iclight.imaging.images import read_image
+from iclight.matting import load_matting_network
 from iclight.parameters import SPEEDS
+from iclight.studio.tabs.examples import asset
+from iclight.weights.resolve import resolve_matting
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SMALL = {"width": 128, "height": 128, "highres_scale": 1.0, "steps": 4}
@@ -66,6 +71,27 @@ def test_what_is_remembered_is_only_what_was_asked_before(workflow, mini, monkey
         counts.append(len(encoded) - before)
         assert np.array_equal(ours, plain)
     assert counts[1] == 1 < counts[0], "another seed encodes nothing but its own first pass"
+
+
+@pytest.mark.parametrize("matting", ["u2netp", "rmbg"])
+def test_a_photo_is_cut_out_once_for_all_its_lights(matting):
+    torch.manual_seed(0)
+    network = load_matting_network(resolve_matting(matting).path) if matting == "u2netp" else BriaRMBG(width=4).eval()
+    asked, forgetful, relighter = [], loaded("exact"), loaded(Levers(remember=True))
+    for one in (forgetful, relighter):
+        one.use_matting_network(matting, network)
+    photo = read_image(asset("coffee.jpg"))[0][:192, :160]
+    tiny = {**SMALL, "width": 64, "height": 64, "steps": 1}
+    settings = request_for(relighter, **tiny)[1]
+    network.register_forward_hook(lambda *_: asked.append(1))
+    times = []
+    for pixels, light in ((photo, "left"), (photo, "right"), (photo[:, ::-1].copy(), "right"), (photo, "top")):
+        plain = forgetful.relight(pixels, settings.replace(light=light), matting=matting)
+        asked.clear()
+        ours = relighter.relight(pixels, settings.replace(light=light), matting=matting)
+        times.append(len(asked))
+        assert np.array_equal(ours.alpha, plain.alpha) and np.array_equal(ours.images[0], plain.images[0])
+    assert times == [1, 0, 1, 0]
 
 
 def test_memory_forgets_the_oldest():
