@@ -30,14 +30,14 @@ def measure_startup(repeat: int) -> dict[str, float]:
         target = str(Path(folder) / "out.png")
         for _ in range(repeat):
             command = ["-m", "iclight", "relight", str(PHOTO), "-o", target, "--model", "mini", "--device", "cpu"]
-            torch, _ = _process("-c", "import torch")
-            whole, _ = _process(*command, "--quiet")
-            _, parts = _process("-c", f"from benchmarks.startup import parts; parts({target!r})")
+            torch, _ = run_python("-c", "import torch")
+            whole, _ = run_python(*command, "--quiet")
+            _, parts = run_python("-c", f"from benchmarks.startup import parts; parts({target!r})")
             runs.append({"import torch": torch, "iclight relight": whole, **json.loads(parts)})
     return {name: min(run[name] for run in runs) for name in runs[0]}
 
 
-def _process(*arguments: str) -> tuple[float, str]:
+def run_python(*arguments: str) -> tuple[float, str]:
     """Processor seconds of a Python process, and what it printed."""
     with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None

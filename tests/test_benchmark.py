@@ -8,10 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from golden_data import PICTURE, quick
 
+from benchmarks import overhead
 from benchmarks.__main__ import main
 from benchmarks.job import STAGES
 from benchmarks.measure import Reading, Row, difference
+from benchmarks.startup import run_python
 from iclight.imaging import images
 
 SMALL = ["--size", "tiny", "--width", "64", "--height", "64", "--repeat", "1", "--device", "cpu"]
@@ -115,3 +118,28 @@ def test_a_matting_is_scored_by_its_overlap_and_its_edge():
     half = np.pad(truth[:, 20:], ((0, 0), (0, 20)))[..., None]  # moved aside by half of its width
     assert score(lambda _: half, pixels, truth).overlap == pytest.approx(1 / 3)
     assert score(lambda _: half, pixels, truth).edge > 0.2
+
+
+def test_the_bare_loop_is_all_the_denoising_of_its_request(golden_relighter):
+    relighter = golden_relighter("fc")
+    settings = quick(light="left", light_strength=2.0, cfg=2.0, steps=2, lowres_denoise=1.0, highres_denoise=1.0)
+    with overhead.noted() as request:
+        relighter.relight(PICTURE, settings, matting="grabcut")
+    assert request.batches == {(4, 8, 8): 2, (2, 8, 8): 2}, "guidance, and in the first pass the even light"
+    assert min(request.parts[name].wall for name in ("words", "VAE", "both passes", "matting", "finish")) > 0
+    batches = []
+    hook = relighter.unet.register_forward_hook(lambda unet, given, out: batches.append(len(out[0])))
+    spent = overhead.bare_loop(request)
+    hook.remove()
+    assert batches == [4, 4, 2, 2] and min(spent.wall, spent.processor) > 0
+
+
+@pytest.mark.slow
+def test_a_request_to_a_running_page_is_measured_part_by_part(tmp_path):
+    pytest.importorskip("gradio")
+    path = tmp_path / "overhead.json"
+    _, out = run_python("-m", "benchmarks.overhead", "--repeat", "1", "--device", "cpu", "--json", str(path))
+    seconds = {name: spent["processor"] for name, spent in json.loads(path.read_text())["seconds"].items()}
+    assert all(f"| {seconds[name]:.2f} |" in out for name in (overhead.BARE, overhead.REQUEST, overhead.COMMAND))
+    parts = [seconds[name] for name in (*overhead.PARTS, overhead.REST)]
+    assert min(parts) > 0 and sum(parts) == pytest.approx(seconds[overhead.REQUEST])
