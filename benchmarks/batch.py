@@ -107,7 +107,7 @@ def write_photos(folder: Path, count: int, megapixels: float) -> None:
     folder.mkdir()
     rng = np.random.default_rng(SEED)
     for index in range(count):
-        picture = Image.open(asset(EXAMPLES[index % len(EXAMPLES)])).convert("RGB")
+        picture = Image.open(asset(EXAMPLES[index % len(EXAMPLES)]), formats=("PNG", "JPEG")).convert("RGB")
         share = rng.uniform(0.7, 1.0)
         width, height = (int(side * share) for side in picture.size)
         left, top = (
