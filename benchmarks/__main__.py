@@ -17,7 +17,7 @@ from iclight.diffusion import devices, sampler
 from iclight.errors import IclightError
 from iclight.settings import Settings
 
-from . import report, request, speeds, startup
+from . import floor, report, request, speeds, startup
 from .job import STAGES, make_job
 from .loading import compare_loading
 from .measure import Row, compare
@@ -74,6 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         levers = speeds.compare_levers(repeat=options.repeat)
         print(f"\nLevers one by one ({facts['cpu']}), seconds of the processor")
         print(speeds.levers_table(levers))
+    reached = None
+    if "floor" in options.stages:
+        _say("floor and growth")
+        steps = floor.measure_steps(options.size, settings, placement, options.repeat)
+        growth = list(floor.measure_growth(placement, options.repeat))
+        reached = floor.measure_peaks(placement), steps, growth
+        print(f"\nFloor and growth, {facts['device']} ({facts['cpu']}), {facts['dtype']}, {facts['threads']} threads")
+        print(floor.table(*reached))
     if options.json:
         content = {
             "size": options.size,
@@ -85,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "samplers": compared,
             "levers": levers,
             "startup": started,
+            "floor": None if reached is None else floor.as_dict(*reached),
             "request": None if around is None else request.as_dict(around),
         }
         options.json.write_text(json.dumps(content, indent=2, default=dataclasses.asdict) + "\n", encoding="utf-8")
@@ -170,11 +179,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--stages",
         nargs="+",
-        choices=("load", "startup", "request", "samplers", "levers", *STAGES),
+        choices=("load", "startup", "request", "samplers", "levers", "floor", *STAGES),
         default=list(STAGES),
         help="default: all but load, which writes 4 GB of temporary files, startup: a command from nothing, "
         "request: all that is not the model, "
-        "samplers and levers: ways to mini's picture in less time",
+        "samplers and levers: ways to mini's picture in less time, "
+        "floor: a step of the UNet beside what the machine can do, and how requests grow",
     )
     parser.add_argument("--megapixels", type=float, default=24, help="of the photo of the stage request (default 24)")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write everything there as well")

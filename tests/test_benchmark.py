@@ -10,12 +10,16 @@ import pytest
 import torch
 from golden_data import PICTURE, quick
 
-from benchmarks import overhead
+from benchmarks import floor, overhead
 from benchmarks.__main__ import main
 from benchmarks.job import STAGES
 from benchmarks.measure import Reading, Row, difference
+from benchmarks.models import SIZES
 from benchmarks.startup import run_python
+from iclight.diffusion.devices import Placement
 from iclight.imaging import images
+from iclight.networks.blocks import Attention
+from iclight.networks.unet import UNet
 
 SMALL = ["--size", "tiny", "--width", "64", "--height", "64", "--repeat", "1", "--device", "cpu"]
 
@@ -143,3 +147,44 @@ def test_a_request_to_a_running_page_is_measured_part_by_part(tmp_path):
     assert all(f"| {seconds[name]:.2f} |" in out for name in (overhead.BARE, overhead.REQUEST, overhead.COMMAND))
     parts = [seconds[name] for name in (*overhead.PARTS, overhead.REST)]
     assert min(parts) > 0 and sum(parts) == pytest.approx(seconds[overhead.REQUEST])
+
+
+def test_a_steps_operations_are_those_of_its_layers():
+    unet = UNet({**SIZES["tiny"].unet, "in_channels": 8}).eval()
+    counted = []
+
+    def count(layer, given, out):
+        if isinstance(layer, Attention):
+            query = given[0]
+            length, width = query.shape[1], layer.to_q.out_features
+            seen = (query if len(given) < 2 or given[1] is None else given[1]).shape[1]
+            counted.append(2 * 2 * len(query) * length * seen * width)
+        else:
+            counted.append(2 * out.numel() * layer.weight[0].numel())
+
+    for layer in unet.modules():
+        if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear, Attention)):
+            layer.register_forward_hook(count)
+    placement = Placement(torch.device("cpu"), torch.float32, torch.float32)
+    step = floor.measure_step("tiny", unet, (64, 32), 8, 2, placement, 1)
+    runs = 2  # counted, and timed
+    assert step.operations == sum(counted) / runs
+    assert step.weights == 4 * sum(weight.numel() for weight in unet.parameters()) and step.seconds > 0
+
+
+def test_a_floor_is_the_longer_of_its_operations_and_its_weights():
+    step = floor.Step("tiny", 64, 64, 2, 10, 6, 8.0)
+    assert step.floor(floor.Peaks(5, 6)) == 2 and step.floor(floor.Peaks(10, 2)) == 3
+    growth = [floor.Growth("images", "1", 1, 2.0), floor.Growth("images", "4", 4, 6.0)]
+    shown = floor.table(floor.Peaks(5, 6), [step], growth)
+    assert "| 2.0000 | 8.0000 | 0.25 |" in shown and "| images 4 | 6.00 | 3.00 | 0.75 |" in shown
+
+
+@pytest.mark.slow
+def test_the_floor_and_the_growth_are_measured(run, monkeypatch):
+    monkeypatch.setattr(floor, "PIXELS", ((64, 64), (64, 128)))
+    monkeypatch.setattr(floor, "GROWN", {**floor.GROWN, "width": 64, "height": 64, "steps": 2})
+    status, out, content = run("--stages", "floor")
+    assert status == 0 and "| tiny, 64x64, 2 |" in out and "| lights 4 |" in out
+    assert all(0 < step["reached"] < 1.5 for step in content["floor"]["steps"])
+    assert [one["units"] for one in content["floor"]["growth"]] == [1, 2, *floor.IMAGES, 1, 2, 3, 4]
