@@ -142,7 +142,8 @@ def _native(
         assert behind is not None
         ground = to_depth(space.of_srgb(crop.resize_and_center_crop(behind, width, height)), picture.dtype)
     else:
-        ground = placed(space.of_srgb(relit), width, height, picture)
+        hidden = fit_matte(alpha, picture.shape, relit.shape[1], relit.shape[0])
+        ground = to_depth(placed(space.of_srgb(relit), width, height, hidden), picture.dtype)
         if strength < 1:  # on the way to the photo itself, which is what strength 0 gives
             ground = cv2.addWeighted(ground, strength, picture, 1 - strength, 0)
             subject = cv2.addWeighted(subject, strength, picture, 1 - strength, 0)

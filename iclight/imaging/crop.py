@@ -10,8 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from .depths import Stored, to_depth
-
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
@@ -95,17 +93,47 @@ def enlarged(plane: Floats, rows: slice, width: int, height: int) -> Floats:
     return made if made.ndim == 3 else made[..., None]
 
 
-def placed(picture: Pixels, width: int, height: int, background: Stored) -> Stored:
-    """A small picture enlarged to where it was cropped from, in width x height filled up by `background`, whose depth
-    the result has.
+def placed(picture: Pixels, width: int, height: int, hidden: Floats) -> Pixels:
+    """A small picture (hxwx3) enlarged to where it was cropped from, in width x height; beyond the crop it goes on.
+
+    It goes on mirrored and ever softer, without what is `hidden` (hxwx1, from 0 to 1): a subject is not to stand there
+    once more.
     """
     scale, left, top = crop_of(picture.shape[1], picture.shape[0], width, height)
     inner = resize(picture, max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    made = background.copy()
     y, x = max(0, round(top)), max(0, round(left))
-    part = to_depth(inner[: height - y, : width - x], made.dtype)
+    if not y and not x:
+        return inner[:height, :width]
+    across, down = math.ceil(left / scale) + 1, math.ceil(top / scale) + 1
+    made = _cut(
+        _continued(picture, hidden, across, down), width, height, scale, across - left / scale, down - top / scale
+    )
+    part = inner[: height - y, : width - x]
     made[y : y + part.shape[0], x : x + part.shape[1]] = part
     return made
+
+
+def _continued(picture: Pixels, hidden: Floats, across: int, down: int) -> Pixels:
+    """A picture with so many columns and rows more on each side."""
+    sides = ((down, down), (across, across), (0, 0))
+    wide = cv2.dilate(hidden, np.ones((5, 5), np.uint8)).reshape(hidden.shape)  # its soft edge as well
+    shown = np.pad(1 - wide, sides, mode="symmetric").clip(1e-3)
+    whole = np.pad(picture, sides, mode="symmetric").astype(np.float32)
+    sigma = max(1.0, min(picture.shape[:2]) / 24)
+    weight = cv2.GaussianBlur(shown, (0, 0), sigma)[..., None]
+    soft = cv2.GaussianBlur(whole * shown, (0, 0), sigma) / weight
+    inside = np.zeros(whole.shape[:2], np.uint8)
+    inside[down : down + picture.shape[0], across : across + picture.shape[1]] = 1
+    far = (cv2.distanceTransform(1 - inside, cv2.DIST_L2, 3) / (2 * sigma)).clip(0, 1)[..., None]
+    share = np.maximum(far, 1 - shown)
+    return np.where(inside[..., None] > 0, whole, whole + share * (soft - whole)).round().clip(0, 255).astype(np.uint8)
+
+
+def _cut(picture: Pixels, width: int, height: int, scale: float, left: float, top: float) -> Pixels:
+    """width x height of a picture enlarged by `scale`, from `left` and `top` on, which are its own pixels."""
+    to_small = np.array([[1 / scale, 0, left + 0.5 / scale - 0.5], [0, 1 / scale, top + 0.5 / scale - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(picture, to_small, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def stripes(height: int, rows: int = STRIPE) -> Iterator[slice]:
