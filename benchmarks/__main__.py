@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(speeds.samplers_table(compared))
     if "levers" in options.stages:
         _say("levers, with mini")
-        levers = speeds.compare_levers(repeat=options.repeat)
-        print(f"\nLevers one by one ({facts['cpu']}), seconds of the processor")
+        levers = speeds.compare_levers(repeat=options.repeat, dtype=facts["dtype"])
+        print(f"\nLevers one by one ({facts['cpu']}), {facts['dtype']}, seconds of the processor")
         print(speeds.levers_table(levers))
     reached = None
     if "floor" in options.stages:
@@ -124,6 +124,8 @@ def _measure(
 
 
 def _verdict(rows: Sequence[Row], placement: devices.Placement) -> int:
+    if not rows:
+        return 0
     if placement.dtype != torch.float32 or placement.vae_dtype != torch.float32:
         print("In half precision the stock side keeps its latents in half too, so differences are only reported.")
         return 0

@@ -55,10 +55,10 @@ def request_for(relighter: Relighter, **changes: Any) -> tuple[Pixels, Settings]
 
 
 def timed(relighter: Relighter, **changes: Any) -> tuple[Pixels, float]:
-    """The picture of a request with `changes`, and its processor seconds."""
+    """The picture of a request with `changes`, and its processor seconds; cut out as the relighter was loaded to."""
     photo, settings = request_for(relighter, **changes)
     started = time.process_time()
-    picture = relighter.relight(photo, settings, matting="none").images[0]
+    picture = relighter.relight(photo, settings).images[0]
     return picture, time.process_time() - started
 
 
@@ -79,11 +79,14 @@ def compare_samplers(
     return result
 
 
-def compare_levers(names: Sequence[str] = tuple(LEVERS), repeat: int = 3, **changes: Any) -> list[Way]:
+def compare_levers(
+    names: Sequence[str] = tuple(LEVERS), repeat: int = 3, dtype: str = "float32", **changes: Any
+) -> list[Way]:
     """A way for each lever, warm: the least of `repeat` requests taken in turns; dB to what "exact" draws."""
     names = ("exact", *(name for name in names if name != "exact"))
     relighters = {
-        name: Relighter.load("mini", "fc", matting="none", device="cpu", speed=LEVERS[name]) for name in names
+        name: Relighter.load("mini", "fc", matting="u2netp", device="cpu", dtype=dtype, speed=LEVERS[name])
+        for name in names
     }
     runs: dict[str, list[tuple[Pixels, float]]] = {name: [] for name in names}
     for _ in range(repeat + 1):  # the first warms up
