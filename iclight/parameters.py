@@ -338,6 +338,18 @@ PARAMETERS: dict[str, Parameter] = {
 }
 
 SHAPING = ("angle", "light_colour", "shadow_colour", "falloff", "spot_x", "spot_y", "spot_size")
+# What a workflow and a model's card have defaults of their own for.
+OPEN = (
+    "light",
+    "steps",
+    "sampler",
+    "cfg",
+    "lowres_denoise",
+    "highres_denoise",
+    "light_strength",
+    "backdrop_blur",
+    "finish",
+)
 FINISHING = ("finish", "finish_strength", "finish_background")
 
 NORMAL_PARAMETERS: dict[str, Parameter] = {

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,7 +109,8 @@ def pictures() -> Check:
     held = formats_here()
     lacking = [name for name in FORMATS if name not in held and name != "MPO"]  # opened as JPEG
     lacking += [name for name in ("webp", "avif") if name.upper() in held and not features.check(name)]
-    found = ", ".join([*held, "OpenEXR", "HDR"])
+    extras = [name for name, module in (("HEIC", "pi_heif"), ("camera raw", "rawpy")) if find_spec(module)]
+    found = ", ".join([*held, *extras, "OpenEXR", "HDR"])
     if lacking:
         return Check("pictures", "note", found, f"For {', '.join(lacking)}, too: pip install --upgrade Pillow.")
     return Check("pictures", "well", found)

@@ -94,7 +94,7 @@ def _trial(arguments: dict[str, Any]) -> dict[str, Any]:
     relighter.relight(card, settings, matting="none", on_step=on_step)
     total = time.perf_counter() - started
     step = min(b - a for a, b in zip(marks, marks[1:], strict=False))
-    defaults = Settings.for_workflow("fc")
+    defaults = Settings.for_workflow("fc", **relighter.defaults)
     area = defaults.highres_scale**2
     around = max(total - 2 * TRIAL_STEPS * step, 0.0)  # matting, prompts, encoding and decoding, twice
     seconds = defaults.steps * step * (1 + area) + around * (1 + area) / 2

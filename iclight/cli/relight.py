@@ -75,6 +75,8 @@ def run_relight(options: argparse.Namespace) -> dict[str, Any]:
     target = output_path(options.output, Path(options.input))
     inputs = {name: getattr(options, "input" if name == "image" else name) for name in INPUTS}
     given = [name for name, source in inputs.items() if source]
+    if options.save_light and options.finish is None:
+        options.finish = "native"  # which measures it
     for name, value in implied_by(given).items():
         if getattr(options, name) is None:
             setattr(options, name, value)

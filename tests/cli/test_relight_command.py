@@ -173,7 +173,7 @@ def test_a_background_that_would_not_be_looked_at_is_pointed_out(photo, tmp_path
 
 def test_native_finish_saves_its_light_and_is_replayed(photo, tmp_path):
     out, light = tmp_path / "out.png", tmp_path / "light.png"
-    finish = ["--finish", "native", "--finish-background", "original"]
+    finish = ["--finish-background", "original"]  # native, which measures light, goes without saying
     assert run("relight", photo, "-o", out, *finish, "--save-light", light, *QUICK) == 0
     assert Image.open(out).size == Image.open(photo).size
     assert Image.open(light).size == (64, 64)
@@ -193,7 +193,7 @@ def test_what_stands_behind_is_taken_and_replayed(photo, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--save-light", "light.png"], "--finish native measures"),
+        (["--save-light", "light.png", "--finish", "model"], "--finish native measures"),
         (["--finish", "native", "--save-light", "light.jpg"], ".png (16 bits) or an .exr"),
         (["--finish-background", "own"], "no picture to put behind"),
         (["--finish", "better"], "finish is 'better'"),

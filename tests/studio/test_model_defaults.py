@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 from golden_data import GOLDEN
 
-from iclight.parameters import PARAMETERS
+from iclight.parameters import OPEN, PARAMETERS
 from iclight.recipes import read_recipe
 from iclight.studio.service.actions import Actions, settings_of
 from iclight.studio.service.model_pool import ModelPool
 from iclight.studio.service.storage import Storage
-from iclight.studio.tabs.form import OPEN, defaults_of, opened
+from iclight.studio.tabs.form import defaults_of, opened
 from iclight.studio.tabs.mix import MixTab
 from iclight.studio.tabs.normals import NormalsTab
 

@@ -19,7 +19,7 @@ from pages import MODEL, running
 from PIL import Image
 
 from iclight.imaging.environment import fingerprint
-from iclight.parameters import LIGHT_INPUTS, PARAMETERS
+from iclight.parameters import LIGHT_INPUTS, OPEN, PARAMETERS
 from iclight.recipes import read_recipe
 from iclight.studio.tabs.examples import asset
 
@@ -67,7 +67,7 @@ def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client):
         assert set(parameters) >= {*PARAMETERS, *LIGHT_INPUTS.values(), "workflow", "mood", "mask", "behind"}
         defaults = {name: p.get("parameter_default") for name, p in parameters.items()}
         assert defaults["matting"] == "grabcut" and defaults["workflow"] == "fc", "what the page was started with"
-        assert [defaults[name] for name in ("light", "steps", "cfg")] == [None] * 3, "the workflow's own"
+        assert {defaults[name] for name in OPEN} == {None}, "the workflow's own, and the model's"
 
 
 @pytest.mark.parametrize("workflow", ["fc", "fbc", "env"])

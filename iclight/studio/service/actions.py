@@ -160,7 +160,7 @@ class Actions:
         from ...request import decode_inputs, own_lights
 
         if not values.get("image"):
-            raise ImageError("Give a picture first: drop one into the box on the left.")
+            raise ImageError("Give a picture first: drop one into the box called Picture.")
         workflow = workflow or workflow_of(values, self.engine.workflow)
         settings = settings_of(workflow, values, self.engine.defaults(workflow))
         # The inputs of other workflows stay on the page; they are no part of this request.

@@ -20,7 +20,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from ...errors import IclightError, ImageError, SettingsError, plain
-from ...parameters import PARAMETERS
+from ...parameters import OPEN
 from ...weights.files import write_whole
 from ..ui.endpoints import Shown, shown
 from ..ui.i18n import english
@@ -30,8 +30,6 @@ from .storage import Storage
 ASSETS = Path(__file__).parents[1] / "assets"
 # Components that show or hand out the files that a handler names by their paths.
 GIVING = (gr.Image, gr.ImageEditor, gr.Gallery, gr.File, gr.DownloadButton)
-# What programs leave open is the default of the workflow that they name, not what the page shows for its own.
-OPEN = {name for name, parameter in PARAMETERS.items() if parameter.differing}
 
 
 class Pages(gr.Blocks):
@@ -83,6 +81,8 @@ class Pages(gr.Blocks):
                 for part in (*endpoint["parameters"], *endpoint["returns"]):
                     part["label"] = english(part["label"])
                 for part in endpoint["parameters"]:
+                    # What programs leave open is the default of the workflow that they name and of the model's card,
+                    # not what the page begins with.
                     if part["parameter_name"] in OPEN:
                         part["parameter_default"] = None
                     elif part["type"] == {"type": "integer"} and part["parameter_default"]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from ...parameters import LIGHTS, PARAMETERS
+from ...parameters import LIGHTS, OPEN, PARAMETERS
 from ..service.actions import look_at_map
 from ..service.model_pool import ModelPool
 from ..ui.components import PanoramaInput, ParameterChoice
@@ -38,18 +38,6 @@ SHORT = {
     "upload-flipped": "Flipped background",
 }
 UPLOADED = {"fc": "Light map", "fbc": "Background", "env": "Environment map"}
-# What a workflow and a model have defaults of their own for; others' take their place where they stand at theirs.
-OPEN = (
-    "light",
-    "steps",
-    "sampler",
-    "cfg",
-    "lowres_denoise",
-    "highres_denoise",
-    "light_strength",
-    "backdrop_blur",
-    "finish",
-)
 
 
 def light_choices(workflow: str) -> list[tuple[str, str]]:
@@ -187,7 +175,9 @@ def _buttons() -> dict[str, gr.Button]:
 def _bind_workflows(page: Page, engine: ModelPool) -> None:
     """A change of workflow, or a model that is loaded, keeps what is there but for what stands at earlier defaults."""
     parts = [page.inputs[name] for name in OPEN]
-    known = gr.State(defaults_of(engine, page.workflow))
+    # On the page, not in the session: two of these events may be under way at once, and each must come with the
+    # defaults that its values stood beside.
+    known = gr.JSON(defaults_of(engine, page.workflow), visible="hidden", elem_id="known", label="Form")
 
     def switch(workflow: Any, before: Any, *now: Any) -> Any:
         if workflow not in WORKFLOWS or not isinstance(before, dict):

@@ -40,7 +40,7 @@ class Painting:
         from ...imaging.images import read_own_matte
 
         if not values.get("image"):
-            raise ImageError("Give a picture first: drop one into the box on the left.")
+            raise ImageError("Give a picture first: drop one into the box called Picture.")
         known = self.work.pictures.of
         mask = known(values["mask"], "The mask") if values.get("mask") else None
         picture, alpha = read_own_matte(known(values["image"]), mask)

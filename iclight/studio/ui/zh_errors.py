@@ -65,7 +65,7 @@ SENTENCES: dict[str, str] = {
     ),
     "Name a light to mix: {lights}.": "请指定要混合的光：{lights}。",
     # Of what a request lacks.
-    "Give a picture first: drop one into the box on the left.": "请先放入一张照片：拖到左边的框里。",
+    "Give a picture first: drop one into the box called Picture.": "请先放入一张照片：拖到“照片”框里。",
     "Give {what}, or choose another light: {lights: or }.": "请放入{what}，或选择别的光源：{lights:或}。",
     "Light {light} takes its light from {name}, and none was given: give {name}, or choose {lights: or }.": (
         "光源 {light} 的光来自{name}：请放入{name}，或选择别的光源：{lights:或}。"
