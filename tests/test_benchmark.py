@@ -43,6 +43,7 @@ def run(tmp_path, capsys):
     return run_and_read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -78,6 +79,7 @@ def test_what_stock_pipelines_cannot_run_is_refused_in_words(capsys):
     assert "give more steps" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_request_around_the_model_is_measured_and_decodes_each_file_once(run, monkeypatch):
     decoded, real = [], images._read_file
     monkeypatch.setattr(images, "_read_file", lambda *given: [decoded.append(given), real(*given)][1])

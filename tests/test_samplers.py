@@ -30,6 +30,7 @@ def relit(relighter, sampler: str, steps: int, on_step=None, **changes) -> np.nd
     return relighter.relight(cup(), settings, on_step=on_step).images[0]
 
 
+@pytest.mark.slow
 def test_eight_steps_of_any_sampler_are_near_what_the_default_draws(mini):
     drawn = relit(mini("fc"), "dpmpp_sde_karras", 8)
     distances = {name: psnr(relit(mini("fc"), name, 8), drawn) for name in SAMPLERS if name != "dpmpp_sde_karras"}

@@ -102,7 +102,7 @@ def placed(picture: Pixels, width: int, height: int, hidden: Floats) -> Pixels:
     scale, left, top = crop_of(picture.shape[1], picture.shape[0], width, height)
     inner = resize(picture, max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     y, x = max(0, round(top)), max(0, round(left))
-    if not y and not x:
+    if inner.shape[0] >= height and inner.shape[1] >= width:
         return inner[:height, :width]
     across, down = math.ceil(left / scale) + 1, math.ceil(top / scale) + 1
     made = _cut(

@@ -158,6 +158,7 @@ def test_bad_input_is_explained(lit, tmp_path):
         exports.read_layer(tmp_path / "light.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("megapixels", "most"), [(12, 200), pytest.param(48, 600, marks=pytest.mark.slow)], ids=["4000x3000", "8000x6000"]
 )

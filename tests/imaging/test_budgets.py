@@ -153,7 +153,7 @@ HOSTILE = {
 
 # What is said of files that are decoded; the others are refused from their header.
 DECODED = ("taken", "fully transparent", "faces away")
-DEAR = ("layer", "normals", "TIFF in one strip")  # half a minute each
+DEAR = ("layer", "normals", "TIFF in one strip", "grey of 16 bits")  # half a minute each
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is measured by /proc")

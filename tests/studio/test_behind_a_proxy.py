@@ -72,6 +72,7 @@ def test_other_names_are_refused_through_nginx_too(proxied):
     assert Visitor(proxied, host="evil.example").http.get("/config").status_code == 403
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium here")
 def test_a_browser_relights_through_nginx(proxied):
     from playwright.sync_api import sync_playwright

@@ -104,6 +104,7 @@ def test_tables_can_be_read():
     assert "| fc: direction | 97.2 | 0.500 |" in table
 
 
+@pytest.mark.slow
 def test_drift_ends_at_the_picture_that_sampling_makes(objects):
     few = objects.first(2)
     bench = Bench("mini", "cpu", "float32")

@@ -85,6 +85,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(light, "PHOTOS", {"cat": "cat.jpg"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workflow", ["fbc", pytest.param("env", marks=pytest.mark.slow)])
 def test_a_card_is_measured_beside_the_workflows_own_settings(mini, quick, workflow, tmp_path):
     bench, objects = Model(mini(workflow)), {"light stage": stage_objects(4, SIDE).first(2)}

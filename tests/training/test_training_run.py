@@ -51,6 +51,7 @@ def test_a_killed_run_resumes_to_the_same_result(shards, tmp_path):
         assert {k: v for k, v in one.items() if k not in times} == {k: v for k, v in two.items() if k not in times}
 
 
+@pytest.mark.slow
 def test_batches_drawn_ahead_are_the_same(shards, tmp_path):
     """Two processes that draw ahead change nothing, also in a run that is gone on with."""
     here = train(tiny(shards, steps=4), tmp_path / "here")

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from ...errors import IclightError
+from ...errors import Cancelled, IclightError
 from .i18n import speaker, translate
 
 TITLES = {"Cancelled": "Stopped", "ImageError": "Picture", "SettingsError": "Settings", "RecipeError": "Recipe"}
@@ -58,4 +58,6 @@ def shown(error: IclightError, request: gr.Request | None) -> Shown:
     say = speaker(request)
     # A page shows its errors as HTML; names and values in them come from files and requests.
     words = html.escape(translate(error, say), quote=False)
-    return Shown(words, duration=None, title=say(title_of(error)), print_exception=False)
+    # Who cancelled is told beside the buttons (`layout`), and is in no trouble.
+    trouble = not isinstance(error, Cancelled)
+    return Shown(words, duration=None, visible=trouble, title=say(title_of(error)), print_exception=False)
