@@ -189,7 +189,7 @@ class Relighter:
         )
 
     def draw(self, request: Request, prepared: Prepared, on_step: OnStep | None = None) -> Rendering:
-        """`relight`'s work on the device: both passes, as `render` makes them."""
+        """`relight`'s work on the device: both passes (`TwoPasses.render`)."""
         return self.passes.render(
             prepared.foreground, request.settings, request.backdrop, on_step, request.environment, prepared.alpha
         )

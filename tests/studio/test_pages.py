@@ -70,6 +70,20 @@ def test_endpoints_have_names_and_defaults_for_all_but_the_picture(client):
         assert {defaults[name] for name in OPEN} == {None}, "the workflow's own, and the model's"
 
 
+def test_the_defaults_of_a_model_come_with_the_values_that_stood_beside_them():
+    """In the session, where two events under way at once meet, the second would take the first's for old ones."""
+    import gradio as gr
+
+    from iclight.studio.layout import build
+    from iclight.studio.service.model_pool import ModelPool
+
+    site = build("fc", ModelPool("fc", {}), lambda function: function)
+    known = next(block for block in site.blocks.values() if block.elem_id == "known")
+    fill = [event for event in site.fns.values() if known in event.outputs and known in event.inputs]
+    assert len(fill) == 3, "another workflow, a model that has come, a form put back"
+    assert not isinstance(known, gr.State)
+
+
 @pytest.mark.parametrize("workflow", ["fc", "fbc", "env"])
 def test_each_script_opens_the_one_page_on_its_own_workflow(workflow):
     from iclight.studio.layout import build
